@@ -1,0 +1,100 @@
+"""The command line: `run-agent train | eval | list | info`.
+
+This module imports nothing heavy: the help of `run-agent` itself must appear at once, and the number of threads must
+be settled before NumPy is imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from rlcore.errors import RlcoreError, UnknownNameError, UsageError
+
+__all__ = ["main"]
+
+_USAGE = """\
+usage: run-agent [-h] COMMAND ...
+
+Train and evaluate reinforcement-learning agents.
+
+commands:
+  train   train an agent on an environment, or continue a run
+  eval    evaluate a trained agent
+  list    list environments or agents
+  info    describe a run
+
+examples:
+  run-agent train --env CartPole-v1 --agent ppo --dir runs/cartpole
+  run-agent train --resume runs/cartpole
+  run-agent eval runs/cartpole --episodes 20
+  run-agent train --agent ppo --help        all hyperparameters of an agent, with their defaults
+
+Every command has --help, and --debug to show the traceback of an error.
+"""
+
+_COMMANDS = {"train": "train", "eval": "evaluate", "list": "inspect", "info": "inspect"}
+
+_ENVIRONMENT = {
+    # Small networks run fastest on one thread; whoever sets these variables knows better.
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "PYGAME_HIDE_SUPPORT_PROMPT": "1",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        argv: the arguments after the program's name; those of the process by default.
+
+    Returns:
+        0; 2 where the command was used wrongly; 1 where it failed while running; 128 + the signal where one stopped it.
+
+    >>> main(["--help"]) # doctest: +ELLIPSIS
+    usage: run-agent [-h] COMMAND ...
+    ...
+    0
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        return _dispatch(arguments)
+    except SystemExit as exit_:  # tyro leaves this way after --help
+        return exit_.code if isinstance(exit_.code, int) else 0
+    except KeyboardInterrupt:
+        print("run-agent: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has left, as `run-agent list envs | head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except Exception as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        known = isinstance(error, RlcoreError)
+        text = " ".join((str(error) if known else f"{type(error).__name__}: {error}").split())
+        hint = "" if known or "--debug" in arguments else " (--debug shows where)"
+        print(f"run-agent: error: {text}{hint}", file=sys.stderr)
+        return error.exit_code if isinstance(error, RlcoreError) else 1
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments:
+        message = f"expected a command: {', '.join(_COMMANDS)}; run-agent --help describes them"
+        raise UsageError(message)
+    command, *rest = arguments
+    if command in ("-h", "--help"):
+        print(_USAGE, end="")
+        return 0
+    if command not in _COMMANDS:
+        kind = "option" if command.startswith("-") else "command"
+        raise UnknownNameError(kind, command, _COMMANDS)
+    module = importlib.import_module(f"rlcore.cli.{_COMMANDS[command]}")
+    code: int = getattr(module, f"{command}_command")(rest)
+    return code

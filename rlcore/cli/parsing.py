@@ -1,0 +1,115 @@
+"""Dataclasses as command lines, by tyro; its errors as one line of ours."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import tyro
+
+from rlcore.errors import ConfigError, UsageError
+from rlcore.schema import nearest
+
+__all__ = ["Directory", "File", "Flag", "Run", "parse", "peek"]
+
+Directory = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+File = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]
+Run = Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help_behavior_hint="")]
+
+T = TypeVar("T")
+
+
+def parse(default: T, arguments: Sequence[str], *, command: str, description: str) -> T:
+    """A copy of the dataclass ``default`` with the values that ``arguments`` give; nested dataclasses share one level.
+
+    Raises:
+        UsageError: an unknown flag (with the nearest), a missing value, or one of the wrong type.
+        ConfigError: a value that the dataclass itself refuses.
+        SystemExit: after printing the help.
+    """
+    config: tuple[Any, ...] = (tyro.conf.OmitArgPrefixes,)
+    captured = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(captured):
+            parsed, unknown = tyro.cli(
+                type(default),
+                default=default,
+                args=arguments,
+                prog=f"run-agent {command}",
+                description=description,
+                config=config,
+                return_unknown_args=True,
+            )
+    except SystemExit as exit_:
+        if exit_.code == 0:
+            raise
+        raise UsageError(_first_paragraph(captured.getvalue())) from None
+    except ConfigError as error:
+        # The dataclass says "steps: expected ..."; here the key is a flag.
+        field, colon, rest = str(error).partition(":")
+        flag = "--" + field.replace("_", "-")
+        if colon and flag in _flags(default):
+            message = f"{flag}:{rest}"
+            raise ConfigError(message) from error
+        raise
+    if unknown:
+        raise UsageError(_unknown(unknown, default))
+    return parsed
+
+
+def peek(arguments: Sequence[str], flag: str) -> str | None:
+    """The value of a flag, before anything is parsed: some flags decide what the others are.
+
+    >>> peek(["--env=A", "--seed", "1"], "--env"), peek(["--seed", "1"], "--seed"), peek([], "--env")
+    ('A', '1', None)
+    """
+    value = None
+    for index, argument in enumerate(arguments):
+        if argument == flag and index + 1 < len(arguments):
+            value = arguments[index + 1]
+        elif argument.startswith(flag + "="):
+            value = argument[len(flag) + 1 :]
+    return value
+
+
+def _unknown(unknown: Sequence[str], default: Any) -> str:
+    flags = [argument for argument in unknown if argument.startswith("-")]
+    if not flags:
+        return f"unexpected argument {unknown[0]!r}"
+    flag = flags[0].partition("=")[0]
+    hint = nearest(flag.replace("_", "-"), _flags(default))
+    return f"unknown flag {flag}; " + (hint.replace("'", "") if "mean" in hint else "--help lists them")
+
+
+def _flags(config: Any) -> set[str]:
+    def walk(node: Any) -> Iterator[str]:
+        for field in dataclasses.fields(node):
+            value = getattr(node, field.name)
+            if dataclasses.is_dataclass(value):
+                yield from walk(value)
+            else:
+                name = field.name.replace("_", "-")
+                yield "--" + name
+                if isinstance(value, bool):
+                    yield "--no-" + name
+
+    return {"--help", *walk(config)}
+
+
+def _first_paragraph(box: str) -> str:
+    """What tyro says within its box, up to the first rule or blank line, on one line."""
+    lines = []
+    for line in box.splitlines():
+        text = re.sub(r"[\u2500-\u257f]", "", line).strip()
+        framed = re.search(r"[\u256d\u2570]", line)
+        if not framed and text:
+            lines.append(text)
+        elif lines:
+            break
+    return " ".join(lines) or "the command line could not be read; see --help"

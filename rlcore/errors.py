@@ -1,0 +1,107 @@
+"""Every exception the project raises on purpose.
+
+::
+
+    RlcoreError
+    ├── UsageError            what the caller wrote is wrong          (exit code 2)
+    │   ├── UnknownNameError  no such environment, agent, option; says the nearest names
+    │   ├── ConfigError       an unknown key, a wrong type, a value out of range
+    │   ├── SpaceError        the agent cannot serve this space
+    │   ├── RunExistsError    the directory already holds a run
+    │   ├── CheckpointError   cut short, damaged, or written by another agent
+    │   └── MissingExtraError an optional package is not installed; names its pip command
+    └── RunError              something failed while running          (exit code 1)
+        ├── WorldError        the environment raised, or returned NaN or a wrong shape
+        └── SaveError         a checkpoint could not be written; the previous one is whole
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "MissingExtraError",
+    "RlcoreError",
+    "RunError",
+    "RunExistsError",
+    "SaveError",
+    "SpaceError",
+    "UnknownNameError",
+    "UsageError",
+    "WorldError",
+]
+
+
+class RlcoreError(Exception):
+    """Base of every error raised on purpose; its text is one line."""
+
+    exit_code = 1
+
+
+class UsageError(RlcoreError):
+    """What the caller wrote is wrong, and nothing was started."""
+
+    exit_code = 2
+
+
+class UnknownNameError(UsageError):
+    """A name that is not registered.
+
+    >>> UnknownNameError("agent", "pppo", ["ppo", "dqn"]).args[0]
+    "unknown agent 'pppo'; did you mean 'ppo'?"
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        if close:
+            hint = "did you mean " + " or ".join(repr(c) for c in close) + "?"
+        elif len(known) <= 12:
+            hint = "expected one of " + ", ".join(known)
+        else:
+            hint = f"none of the {len(known)} known names is near"
+        super().__init__(f"unknown {kind} {name!r}; {hint}")
+        self.kind, self.name, self.nearest = kind, name, close
+
+
+class ConfigError(UsageError):
+    """A configuration with an unknown key, a wrong type or a value out of range."""
+
+
+class SpaceError(UsageError):
+    """An agent that cannot serve an observation or action space."""
+
+
+class RunExistsError(UsageError):
+    """A directory that already holds a run."""
+
+
+class CheckpointError(UsageError):
+    """A checkpoint that is cut short, damaged, or of another agent."""
+
+
+class MissingExtraError(UsageError):
+    """An optional package is missing.
+
+    >>> MissingExtraError("tensorboard", needed_for="--tensorboard").args[0]
+    "--tensorboard needs the package 'tensorboard': pip install 'rlcore[tensorboard]'"
+    """
+
+    def __init__(self, package: str, *, needed_for: str, extra: str | None = None) -> None:
+        command = f"pip install 'rlcore[{extra or package}]'"
+        super().__init__(f"{needed_for} needs the package {package!r}: {command}")
+
+
+class RunError(RlcoreError):
+    """Something failed while running; the last good checkpoint stays."""
+
+
+class WorldError(RunError):
+    """An environment raised, or returned NaN or a wrong shape."""
+
+
+class SaveError(RunError):
+    """A checkpoint could not be written; the previous one is whole."""

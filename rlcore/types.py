@@ -1,0 +1,125 @@
+"""The protocols through which the runner, agents and worlds meet.
+
+`rlcore` sees agents and environments only through these; `agents` and `envs` never import each other.
+All arrays are NumPy arrays with a leading axis of ``n = world.num_envs``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+from gymnasium.spaces import Box, Space
+from numpy.typing import NDArray
+
+__all__ = ["Agent", "EpisodeEnd", "Metrics", "State", "Step", "World"]
+
+#: What a checkpoint can hold: nested ``dict[str, State]`` and lists whose leaves are NumPy arrays (saved exactly as
+#: safetensors) or ``None | bool | int | float | str`` (saved as JSON; integers of any size, floats exactly, NaN and
+#: infinities too).
+State: TypeAlias = Any
+
+#: Named scalars of one learning update, for example ``{"loss/policy": 0.01, "approx_kl": 0.004}``.
+Metrics: TypeAlias = Mapping[str, float]
+
+
+class EpisodeEnd(NamedTuple):
+    """A finished episode, in the environment's own (unnormalised) rewards."""
+
+    index: int  # type: ignore[assignment]  #: which of the n environments (hides tuple.index, which nobody needs)
+    total_reward: float  #: undiscounted sum of raw rewards
+    length: int  #: number of steps
+
+
+class Step(NamedTuple):
+    """What one call of `World.step` gives. n environments; observations are flat ``[n, d]`` float32."""
+
+    observation: NDArray[np.float32]  #: ``[n, d]`` what to act on next; of a new episode where one has just begun
+    reward: NDArray[np.float32]  #: ``[n]`` (normalised where the world normalises)
+    next_observation: NDArray[
+        np.float32
+    ]  #: ``[n, d]`` where the action led: the true final observation at an episode's end
+    terminated: NDArray[np.bool_]  #: ``[n]`` a terminal state: value 0, nothing is bootstrapped
+    truncated: NDArray[
+        np.bool_
+    ]  #: ``[n]`` cut short: the episode ends, but its value is bootstrapped from `next_observation`
+    valid: NDArray[
+        np.bool_
+    ]  #: ``[n]`` False where the environment ignored the action and only reset itself: never learnt from
+    episodes: tuple[EpisodeEnd, ...]  #: the episodes that ended at this step
+
+
+class World(Protocol):
+    """n environments stepped together, with flat float32 observations."""
+
+    num_envs: int
+    observation_space: Box  #: of one environment, flattened, shape ``[d]``
+    action_space: Space[Any]  #: of one environment: Discrete, MultiDiscrete, MultiBinary or Box
+
+    def reset(self, seed: int | None = None) -> NDArray[np.float32]:
+        """Start n new episodes; returns the first observations ``[n, d]``."""
+        ...
+
+    def step(self, action: NDArray[Any]) -> Step:
+        """Take one action each; ``action`` is ``[n]`` (Discrete) or ``[n, ...]``.
+
+        Box actions are clipped to their bounds.
+        """
+        ...
+
+    def state_dict(self) -> State:
+        """Normaliser statistics and, where the environments can give it, their exact state and random generators."""
+        ...
+
+    def load_state_dict(self, state: State) -> NDArray[np.float32] | None:
+        """Restore; returns the current observations.
+
+        None where the episodes cannot be continued and `reset` must be called.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release windows, processes and sockets."""
+        ...
+
+
+class Agent(Protocol):
+    """A learner.
+
+    Its constructor is ``Agent(config, observation_space, action_space, *, num_envs, total_steps, seed)``.
+    """
+
+    config: Any  #: a dataclass: the agent's configuration, command line and documentation
+
+    def act(self, observation: NDArray[np.float32], *, deterministic: bool = False) -> NDArray[Any]:
+        """Actions ``[n, ...]`` for observations ``[n, d]``.
+
+        With ``deterministic`` it draws nothing from any generator.
+        """
+        ...
+
+    def observe(
+        self,
+        observation: NDArray[np.float32],
+        action: NDArray[Any],
+        reward: NDArray[np.float32],
+        next_observation: NDArray[np.float32],
+        terminated: NDArray[np.bool_],
+        truncated: NDArray[np.bool_],
+        valid: NDArray[np.bool_],
+    ) -> None:
+        """Take in the outcome of the last `act`; see `Step` for the arrays."""
+        ...
+
+    def learn(self) -> Metrics | None:
+        """Learn if it is time to; returns the metrics of the update, or None when there was none."""
+        ...
+
+    def state_dict(self) -> State:
+        """Everything needed to continue bit for bit: weights, optimizer, buffers, counters, generators."""
+        ...
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore what `state_dict` gave."""
+        ...

@@ -1,0 +1,249 @@
+"""The backward pass: iterative, newest node first.
+
+Every node is numbered when it is made, after its inputs, so taking the largest number first is a topological order. A graph of
+a million nodes in a row needs no stack. What a node saved is released as soon as it has been used, unless ``retain_graph``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Any
+
+from tensor.autograd.modes import set_grad_enabled
+from tensor.autograd.node import Leaf, Node, OutputNode
+
+if TYPE_CHECKING:
+    from tensor.autograd.tensor import Tensor
+
+__all__ = ["backward", "grad"]
+
+
+def run(
+    roots: Sequence[tuple[Node, Tensor]],
+    *,
+    create_graph: bool,
+    retain_graph: bool,
+    wanted: set[Node] | None = None,
+    captured: dict[Node, Tensor] | None = None,
+) -> dict[Leaf, Tensor]:
+    """Push gradients from the roots to the leaves.
+
+    ``wanted``: the only nodes to visit. ``captured``: nodes whose gradient the caller asked for; filled in. Returns the
+    gradients that arrived at leaves.
+    """
+    pending: dict[Node, Any] = {}
+    leaves: dict[Leaf, Tensor] = {}
+    heap: list[tuple[int, Node]] = []
+    owned: set[Node] = set()  # gradients summed here, in memory nobody else sees
+
+    def give(edge: Node, g: Any) -> None:
+        into: Any = leaves if type(edge) is Leaf else pending
+        have = into.get(edge)
+        if have is None:
+            into[edge] = g
+            if into is pending:
+                heappush(heap, (-edge.number, edge))
+        elif create_graph:
+            into[edge] = have + g
+        elif edge in owned:
+            have._array += g._array
+        else:
+            total = into[edge] = have + g
+            if total._array.shape:
+                owned.add(edge)
+
+    for node, g in roots:
+        give(node, g)
+    while heap:
+        node = heappop(heap)[1]
+        g = pending.pop(node)
+        if node.hooks:
+            g = run_hooks(node, g)
+        if captured is not None and node in captured:
+            captured[node] = g
+            owned.discard(node)
+        if type(node) is OutputNode:
+            parent = node.edges[0]
+            assert parent is not None
+            if wanted is None or parent in wanted:
+                parts = pending.get(parent)
+                if parts is None:
+                    parts = pending[parent] = {}
+                    heappush(heap, (-parent.number, parent))
+                parts[node.index] = g
+            continue
+        if wanted is not None and wanted.isdisjoint(node.edges):
+            continue
+        for edge, ge in zip(node.edges, node.backward(g), strict=True):
+            if edge is None or ge is None or (wanted is not None and edge not in wanted):
+                continue
+            array = ge._array
+            if array.shape != edge.shape:
+                ge = ge.sum_to_size(edge.shape)
+            if array.dtype is not edge.dtype and array.dtype != edge.dtype:
+                ge = ge.to_gradient_dtype(edge.dtype)
+            give(edge, ge)
+        if not retain_graph:
+            node.release()
+    return leaves
+
+
+def run_hooks(node: Node, g: Any) -> Any:
+    """Let each hook see, or replace, the gradient of the node's value."""
+    for hook in list(node.hooks or ()):
+        replaced = hook(g)
+        if replaced is not None:
+            g = replaced
+    return g
+
+
+def accumulate(leaf: Leaf, g: Tensor, create_graph: bool, handed_out: set[int]) -> None:
+    """Add to a leaf's ``.grad``; take the array as it is where nobody else can hold it."""
+    have = leaf.grad
+    if have is None:
+        array = g._array
+        if not create_graph and (array.base is not None or id(array) in handed_out or not array.flags.c_contiguous):
+            g = g.clone()
+        elif not create_graph and g._node is not None:
+            g = g.detach()
+        handed_out.add(id(array))
+        leaf.grad = g
+    elif create_graph:
+        leaf.grad = have + g
+    else:
+        have.add_(g)
+    for hook in list(leaf.post_hooks or ()):
+        hook()
+
+
+def root_gradients(outputs: Sequence[Tensor], gradients: Iterable[Tensor | None] | None, who: str) -> list[tuple[Node, Tensor]]:
+    """Pair each output's node with its gradient: given, or one for a scalar."""
+    given = [None] * len(outputs) if gradients is None else list(gradients)
+    if len(given) != len(outputs):
+        msg = f"{who}: expected {len(outputs)} gradients, one for each output, got {len(given)}"
+        raise RuntimeError(msg)
+    roots = []
+    for y, g in zip(outputs, given, strict=True):
+        if y._node is None:
+            msg = f"{who}: a tensor of shape {tuple(y.shape)} does not require grad and has no grad_fn"
+            raise RuntimeError(msg)
+        if g is None:
+            if y._array.size != 1:
+                msg = f"{who}: grad can be implicitly created only for scalar outputs, got shape {tuple(y.shape)}"
+                raise RuntimeError(msg)
+            g = y.detach().new_ones(y.shape)
+        elif g._array.shape != y._array.shape:
+            msg = f"{who}: expected a gradient of shape {tuple(y.shape)}, got {tuple(g.shape)}"
+            raise RuntimeError(msg)
+        roots.append((y._node, g))
+    return roots
+
+
+def _as_tuple(x: Any) -> tuple[Any, ...]:
+    return tuple(x) if isinstance(x, Sequence) else (x,)
+
+
+def backward(
+    tensors: Tensor | Sequence[Tensor],
+    grad_tensors: Tensor | Sequence[Tensor | None] | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Tensor | Sequence[Tensor] | None = None,
+) -> None:
+    """Accumulate into ``.grad`` of the leaves (all, or those in ``inputs``) the gradient of ``tensors``.
+
+    >>> import tensor as T
+    >>> x = T.tensor([1.0, 2.0], requires_grad=True)
+    >>> backward((x * x).sum())
+    >>> x.grad
+    tensor([2., 4.])
+    """
+    outputs = _as_tuple(tensors)
+    roots = root_gradients(outputs, None if grad_tensors is None else _as_tuple(grad_tensors), "backward")
+    if inputs is not None:
+        targets = _as_tuple(inputs)
+        found = grad(outputs, targets, [g for _, g in roots], retain_graph, create_graph, allow_unused=True)
+        for t, g in zip(targets, found, strict=True):
+            if g is not None:
+                t.grad = g if t.grad is None else t.grad + g
+        return
+    handed_out = {id(g._array) for _, g in roots} if grad_tensors is not None else set()
+    keep = create_graph if retain_graph is None else retain_graph
+    before = set_grad_enabled(create_graph)
+    try:
+        leaves = run(roots, create_graph=create_graph, retain_graph=keep)
+        for leaf, g in leaves.items():
+            accumulate(leaf, run_hooks(leaf, g) if leaf.hooks else g, create_graph, handed_out)
+    finally:
+        before.__exit__()
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Tensor | Sequence[Tensor | None] | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool | None = None,
+    materialize_grads: bool = False,
+) -> tuple[Tensor, ...]:
+    """The gradient of ``outputs`` with respect to any tensors in the graph, as new tensors; ``.grad`` stays as it was.
+
+    With ``create_graph`` the result can be differentiated again, to any order. An input that the outputs do not depend on is an
+    error, or None with ``allow_unused``, or zeros with ``materialize_grads``.
+
+    >>> import tensor as T
+    >>> x = T.tensor(3.0, requires_grad=True)
+    >>> (dy,) = grad(x**3, x, create_graph=True)
+    >>> grad(dy, x)
+    (tensor(18.),)
+    """
+    ys, xs = _as_tuple(outputs), _as_tuple(inputs)
+    roots = root_gradients(ys, None if grad_outputs is None else _as_tuple(grad_outputs), "grad")
+    for x in xs:
+        if x._node is None:
+            msg = f"grad: an input of shape {tuple(x.shape)} does not require grad"
+            raise RuntimeError(msg)
+    targets = {x._node for x in xs}
+    wanted = nodes_between([n for n, _ in roots], targets)
+    captured: dict[Node, Any] = {n: None for n in targets if type(n) is not Leaf}
+    keep = create_graph if retain_graph is None else retain_graph
+    before = set_grad_enabled(create_graph)
+    try:
+        leaves = run(roots, create_graph=create_graph, retain_graph=keep, wanted=wanted, captured=captured)
+        results = []
+        for x in xs:
+            node = x._node
+            g = leaves.get(node) if type(node) is Leaf else captured[node]
+            if g is not None and type(node) is Leaf and node.hooks:
+                g = run_hooks(node, g)
+            if g is None and materialize_grads:
+                g = x.detach().new_zeros(x.shape)
+            if g is None and not allow_unused:
+                msg = "grad: one of the inputs does not appear in the graph of the outputs; pass allow_unused=True if that is meant"
+                raise RuntimeError(msg)
+            results.append(g)
+    finally:
+        before.__exit__()
+    return tuple(results)
+
+
+def nodes_between(roots: list[Node], targets: set[Any]) -> set[Node]:
+    """The nodes on a path from a root to a target, both included."""
+    order: list[Node] = []
+    seen = set(roots)
+    stack = list(seen)
+    while stack:
+        node = stack.pop()
+        order.append(node)
+        for edge in node.edges:
+            if edge is not None and edge not in seen:
+                seen.add(edge)
+                stack.append(edge)
+    order.sort(key=lambda n: n.number)  # inputs first, so that one sweep decides
+    wanted: set[Node] = set()
+    for node in order:
+        if node in targets or any(e in wanted for e in node.edges):
+            wanted.add(node)
+    return wanted

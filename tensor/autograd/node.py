@@ -1,0 +1,146 @@
+"""The tape: one node for each recorded operation, and one for each leaf that wants a gradient.
+
+A node points at the nodes of its inputs (``edges``). Nodes are numbered as they are made, and an edge always points at a
+smaller number, so the engine only ever needs the largest number first: no counting, no recursion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tensor.autograd.tensor import Tensor
+
+__all__ = ["FREED", "Leaf", "Node", "OpNode", "OutputNode", "Version", "version_of"]
+
+next_number = count(1).__next__
+
+Hook = Callable[["Tensor"], "Tensor | None"]
+
+#: What `OpNode.saved` becomes once a backward pass has used and released it.
+FREED: Any = object()
+
+
+class Version:
+    """Counts the writes into one piece of memory; shared by every tensor over it, with weak references to the views."""
+
+    __slots__ = ("value", "views")
+
+    def __init__(self) -> None:
+        self.value = 0
+        self.views: list[Any] | None = None
+
+
+def version_of(t: Tensor) -> Version:
+    """The tensor's version counter, made when it is first needed."""
+    v = t._version
+    if v is None:
+        v = t._version = Version()
+    return v
+
+
+class Node:
+    """Base of all nodes. ``shape`` and ``dtype`` are those of the value the node made: what its gradient must have."""
+
+    __slots__ = ("__weakref__", "dtype", "edges", "hooks", "number", "shape")
+
+    edges: tuple[Node | None, ...]
+    hooks: list[Hook] | None
+
+    def __init__(self, edges: tuple[Node | None, ...], shape: Any, dtype: Any) -> None:
+        self.edges = edges
+        self.shape = shape
+        self.dtype = dtype
+        self.hooks = None
+        self.number = next_number()
+
+    def backward(self, g: Any) -> tuple[Any, ...]:
+        """Gradients for the edges, given the gradient of the node's value."""
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """Forget what was kept for `backward`."""
+
+    @property
+    def name(self) -> str:
+        """What PyTorch's ``grad_fn.name()`` tells: the operation."""
+        return type(self).__name__
+
+    @property
+    def next_functions(self) -> tuple[tuple[Node | None, int], ...]:
+        """The nodes of the inputs, each with the number of the output it was."""
+        return tuple((e, 0) for e in self.edges)
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+
+class Leaf(Node):
+    """A tensor made by the user that requires a gradient. Holds the gradient, not the tensor: no reference cycle."""
+
+    __slots__ = ("grad", "post_hooks")
+
+    def __init__(self, shape: Any, dtype: Any) -> None:
+        super().__init__((), shape, dtype)
+        self.grad: Tensor | None = None
+        self.post_hooks: list[Any] | None = None
+
+    @property
+    def name(self) -> str:
+        return "AccumulateGrad"
+
+
+class OutputNode(Node):
+    """One of several outputs of an operation; hands its gradient to the operation's node."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, parent: Node, index: int, shape: Any, dtype: Any) -> None:
+        super().__init__((parent,), shape, dtype)
+        self.index = index
+
+    @property
+    def name(self) -> str:
+        parent = self.edges[0]
+        assert parent is not None
+        return parent.name
+
+
+class OpNode(Node):
+    """An application of an operator record.
+
+    ``saved`` holds, in the order the record asks for, inputs as ``(tensor, version)``, outputs as ``(array, counter, version)``
+    and everything else as it is.
+    """
+
+    __slots__ = ("op", "saved")
+
+    def __init__(self, op: Any, edges: tuple[Node | None, ...], saved: tuple[Any, ...], array: Any) -> None:
+        # Written out rather than through super(): this is the hottest constructor of the package.
+        self.op = op
+        self.edges = edges
+        self.saved = saved
+        self.shape = array.shape
+        self.dtype = array.dtype
+        self.hooks = None
+        self.number = next_number()
+
+    def backward(self, g: Any) -> tuple[Any, ...]:
+        saved = self.saved
+        if saved is FREED:
+            msg = (
+                f"{self.op.name}: trying to backward through the graph a second time, but its saved values were freed; "
+                "pass retain_graph=True to the first backward"
+            )
+            raise RuntimeError(msg)
+        return self.op.backward(self, g)  # type: ignore[no-any-return]
+
+    def release(self) -> None:
+        if self.saved:
+            self.saved = FREED
+
+    @property
+    def name(self) -> str:
+        return f"{''.join(p.capitalize() for p in self.op.name.split('_'))}Backward"

@@ -1,0 +1,1 @@
+from tensor.nn import functional

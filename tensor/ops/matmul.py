@@ -1,0 +1,305 @@
+"""Products of vectors and matrices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tensor.autograd.tensor import Tensor
+from tensor.ops.record import Array, composite, operator
+
+__all__ = [
+    "addbmm", "addmm", "addmv", "addr", "baddbmm", "bmm", "chain_matmul", "cross", "dot", "einsum", "ger", "inner", "kron", "linear", "matmul",
+    "mm", "mv", "outer", "tensordot", "trace", "vdot",
+]  # fmt: skip
+
+
+def _check_product(a: Array, b: Array) -> None:
+    if not a.ndim or not b.ndim:
+        msg = f"matmul: both arguments need at least one dimension, got {a.ndim} and {b.ndim}"
+        raise RuntimeError(msg)
+    if a.dtype != b.dtype:
+        msg = f"matmul: expected operands of one dtype, got {a.dtype} and {b.dtype}"
+        raise RuntimeError(msg)
+    inner_b = b.shape[-2] if b.ndim > 1 else b.shape[0]
+    if a.shape[-1] != inner_b:
+        msg = f"matmul: shapes {tuple(a.shape)} and {tuple(b.shape)} cannot be multiplied"
+        raise RuntimeError(msg)
+
+
+def _left(g: Tensor, a_shape: Any, b: Tensor) -> Tensor:
+    if b.ndim == 1:
+        return g.unsqueeze(-1) * b if len(a_shape) > 1 else g * b
+    if len(a_shape) == 1:
+        return (g.unsqueeze(-2) @ b.mT).squeeze(-2)  # type: ignore[no-any-return]
+    return g @ b.mT
+
+
+def _right(g: Tensor, a: Tensor, b_shape: Any) -> Tensor:
+    if a.ndim == 1:
+        return a.unsqueeze(-1) * g.unsqueeze(-2) if len(b_shape) > 1 else g * a  # type: ignore[no-any-return]
+    if len(b_shape) == 1:
+        return (a.mT @ g.unsqueeze(-1)).squeeze(-1)  # type: ignore[no-any-return]
+    return a.mT @ g  # type: ignore[no-any-return]
+
+
+@operator({"a": _left, "b": _right}, onnx="MatMul")
+def matmul(a: Array, b: Array) -> Array:
+    """The matrix product; vectors are rows on the left and columns on the right; leading dimensions broadcast.
+
+    >>> import tensor as T
+    >>> T.matmul(T.ones(2, 3), T.ones(3))
+    tensor([3., 3.])
+    """
+    _check_product(a, b)
+    return np.matmul(a, b)
+
+
+@operator(
+    {
+        "x": lambda g, weight: g @ weight,
+        "weight": lambda g, x, weight_shape: _weight_rule(g, x, weight_shape),
+        "bias": lambda g, bias_shape: g.sum(tuple(range(g.ndim - 1))) if g.ndim > 1 and bias_shape else g,
+    },
+    method=False,
+    onnx="Gemm",
+)
+def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
+    """``x @ weight.T + bias``: [..., in], [out, in], [out] to [..., out]."""
+    if x.shape[-1:] != weight.shape[-1:]:
+        msg = f"linear: expected an input of shape [..., {weight.shape[-1]}], got {list(x.shape)}"
+        raise RuntimeError(msg)
+    if x.dtype is not weight.dtype and x.dtype != weight.dtype:
+        msg = f"linear: expected input and weight of one dtype, got {x.dtype} and {weight.dtype}"
+        raise RuntimeError(msg)
+    if x.ndim > 2:
+        r = np.matmul(x.reshape(-1, x.shape[-1]), weight.T).reshape(*x.shape[:-1], *weight.shape[:-1])
+    else:
+        r = np.matmul(x, weight.T)
+    if bias is not None:
+        if r.ndim and r.shape[-1:] == bias.shape:
+            r += bias  # our own fresh array: no second pass over memory
+        else:
+            r = r + bias
+    return r
+
+
+def _weight_rule(g: Tensor, x: Tensor, shape: Any) -> Tensor:
+    if len(shape) == 1:
+        return (x * g.unsqueeze(-1)).reshape(-1, shape[0]).sum(0)  # type: ignore[no-any-return]
+    if g.ndim != 2:
+        g, x = g.reshape(-1, shape[0]), x.reshape(-1, shape[1])
+    return g.T @ x  # type: ignore[no-any-return]
+
+
+def _dims(name: str, *wanted: tuple[Any, int]) -> None:
+    for i, (x, n) in enumerate(wanted, 1):
+        if x.ndim != n:
+            msg = f"{name}: argument {i} must have {n} dimensions, got shape {tuple(x.shape)}"
+            raise RuntimeError(msg)
+
+
+@composite()
+def mm(a: Tensor, b: Tensor) -> Tensor:
+    """The product of two matrices."""
+    _dims("mm", (a, 2), (b, 2))
+    return matmul(a, b)
+
+
+@composite()
+def bmm(a: Tensor, b: Tensor) -> Tensor:
+    """The products of two batches of matrices."""
+    _dims("bmm", (a, 3), (b, 3))
+    return matmul(a, b)
+
+
+@composite()
+def mv(a: Tensor, b: Tensor) -> Tensor:
+    """The product of a matrix and a vector."""
+    _dims("mv", (a, 2), (b, 1))
+    return matmul(a, b)
+
+
+@composite()
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """The inner product of two vectors."""
+    _dims("dot", (a, 1), (b, 1))
+    return matmul(a, b)
+
+
+@composite()
+def vdot(a: Tensor, b: Tensor) -> Tensor:
+    """The inner product of two vectors, the first conjugated."""
+    return dot(a.conj(), b)
+
+
+@composite(aliases=["ger"])
+def outer(a: Tensor, b: Tensor) -> Tensor:
+    """All products of an element of one vector with one of the other."""
+    _dims("outer", (a, 1), (b, 1))
+    return a.unsqueeze(1) * b  # type: ignore[no-any-return]
+
+
+ger = outer
+
+
+@composite()
+def inner(a: Tensor, b: Tensor) -> Tensor:
+    """Inner products over the last dimensions."""
+    if not a.ndim or not b.ndim:
+        return a * b
+    return tensordot(a, b, ([-1], [-1]))
+
+
+@composite(method=False)
+def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
+    """Sum of products over pairs of dimensions."""
+    if isinstance(dims, int):
+        left, right = list(range(a.ndim - dims, a.ndim)), list(range(dims))
+    else:
+        left, right = ([d % x.ndim for d in (p.tolist() if isinstance(p, Tensor) else p)] for p, x in zip(dims, (a, b), strict=True))
+    keep_a, keep_b = [d for d in range(a.ndim) if d not in left], [d for d in range(b.ndim) if d not in right]
+    n = int(np.prod([a.shape[d] for d in left]))
+    rows = a.permute(*keep_a, *left).reshape(-1, n) if a.ndim else a.reshape(1, 1)
+    columns = b.permute(*right, *keep_b).reshape(n, -1) if b.ndim else b.reshape(1, 1)
+    return (rows @ columns).reshape([*(a.shape[d] for d in keep_a), *(b.shape[d] for d in keep_b)])  # type: ignore[no-any-return]
+
+
+def _scaled(x: Tensor, product: Tensor, beta: float, alpha: float) -> Tensor:
+    if alpha != 1:
+        product = product * alpha
+    if beta == 0:
+        return product + (x * 0 if x.requires_grad else 0)
+    return (x * beta if beta != 1 else x) + product
+
+
+@composite(inplace=True)
+def addmm(x: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """``beta * x + alpha * (a @ b)`` of matrices."""
+    return _scaled(x, mm(a, b), beta, alpha)
+
+
+@composite(inplace=True)
+def addmv(x: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """``beta * x + alpha * (a @ b)`` of a matrix and a vector."""
+    return _scaled(x, mv(a, b), beta, alpha)
+
+
+@composite(inplace=True)
+def addr(x: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """``beta * x + alpha * outer(a, b)``."""
+    if x._array.dtype.kind == "b":
+        return x * bool(beta) | (outer(a, b) & bool(alpha))
+    return _scaled(x, outer(a, b), beta, alpha)
+
+
+@composite(inplace=True)
+def baddbmm(x: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """``beta * x + alpha * (a @ b)`` of batches of matrices."""
+    return _scaled(x, bmm(a, b), beta, alpha)
+
+
+@composite(inplace=True)
+def addbmm(x: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """``beta * x + alpha * sum(a @ b)`` over a batch of matrices."""
+    return _scaled(x, bmm(a, b).sum(0), beta, alpha)
+
+
+@composite(method=False)
+def chain_matmul(*matrices: Tensor) -> Tensor:
+    """The product of several matrices, from the left."""
+    result = matrices[0]
+    for m in matrices[1:]:
+        result = mm(result, m)
+    return result
+
+
+@composite()
+def trace(x: Tensor) -> Tensor:
+    """The sum of a matrix's diagonal."""
+    _dims("trace", (x, 2))
+    return x.diagonal().sum()  # type: ignore[no-any-return]
+
+
+@composite()
+def kron(a: Tensor, b: Tensor) -> Tensor:
+    """The Kronecker product."""
+    n = max(a.ndim, b.ndim)
+    a, b = a.reshape((1,) * (n - a.ndim) + tuple(a.shape)), b.reshape((1,) * (n - b.ndim) + tuple(b.shape))
+    left, right = a.reshape([k for s in a.shape for k in (s, 1)]), b.reshape([k for s in b.shape for k in (1, s)])
+    return (left * right).reshape([s * t for s, t in zip(a.shape, b.shape, strict=True)])  # type: ignore[no-any-return]
+
+
+@composite()
+def cross(a: Tensor, b: Tensor, dim: int | None = None) -> Tensor:
+    """The vector product along a dimension of length 3 (the first such one)."""
+    if dim is None:
+        dim = next(i for i, n in enumerate(a.shape) if n == 3)
+    a1, b1 = a.roll(-1, dim), b.roll(-1, dim)
+    a2, b2 = a.roll(-2, dim), b.roll(-2, dim)
+    return a1 * b2 - a2 * b1  # type: ignore[no-any-return]
+
+
+@composite(method=False)
+def einsum(equation: str, *operands: Any) -> Tensor:
+    """Sums of products written in Einstein's notation; ``...`` broadcasts; repeated letters take diagonals."""
+    xs = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else list(operands)
+    equation = equation.replace(" ", "")
+    inputs, arrow, output = equation.partition("->")
+    terms = inputs.split(",")
+    if len(terms) != len(xs):
+        msg = f"einsum: the equation {equation!r} has {len(terms)} terms, got {len(xs)} operands"
+        raise RuntimeError(msg)
+    # Give the broadcast dimensions letters of their own, aligned at the right.
+    spare = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" if c not in equation]
+    widths = [x.ndim - len(t.replace("...", "")) if "..." in t else 0 for t, x in zip(terms, xs, strict=True)]
+    dots = spare[: max(widths, default=0)]
+    terms = [t.replace("...", "".join(dots[len(dots) - w :])) for t, w in zip(terms, widths, strict=True)]
+    if not arrow:
+        letters = "".join(terms)
+        output = "..." + "".join(sorted(c for c in set(letters) if letters.count(c) == 1 and c not in dots))
+    output = output.replace("...", "".join(dots))
+    everything = list(output) + sorted({c for t in terms for c in t} - set(output))
+    aligned = []
+    for t, x in zip(terms, xs, strict=True):
+        while len(set(t)) < len(t):
+            c = next(c for c in t if t.count(c) > 1)
+            i = t.index(c)
+            j = t.index(c, i + 1)
+            x = x.diagonal(0, i, j)
+            t = "".join(k for n, k in enumerate(t) if n not in (i, j)) + c
+        order = [t.index(c) for c in everything if c in t]
+        x = x.permute(*order) if order else x
+        aligned.append(x.reshape([x.shape[[c for c in everything if c in t].index(c)] if c in t else 1 for c in everything]))
+    result = aligned[0]
+    for k, x in enumerate(aligned[1:], 1):
+        later = {c for t in terms[k + 1 :] for c in t} | set(output)
+        result = _contract(result, x, [i for i, c in enumerate(everything) if c not in later])
+    gone = tuple(range(len(output), len(everything)))
+    return (result.sum(gone) if gone else result).reshape([result.shape[i] for i in range(len(output))])  # type: ignore[no-any-return]
+
+
+def _contract(a: Tensor, b: Tensor, gone: list[int]) -> Tensor:
+    """Multiply aligned operands and sum (keeping length 1) the dimensions in ``gone``, as one matrix product."""
+    n = a.ndim
+    both = [i for i in gone if a.shape[i] == b.shape[i] and a.shape[i] != 1]
+    batch = [i for i in range(n) if i not in both and a.shape[i] != 1 and b.shape[i] != 1]
+    only_a = [i for i in range(n) if i not in both and i not in batch and a.shape[i] != 1]
+    only_b = [i for i in range(n) if i not in both and i not in batch and b.shape[i] != 1]
+    ones = [i for i in range(n) if i not in {*both, *batch, *only_a, *only_b}]
+
+    def size(x: Tensor, dims: list[int]) -> int:
+        return int(np.prod([x.shape[i] for i in dims]))
+
+    left = a.permute(*batch, *only_a, *both, *only_b, *ones).reshape([a.shape[i] for i in batch] + [size(a, only_a), size(a, both)])
+    right = b.permute(*batch, *both, *only_b, *only_a, *ones).reshape([b.shape[i] for i in batch] + [size(b, both), size(b, only_b)])
+    order = [*batch, *only_a, *only_b, *both, *ones]
+    shape = [a.shape[i] for i in [*batch, *only_a]] + [b.shape[i] for i in only_b] + [1] * (len(both) + len(ones))
+    product = (left @ right).reshape(shape).permute(*[order.index(i) for i in range(n)])
+    rest = [i for i in gone if i not in both]
+    return product.sum(tuple(rest), keepdim=True) if rest else product  # type: ignore[no-any-return]
+
+
+Tensor.__matmul__ = matmul
+Tensor.__rmatmul__ = lambda self, other: matmul(other, self)  # type: ignore[method-assign]

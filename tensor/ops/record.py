@@ -1,0 +1,542 @@
+"""One record per operator, and the dispatcher that runs it.
+
+A record is declared where its forward is written, with NumPy functions on raw arrays::
+
+    @operator({"x": lambda g, x_shape: g.expand(x_shape)}, ...)
+    def total(x: Array) -> Array:
+        '''The sum of all elements.'''
+        return np.sum(x)
+
+- A parameter annotated ``Array`` (``Array | None``, ``Sequence[Array]``) is a tensor; every other one is a plain value.
+- The vjp table has one rule an input: ``g`` is the gradient of the output; the other parameter names say what the rule needs,
+  and only that is kept: an input by its name, the output as ``y``, a shape as ``x_shape``, a plain parameter by its name. Rules are
+  written with differentiable operators, so gradients of any order follow. ``None`` for a rule: not differentiable, an error if used.
+- ``dtype``: ``"promote"`` casts all tensor operands to their common dtype, ``"float"`` also integers to the default dtype, None
+  leaves them alone.
+
+The engine brings a gradient to the shape and dtype of its input, so rules of broadcasting operators need not.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ParamSpec, TypeAlias
+
+import numpy as np
+
+from tensor import cuda, dtypes
+from tensor.autograd.inplace import assign, check_writable, link_view
+from tensor.autograd.modes import grad_mode
+from tensor.autograd.node import Node, OpNode, Version, version_of
+from tensor.autograd.tensor import Tensor, to_array
+
+__all__ = ["OPERATORS", "Array", "Operator", "binary", "composite", "operator", "unary"]
+
+P = ParamSpec("P")
+
+#: A raw array: NumPy's, CuPy's, or a deferred one. An operand may also be a Python number.
+Array: TypeAlias = Any
+
+Rule: TypeAlias = Callable[..., Any] | None
+
+#: Every operator by its public name.
+OPERATORS: dict[str, Operator] = {}
+
+ndarray = np.ndarray
+_new_tensor = Tensor.__new__
+
+
+class Operator:
+    """All that is known of one operator."""
+
+    __slots__ = ("_plans", "composite", "dtype", "forward", "function", "inputs", "joint", "lowering", "name", "names", "onnx", "rules")
+
+    def __init__(self, name: str, forward: Callable[..., Any], vjp: Any, dtype: str | None, lowering: str | None, onnx: str | None) -> None:
+        self.name = name
+        self.forward = forward
+        self.dtype = dtype
+        self.lowering = lowering  #: the scalar expression of an elementwise operator, for a compiler
+        self.onnx = onnx  #: the ONNX operator with the same meaning
+        self.composite = False
+        self.function: Callable[..., Any] = forward
+        #: parameter positions that are tensors, and whether each is a sequence of them
+        self.inputs: list[tuple[int, bool]] = []
+        parameters = list(inspect.signature(forward).parameters.values()) if isinstance(forward, type(_kind_of)) else []
+        for i, p in enumerate(parameters):
+            kind = _kind_of(str(p.annotation))
+            if kind:
+                self.inputs.append((i, kind == "sequence"))
+        positions = {p.name: i for i, p in enumerate(parameters)}
+        self._bind_rules(vjp, positions)
+        self._plans: dict[int, tuple[tuple[int, str, int], ...]] = {}
+
+    def _bind_rules(self, vjp: Any, positions: dict[str, int]) -> None:
+        """Resolve what each rule needs by the names of its parameters."""
+        #: (kind, position) of everything some rule needs; kinds: value, shape, output, plain
+        self.names: list[tuple[str, int]] = []
+        seen: dict[str, int] = {}
+        tensors = {i for i, _ in self.inputs}
+
+        def needs(rule: Callable[..., Any]) -> tuple[int, ...]:
+            found = []
+            for name in list(inspect.signature(rule).parameters)[1:]:
+                if name not in seen:
+                    if name == "y":
+                        entry = ("output", 0)
+                    elif name in positions:
+                        entry = ("value" if positions[name] in tensors else "plain", positions[name])
+                    elif name.endswith("_shape") and name[:-6] in positions:
+                        entry = ("shape", positions[name[:-6]])
+                    else:
+                        msg = f"operator {self.name}: a vjp rule needs {name!r}, which is no parameter of the forward"
+                        raise TypeError(msg)
+                    seen[name] = len(self.names)
+                    self.names.append(entry)
+                found.append(seen[name])
+            return tuple(found)
+
+        self.joint = callable(vjp)
+        if self.joint:
+            self.rules: list[tuple[Rule, tuple[int, ...]]] = [(vjp, needs(vjp))]
+        else:
+            by_name: Mapping[str, Rule] = vjp or {}
+            unknown = set(by_name) - set(positions)
+            if unknown:
+                msg = f"operator {self.name}: vjp rules for unknown inputs {sorted(unknown)}"
+                raise TypeError(msg)
+            names = {i: n for n, i in positions.items()}
+            rules = [by_name.get(names[i]) for i, _ in self.inputs]
+            self.rules = [(r, needs(r) if r is not None else ()) for r in rules]
+
+    # --- recording ----------------------------------------------------------------------------------------------
+
+    def plan(self, mask: int) -> tuple[tuple[int, str, int], ...]:
+        """What must be kept when the inputs in the bit mask want a gradient: (slot, kind, position)."""
+        found = self._plans.get(mask)
+        if found is None:
+            slots: set[int] = set()
+            for i, (_, needed) in enumerate(self.rules):
+                if self.joint or mask >> i & 1:
+                    slots.update(needed)
+            found = self._plans[mask] = tuple((s, *self.names[s]) for s in sorted(slots))
+        return found
+
+    def record(self, bound: Sequence[Any], edges: tuple[Node | None, ...], mask: int, out: Tensor) -> None:
+        """Make the node of ``out``."""
+        saved: list[Any] = [None] * len(self.names)
+        for slot, kind, position in self.plan(mask):
+            if kind == "value":
+                x = bound[position]
+                saved[slot] = [keep(t) for t in x] if type(x) in (list, tuple) else keep(x)
+            elif kind == "plain":
+                saved[slot] = bound[position]
+            elif kind == "shape":
+                x = bound[position]
+                saved[slot] = x._array.shape if isinstance(x, Tensor) else np.shape(x)
+            else:
+                version = out._version
+                if version is None:
+                    version = out._version = Version()
+                saved[slot] = (out._array, version, version.value)
+        out._node = OpNode(self, edges, tuple(saved), out._array)
+
+    def unpack(self, node: OpNode, slots: tuple[int, ...]) -> list[Any]:
+        """The values that a rule asked for, checked against in-place writes since."""
+        values = []
+        saved, names = node.saved, self.names
+        for s in slots:
+            kind, x = names[s][0], saved[s]
+            if kind == "value":
+                if type(x) is list:
+                    x = [self.intact(k) for k in x]
+                elif type(x) is tuple:
+                    x = self.intact(x)
+            elif kind == "output":
+                array, version, value = x
+                if version.value != value:
+                    self.changed("its output", array.shape, version.value, value)
+                x = Tensor(array, node)
+            values.append(x)
+        return values
+
+    def intact(self, kept: Any) -> Any:
+        """A saved input, unless it was written into."""
+        if type(kept) is not tuple:
+            return kept
+        t, value = kept
+        version = t._version
+        if version is not None and version.value != value:
+            self.changed("an input", t._array.shape, version.value, value)
+        return t
+
+    def changed(self, what: str, shape: Any, version: int, expected: int) -> None:
+        """Raise the error for a value that backward needs and that is no more."""
+        msg = (
+            f"{self.name}: {what} of shape {tuple(shape)}, needed for its gradient, was changed by an in-place operation "
+            f"(version {version}, expected {expected}); clone it before writing"
+        )
+        raise RuntimeError(msg)
+
+    def backward(self, node: OpNode, g: Tensor) -> tuple[Any, ...]:
+        """Apply the rules of the inputs that want a gradient."""
+        if self.joint:
+            rule, slots = self.rules[0]
+            assert rule is not None
+            return tuple(rule(g, *self.unpack(node, slots)))
+        result: list[Any] = []
+        for edge, (rule, slots) in zip(node.edges, self.rules, strict=True):
+            if edge is None:
+                result.append(None)
+            elif rule is None:
+                msg = f"{self.name}: no gradient rule for input {len(result)}"
+                raise NotImplementedError(msg)
+            else:
+                result.append(rule(g, *self.unpack(node, slots)) if slots else rule(g))
+        return tuple(result)
+
+    def __repr__(self) -> str:
+        return f"<operator {self.name}>"
+
+
+def _kind_of(annotation: str) -> str | None:
+    if annotation in ("Array", "Array | None"):
+        return "one"
+    if annotation.startswith("Sequence[Array"):
+        return "sequence"
+    return None
+
+
+def keep(x: Any) -> Any:
+    """An input kept for backward, with its version; numbers and arrays as they are."""
+    if isinstance(x, Tensor):
+        version = x._version
+        return (x, 0 if version is None else version.value)
+    return x
+
+
+def as_array(r: Any) -> Any:
+    """NumPy gives scalars where a 0-d array is meant."""
+    return np.asarray(r) if isinstance(r, cuda.scalar_types) or isinstance(r, (bool, int, float, complex)) else r
+
+
+def cast_operands(raws: Sequence[Any], rule: str, who: str) -> list[Any]:
+    """Bring operands to their common dtype; Python numbers stay, they are weak in NumPy too."""
+    try:
+        d = dtypes.result_dtype(tuple(raws))
+    except AttributeError:
+        kinds = ", ".join(type(x).__name__ for x in raws)
+        msg = f"{who}: expected tensors or numbers, got {kinds}"
+        raise TypeError(msg) from None
+    if rule == "float" and d.kind in "biu":
+        d = dtypes.get_default_dtype().numpy
+    return [x.astype(d, copy=False) if hasattr(x, "astype") else np.asarray(x, d)[()] if d.kind in "biu" else x for x in raws]
+
+
+def shares_memory(view: Any, array: Any) -> bool:
+    """Whether one raw array was made as a view of the other (NumPy collapses chains of bases)."""
+    base = view.base
+    return view is array or (base is not None and (base is array or base is array.base))
+
+
+# --- declaring -------------------------------------------------------------------------------------------------------
+
+
+def register(op: Operator, function: Callable[..., Any], *, doc: str | None, method: bool, inplace: bool, aliases: Sequence[str]) -> None:
+    """Publish an operator: in the table, and as methods of Tensor."""
+    op.function = function
+    function.__name__ = function.__qualname__ = op.name.rsplit(".", 1)[-1]
+    if doc:
+        function.__doc__ = doc
+    function.operator = op  # type: ignore[attr-defined]
+    for name in (op.name, *aliases):
+        OPERATORS[name] = op
+        if method:
+            setattr(Tensor, name, function)
+            if inplace:
+                setattr(Tensor, name + "_", inplace_method(function, name))
+
+
+def inplace_method(function: Callable[..., Any], name: str) -> Callable[..., Tensor]:
+    """The method ``name_`` that writes an operator's result into its first operand."""
+
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        check_writable(self, name + "_")
+        # The operator sees the value as it was: same memory and counter, so a rule that needs it finds it changed.
+        before = Tensor(self._array, self._node)
+        before._version = version_of(self)
+        value = function(before, *args, **kwargs)
+        source, target = value._array, self._array
+        if source.shape != target.shape:
+            msg = f"{name}_: the result has shape {tuple(source.shape)}, which does not fit the tensor's {tuple(target.shape)}"
+            raise RuntimeError(msg)
+        if source.dtype is not target.dtype and not dtypes.can_cast(value.dtype, self.dtype):
+            msg = f"{name}_: the result has dtype {value.dtype}, which cannot be written into {self.dtype}"
+            raise RuntimeError(msg)
+        return assign(self, value)
+
+    method.__name__ = method.__qualname__ = name + "_"
+    method.__doc__ = f"`{name}` written into this tensor; recorded like the operator itself."
+    return method
+
+
+def operator(
+    vjp: Any = None,
+    *,
+    dtype: str | None = None,
+    view: bool = False,
+    method: bool = True,
+    inplace: bool = False,
+    aliases: Sequence[str] = (),
+    name: str | None = None,
+    lowering: str | None = None,
+    onnx: str | None = None,
+) -> Callable[[Callable[P, Any]], Callable[P, Tensor]]:
+    """Declare an operator whose forward is the decorated function; see the module's docstring."""
+
+    def declare(forward: Callable[P, Any]) -> Callable[P, Tensor]:
+        op = Operator(name or forward.__name__.rstrip("_"), forward, vjp, dtype, lowering, onnx)
+        function = functools.wraps(forward)(_dispatcher(op, view))
+        register(op, function, doc=None, method=method, inplace=inplace, aliases=aliases)
+        return function  # type: ignore[return-value]
+
+    return declare
+
+
+def _dispatcher(op: Operator, view: bool) -> Callable[..., Any]:
+    forward, name, inputs, rule = op.forward, op.name, op.inputs, op.dtype
+    parameters = list(inspect.signature(forward).parameters.values())
+    variadic = bool(parameters) and parameters[-1].kind is inspect.Parameter.VAR_POSITIONAL
+    arity = len(parameters)
+    defaults = [p.default for p in parameters]
+    index = {p.name: i for i, p in enumerate(parameters)}
+    single = inputs[0][0] if len(inputs) == 1 and not inputs[0][1] else None
+    empty = inspect.Parameter.empty
+
+    def bind(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        bound = list(args)
+        if len(bound) > arity:
+            msg = f"{name}: expected at most {arity} arguments, got {len(bound)}"
+            raise TypeError(msg)
+        bound += defaults[len(bound) :]
+        for key, value in kwargs.items():
+            i = index.get(key)
+            if i is None or i < len(args):
+                msg = f"{name}: unexpected keyword argument {key!r}; expected {', '.join(index)}"
+                raise TypeError(msg)
+            bound[i] = value
+        for i, value in enumerate(bound):
+            if value is empty:
+                msg = f"{name}: missing argument {parameters[i].name!r}"
+                raise TypeError(msg)
+        return bound
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if variadic:  # f(x, 1, 2) means f(x, (1, 2))
+            rest = args[arity - 1 :]
+            if len(rest) == 1 and isinstance(rest[0], (tuple, list)):
+                rest = tuple(rest[0])
+            bound = [*args[: arity - 1], tuple(rest)]
+            if kwargs:
+                (bound[arity - 1],) = kwargs.values()
+        else:
+            bound = list(args) if len(args) == arity and not kwargs else bind(args, kwargs)
+        raws = list(bound)
+        mask, bit = 0, 1
+        if single is not None:
+            x = bound[single]
+            if isinstance(x, Tensor):
+                raws[single] = x._array
+                edges: Any = (x._node,)
+                if x._node is not None:
+                    mask = 1
+            else:
+                edges = (None,)
+                if x is not None:
+                    raws[single] = to_array(x, copy=False)
+        else:
+            edges = []
+            for i, many in inputs:
+                x = bound[i]
+                if many:
+                    raws[i] = [t._array if isinstance(t, Tensor) else to_array(t, copy=False) for t in x]
+                    nodes = [t._node if isinstance(t, Tensor) else None for t in x]
+                    edges += nodes
+                    if any(nodes):
+                        mask |= bit
+                else:
+                    node = None
+                    if isinstance(x, Tensor):
+                        raws[i] = x._array
+                        node = x._node
+                    edges.append(node)
+                    if node is not None:
+                        mask |= bit
+                bit <<= 1
+        if rule is not None:
+            where = [i for i, many in inputs if not many and raws[i] is not None]
+            flat = [raws[i] for i in where] or [a for i, many in inputs if many for a in raws[i]]
+            cast = cast_operands(flat, rule, name)
+            if where:
+                for i, a in zip(where, cast, strict=True):
+                    raws[i] = a
+            else:
+                raws[inputs[0][0]] = cast
+        try:
+            r = forward(*raws[:-1], *raws[-1]) if variadic else forward(*raws)  # type: ignore[call-arg]
+        except (ValueError, IndexError, TypeError) as e:
+            raise explain(e, name, raws) from e
+        if type(r) is not ndarray:
+            r = as_array(r)
+        out = Tensor(r)
+        if mask and grad_mode.enabled and r.dtype.kind in "fc":
+            if op.joint:
+                mask = -1
+            op.record(bound, tuple(edges), mask, out)
+        if view and single is not None and isinstance(bound[single], Tensor) and shares_memory(r, raws[single]):
+            rest = bound[1:-1] + list(bound[-1]) if variadic else bound[1:]
+            link_view(bound[single], out, (call, tuple(rest), {}))
+        return out
+
+    return call
+
+
+def explain(e: Exception, name: str, raws: Sequence[Any]) -> Exception:
+    """The same kind of error, naming the operation with the shapes and dtypes it was given."""
+    text = str(e)
+    if text.startswith(f"{name}:"):
+        return e
+    shown = []
+    for x in raws:
+        for a in x if isinstance(x, list) else [x]:
+            if isinstance(a, ndarray):
+                shown.append(f"{a.dtype}{list(a.shape)}")
+    kind = RuntimeError if isinstance(e, ValueError) else type(e)
+    return kind(f"{name}: {text} (operands {', '.join(shown)})")
+
+
+def unary(
+    name: str,
+    forward: Callable[[Array], Array],
+    rule: Rule,
+    doc: str,
+    *,
+    dtype: str = "float",
+    inplace: bool = True,
+    method: bool = True,
+    aliases: Sequence[str] = (),
+    lowering: str | None = None,
+    onnx: str | None = None,
+) -> Callable[..., Tensor]:
+    """Declare an elementwise operator of one tensor; the rule may ask for ``x`` and ``y``."""
+
+    def with_signature(x: Array) -> Array:
+        return forward(x)
+
+    op = Operator(name, with_signature, {"x": rule}, dtype, lowering, onnx)
+    op.forward = forward
+    floats = dtype == "float"
+    slots = op.rules[0][1]
+    only_output = [op.names[s][0] for s in slots] == ["output"]
+    only_input = [op.names[s][0] for s in slots] == ["value"]
+
+    def function(x: Any) -> Tensor:
+        if not isinstance(x, Tensor):
+            x = Tensor(to_array(x, copy=False))
+        a = x._array
+        if floats and a.dtype.kind in "biu":
+            a = a.astype(dtypes.get_default_dtype().numpy)
+        r = forward(a)
+        if type(r) is not ndarray:
+            r = as_array(r)
+        out = Tensor(r)
+        node = x._node
+        if node is not None and grad_mode.enabled and r.dtype.kind in "fc":
+            # `Operator.record` for the two common cases, without its loop.
+            if only_output:
+                version = out._version = Version()
+                out._node = OpNode(op, (node,), ((r, version, 0),), r)
+            elif only_input:
+                out._node = OpNode(op, (node,), (keep(x),), r)
+            else:
+                op.record((x,), (node,), 1, out)
+        return out
+
+    register(op, function, doc=doc, method=method, inplace=inplace, aliases=aliases)
+    return function
+
+
+def binary(
+    name: str,
+    forward: Callable[..., Array],
+    rules: Mapping[str, Rule],
+    doc: str,
+    *,
+    dtype: str = "promote",
+    inplace: bool = True,
+    method: bool = True,
+    aliases: Sequence[str] = (),
+    lowering: str | None = None,
+    onnx: str | None = None,
+) -> Callable[..., Tensor]:
+    """Declare an elementwise operator of two broadcast operands ``a`` and ``b``, either of which may be a Python number."""
+
+    def with_signature(a: Array, b: Array) -> Array:
+        return forward(a, b)
+
+    op = Operator(name, with_signature, rules, dtype, lowering, onnx)
+    op.forward = forward
+    saves_nothing = not op.names
+    floats = dtype == "float"
+
+    def function(a: Any, b: Any) -> Tensor:
+        na = nb = None
+        if a.__class__ is Tensor or isinstance(a, Tensor):
+            x = a._array
+            na = a._node
+        else:
+            x = a if type(a) in _NUMBERS else to_array(a, copy=False)
+        if b.__class__ is Tensor or isinstance(b, Tensor):
+            y = b._array
+            nb = b._node
+            if x.__class__ is not ndarray or x.dtype is not y.dtype or (floats and y.dtype.kind != "f"):
+                x, y = cast_operands((x, y), dtype, name)
+        else:
+            y = b if type(b) in _NUMBERS else to_array(b, copy=False)
+            if x.__class__ is not ndarray or x.dtype.kind != "f" or type(y) not in _REAL:
+                x, y = cast_operands((x, y), dtype, name)
+        try:
+            r = forward(x, y)
+        except ValueError as e:
+            raise explain(e, name, (x, y)) from e
+        if r.__class__ is not ndarray:
+            r = as_array(r)
+        out = Tensor(r)
+        if (na is not None or nb is not None) and grad_mode.enabled and r.dtype.kind in "fc":
+            if saves_nothing:
+                out._node = OpNode(op, (na, nb), (), r)
+            else:
+                op.record((a, b), (na, nb), (na is not None) | (nb is not None) << 1, out)
+        return out
+
+    register(op, function, doc=doc, method=method, inplace=inplace, aliases=aliases)
+    return function
+
+
+_NUMBERS = {bool, int, float, complex}
+_REAL = {bool, int, float}
+
+
+def composite(
+    *, method: bool = True, inplace: bool = False, aliases: Sequence[str] = (), name: str | None = None
+) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
+    """Declare an operator written in terms of others: it needs no rules."""
+
+    def declare(function: Callable[P, Any]) -> Callable[P, Any]:
+        op = Operator(name or function.__name__.rstrip("_"), function, None, None, None, None)
+        op.composite = True
+        register(op, function, doc=None, method=method, inplace=inplace, aliases=aliases)
+        return function
+
+    return declare

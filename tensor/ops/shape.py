@@ -1,0 +1,638 @@
+"""Shapes: views where memory allows, copies where not; joining and splitting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tensor import cuda, dtypes
+from tensor.device import as_device, device as Device, move
+from tensor.autograd.tensor import Tensor, to_array
+from tensor.ops.record import Array, composite, operator
+from tensor.ops.reduce import axes, check_axis
+
+__all__ = [
+    "adjoint", "as_strided", "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_tensors", "broadcast_to", "cat", "chunk",
+    "column_stack", "concat", "concatenate", "diag", "diag_embed", "diagflat", "diagonal", "dsplit", "dstack", "expand_as", "flatten",
+    "flip", "fliplr", "flipud", "hsplit", "hstack", "meshgrid", "moveaxis", "movedim", "narrow", "permute", "ravel", "repeat_interleave",
+    "reshape", "roll", "rot90", "row_stack", "select", "split", "split_with_sizes", "squeeze", "stack", "swapaxes", "swapdims", "t",
+    "tensor_split", "tile", "transpose", "tril", "triu", "unbind", "unflatten", "unsqueeze", "vsplit", "vstack",
+]  # fmt: skip
+
+
+def _inverse(dims: Sequence[int]) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.argsort([d % len(dims) for d in dims]))
+
+
+
+@operator({"x": lambda g, x_shape: g.reshape(x_shape)}, view=True, onnx="Reshape")
+def reshape(x: Array, *shape: int) -> Array:
+    """The same elements in another shape, a view where memory allows; one length may be -1."""
+    return np.reshape(x, shape)
+
+
+@operator({"x": lambda g, x_shape: g.reshape(x_shape)}, view=True, name="view")
+def _view(x: Array, *shape: Any) -> Array:
+    """The same memory in another shape (or, given a dtype, read as that dtype); an error when that needs a copy."""
+    if len(shape) == 1 and isinstance(shape[0], dtypes.dtype):
+        return x.view(shape[0].numpy)
+    r = np.reshape(x, shape)
+    if not np.shares_memory(r, x) and x.size:
+        msg = "the shape is not compatible with the tensor's strides; use reshape"
+        raise RuntimeError(msg)
+    return r
+
+
+@operator({"x": lambda g, x_shape: g.sum_to_size(x_shape)}, view=True, onnx="Expand")
+def expand(x: Array, *shape: int) -> Array:
+    """Broadcast to ``shape`` without copying; -1 keeps a length."""
+    lead = len(shape) - x.ndim
+    if lead < 0:
+        msg = f"the number of sizes ({len(shape)}) must be at least the number of dimensions ({x.ndim})"
+        raise RuntimeError(msg)
+    return np.broadcast_to(x, tuple(x.shape[i - lead] if n == -1 and i >= lead else n for i, n in enumerate(shape)))
+
+
+@operator({"x": lambda g, x_shape: g.expand(x_shape)}, name="sum_to_size")
+def sum_to_size(x: Array, *shape: int) -> Array:
+    """Sum over what broadcasting ``shape`` to this shape would repeat: the reverse of `expand`."""
+    lead = x.ndim - len(shape)
+    gone = tuple(range(lead)) + tuple(i + lead for i, n in enumerate(shape) if n == 1 and x.shape[i + lead] != 1)
+    r = np.add.reduce(x, axis=gone, keepdims=True) if gone else x
+    return r.reshape(shape)
+
+
+@operator({"x": lambda g, dims: g.permute(_inverse(dims))}, view=True, onnx="Transpose")
+def permute(x: Array, *dims: int) -> Array:
+    """The dimensions in another order, a view."""
+    if len(dims) != x.ndim:
+        msg = f"expected {x.ndim} dimensions, got {len(dims)}"
+        raise RuntimeError(msg)
+    return np.transpose(x, tuple(check_axis(d, x.ndim) for d in dims))
+
+
+@operator({"x": lambda g, dim0, dim1: g.transpose(dim0, dim1)}, view=True, aliases=["swapaxes", "swapdims"])
+def transpose(x: Array, dim0: int, dim1: int) -> Array:
+    """Two dimensions swapped, a view."""
+    if not x.ndim:
+        return x[...]
+    return np.swapaxes(x, check_axis(dim0, x.ndim), check_axis(dim1, x.ndim))
+
+
+swapaxes = swapdims = transpose
+
+
+@composite()
+def t(x: Tensor) -> Tensor:
+    """The transpose of a matrix; vectors and scalars stay."""
+    if x.ndim > 2:
+        msg = f"t: expected a tensor of at most 2 dimensions, got {x.ndim}"
+        raise RuntimeError(msg)
+    return x.transpose(0, 1) if x.ndim == 2 else x
+
+
+@composite(aliases=["moveaxis"])
+def movedim(x: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+    """Dimensions moved to other places, the rest in their order, a view."""
+    n = x.ndim
+    src = [check_axis(d, n) for d in ([source] if isinstance(source, int) else source)]
+    dst = [check_axis(d, n) for d in ([destination] if isinstance(destination, int) else destination)]
+    order = [d for d in range(n) if d not in src]
+    for d, s in sorted(zip(dst, src, strict=True)):
+        order.insert(d, s)
+    return permute(x, *order) if n else x
+
+
+moveaxis = movedim
+
+
+@operator({"x": lambda g, x_shape: g.reshape(x_shape)}, view=True, onnx="Squeeze")
+def squeeze(x: Array, dim: int | Sequence[int] | None = None) -> Array:
+    """Without the dimensions of length 1 (those in ``dim``), a view."""
+    gone = range(x.ndim) if dim is None else axes(dim, x.ndim) if not isinstance(dim, Sequence) or len(dim) else ()
+    return np.reshape(x, [n for i, n in enumerate(x.shape) if n != 1 or i not in gone])
+
+
+@operator({"x": lambda g, x_shape: g.reshape(x_shape)}, view=True, onnx="Unsqueeze")
+def unsqueeze(x: Array, dim: int) -> Array:
+    """With a dimension of length 1 at ``dim``, a view."""
+    return np.expand_dims(x, check_axis(dim, x.ndim + 1))
+
+
+@composite()
+def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """Dimensions ``start_dim`` to ``end_dim`` as one."""
+    if not x.ndim:
+        return reshape(x, 1)
+    a, b = check_axis(start_dim, x.ndim), check_axis(end_dim, x.ndim)
+    if a > b:
+        msg = "flatten: start_dim cannot come after end_dim"
+        raise RuntimeError(msg)
+    n = 1
+    for s in x.shape[a : b + 1]:
+        n *= s
+    return x if a == b else reshape(x, *x.shape[:a], n, *x.shape[b + 1 :])
+
+
+@composite()
+def unflatten(x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+    """One dimension as several; one of the lengths may be -1."""
+    d = check_axis(dim, x.ndim)
+    sizes = list(sizes)
+    if -1 in sizes:
+        known = -int(np.prod(sizes))
+        sizes[sizes.index(-1)] = x.shape[d] // known if known else 0
+    return reshape(x, *x.shape[:d], *sizes, *x.shape[d + 1 :])
+
+
+@composite()
+def ravel(x: Tensor) -> Tensor:
+    """All elements in one dimension."""
+    return reshape(x, -1)
+
+
+# --- one part of a tensor --------------------------------------------------------------------------------------------
+
+
+@operator({"x": lambda g, x_shape, dim, start: g.pad_back(x_shape, dim, start)}, view=True, onnx="Slice")
+def narrow(x: Array, dim: int, start: int, length: int) -> Array:
+    """``length`` elements from ``start`` along ``dim``, a view."""
+    d = check_axis(dim, x.ndim)
+    start = int(start) + (x.shape[d] if start < 0 else 0)
+    if length < 0 or start + length > x.shape[d]:
+        msg = f"start ({start}) + length ({length}) exceeds dimension size ({x.shape[d]})"
+        raise RuntimeError(msg)
+    return x[(slice(None),) * d + (slice(start, start + length),)]
+
+
+@operator({"g": lambda gg, g_shape, dim, start: gg.narrow(dim, start, g_shape[dim])})
+def pad_back(g: Array, shape: Sequence[int], dim: int, start: int) -> Array:
+    """Zeros of ``shape`` with ``g`` from ``start`` along ``dim``: the gradient of `narrow`."""
+    r = np.zeros_like(g, shape=tuple(shape))
+    d = dim % r.ndim
+    start = start + (r.shape[d] if start < 0 else 0)
+    r[(slice(None),) * d + (slice(start, start + g.shape[d]),)] = g
+    return r
+
+
+@composite()
+def select(x: Tensor, dim: int, index: int) -> Tensor:
+    """The part at ``index`` along ``dim``, without that dimension, a view."""
+    if not x.ndim:
+        msg = "select: a 0-d tensor has no dimension to select from"
+        raise IndexError(msg)
+    d = check_axis(dim, x.ndim)
+    n = x.shape[d]
+    if not -n <= index < n:
+        msg = f"select: index {index} out of range for dimension {d} of size {n}"
+        raise IndexError(msg)
+    return narrow(x, d, index % n, 1).squeeze(d)  # type: ignore[no-any-return]
+
+
+@operator({"x": lambda g, x_shape, offset, dim1, dim2: g.diagonal_back(x_shape, offset, dim1, dim2)}, view=True)
+def diagonal(x: Array, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Array:
+    """The diagonal of dimensions ``dim1`` and ``dim2``, last, a view."""
+    r = np.diagonal(x, offset, check_axis(dim1, x.ndim), check_axis(dim2, x.ndim))
+    if isinstance(r, np.ndarray) and x.flags.writeable:
+        r.flags.writeable = True
+    return r
+
+
+@operator({"g": lambda gg, offset, dim1, dim2: gg.diagonal(offset, dim1, dim2)})
+def diagonal_back(g: Array, shape: Sequence[int], offset: int, dim1: int, dim2: int) -> Array:
+    """Zeros with ``g`` on a diagonal: the gradient of `diagonal`."""
+    r = np.zeros_like(g, shape=tuple(shape))
+    d = np.diagonal(r, offset, dim1, dim2)
+    d.flags.writeable = True
+    d[...] = g
+    return r
+
+
+@composite()
+def diag_embed(x: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
+    """The last dimension as the diagonal of two new ones."""
+    n = x.shape[-1] + abs(offset)
+    ndim = x.ndim + 1
+    a, b = check_axis(dim1, ndim), check_axis(dim2, ndim)
+    square = diagonal_back(x, (*x.shape[:-1], n, n), offset, ndim - 2, ndim - 1)
+    return square.movedim((-2, -1), (a, b))  # type: ignore[no-any-return]
+
+
+@composite()
+def diag(x: Tensor, diagonal: int = 0) -> Tensor:
+    """The diagonal of a matrix, or the matrix with this vector as its diagonal."""
+    return diag_embed(x, diagonal) if x.ndim == 1 else x.diagonal(diagonal).clone()
+
+
+@composite()
+def diagflat(x: Tensor, offset: int = 0) -> Tensor:
+    """The square matrix with all elements on its diagonal."""
+    return diag_embed(x.reshape(-1), offset)
+
+
+@operator({"x": lambda g, diagonal: g.tril(diagonal)}, inplace=True)
+def tril(x: Array, diagonal: int = 0) -> Array:
+    """The lower triangle of the last two dimensions, zeros above."""
+    return np.tril(x, diagonal)
+
+
+@operator({"x": lambda g, diagonal: g.triu(diagonal)}, inplace=True)
+def triu(x: Array, diagonal: int = 0) -> Array:
+    """The upper triangle of the last two dimensions, zeros below."""
+    return np.triu(x, diagonal)
+
+
+def _as_strided_rule(g: Tensor, x_shape: Any, size: Any, stride: Any, storage_offset: Any) -> Tensor:
+    """Every place of the memory gets the gradients of all elements that read it."""
+    places = np.asarray(storage_offset or 0)
+    for n, s in zip(size, stride, strict=True):
+        places = places[..., None] + np.arange(n) * s
+    flat = g.new_zeros(int(np.prod(x_shape)))
+    return flat.index_add(0, Tensor(places.reshape(-1)), g.reshape(-1)).reshape(x_shape)  # type: ignore[no-any-return]
+
+
+@operator({"x": _as_strided_rule}, view=True)
+def as_strided(x: Array, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Array:
+    """A view with any size, strides and offset (in elements) over the memory of a contiguous tensor."""
+    flat = np.ascontiguousarray(x).reshape(-1)[storage_offset or 0 :]
+    return np.lib.stride_tricks.as_strided(flat, tuple(size), tuple(s * x.itemsize for s in stride))
+
+
+# --- flips, rolls, repeats ---------------------------------------------------------------------------------------------
+
+
+@operator({"x": lambda g, dims: g.flip(dims)})
+def flip(x: Array, *dims: int) -> Array:
+    """The order of the elements along ``dims`` reversed, a copy."""
+    return np.flip(x, tuple(dims)).copy() if x.ndim else x.copy()
+
+
+@composite()
+def fliplr(x: Tensor) -> Tensor:
+    """Columns reversed."""
+    return flip(x, 1)
+
+
+@composite()
+def flipud(x: Tensor) -> Tensor:
+    """Rows reversed."""
+    return flip(x, 0)
+
+
+@operator({"x": lambda g, shifts, dims: g.roll([-s for s in ([shifts] if isinstance(shifts, int) else shifts)], dims)})
+def roll(x: Array, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Array:
+    """Elements shifted along ``dims``, what falls off the end coming back at the start."""
+    shifts = [shifts] if isinstance(shifts, int) else list(shifts)
+    if dims is None or (not isinstance(dims, int) and not len(dims)):
+        return np.roll(x, shifts[0])
+    if not x.ndim:
+        return x.copy()
+    return np.roll(x, shifts, [dims] if isinstance(dims, int) else tuple(dims))
+
+
+@composite()
+def rot90(x: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
+    """Turned by 90 degrees ``k`` times, from the first of ``dims`` towards the second."""
+    a, b = dims
+    k %= 4
+    if k == 0:
+        return x.clone()  # type: ignore[no-any-return]
+    if k == 2:
+        return flip(x, a, b)
+    return flip(x.transpose(a, b), a) if k == 1 else flip(x, a).transpose(a, b)  # type: ignore[no-any-return]
+
+
+@composite()
+def repeat(x: Tensor, *sizes: Any) -> Tensor:
+    """The whole tensor repeated ``sizes`` times along each dimension (new ones come first)."""
+    counts = tuple(sizes[0]) if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes
+    lead = len(counts) - x.ndim
+    if lead < 0:
+        msg = f"repeat: expected at least {x.ndim} counts, one for each dimension, got {len(counts)}"
+        raise RuntimeError(msg)
+    shape = (1,) * lead + tuple(x.shape)
+    wide = x.reshape([k for n in shape for k in (1, n)]).expand([k for c, n in zip(counts, shape, strict=True) for k in (c, n)])
+    return wide.reshape([c * n for c, n in zip(counts, shape, strict=True)])  # type: ignore[no-any-return]
+
+
+@composite()
+def tile(x: Tensor, *dims: Any) -> Tensor:
+    """`repeat`, counts missing at the front being 1."""
+    counts = tuple(dims[0]) if len(dims) == 1 and not isinstance(dims[0], int) else dims
+    return repeat(x, *(1,) * (x.ndim - len(counts)), *counts)
+
+
+@composite()
+def repeat_interleave(x: Tensor, repeats: Any, dim: int | None = None, *, output_size: int | None = None) -> Tensor:
+    """Each element repeated, next to itself."""
+    if dim is None:
+        x, dim = x.reshape(-1), 0
+    elif not x.ndim:
+        x = x.reshape(1)
+    counts = repeats._array if isinstance(repeats, Tensor) else repeats
+    index = np.repeat(np.arange(x.shape[dim]), counts)
+    return x.index_select(dim, Tensor(index))  # type: ignore[no-any-return]
+
+
+# --- joining and splitting -------------------------------------------------------------------------------------------
+
+
+def _cat_rule(g: Tensor, tensors: Sequence[Any], dim: int) -> list[Tensor]:
+    parts, start = [], 0
+    for x in tensors:
+        if x.ndim == 1 and g.ndim > 1 and not x.shape[0]:  # an empty vector joins anything
+            parts.append(x * 0)
+            continue
+        n = x.shape[dim]
+        parts.append(g.narrow(dim, start, n))
+        start += n
+    return parts
+
+
+@operator(_cat_rule, dtype="promote", method=False, aliases=["concat", "concatenate"], onnx="Concat")
+def cat(tensors: Sequence[Array], dim: int = 0) -> Array:
+    """Tensors one after another along an existing dimension."""
+    if not len(tensors):
+        msg = "cat: expected a non-empty sequence of tensors"
+        raise RuntimeError(msg)
+    return np.concatenate([x for x in tensors if x.shape != (0,)] or tensors, axis=dim)
+
+
+concat = concatenate = cat
+
+
+def _cat_with(self: Tensor, *rest: Any) -> Tensor:
+    *others, dim = rest
+    return cat([self, *others], dim)
+
+
+Tensor.cat_with = _cat_with  # type: ignore[attr-defined]
+
+
+@composite(method=False)
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Tensors of one shape along a new dimension."""
+    shapes = {tuple(x.shape) for x in tensors}
+    if len(shapes) != 1:
+        msg = f"stack: expected tensors of one shape, got {sorted(shapes)}"
+        raise RuntimeError(msg)
+    return cat([unsqueeze(x, dim) for x in tensors], dim)
+
+
+def _tensors(xs: tuple[Any, ...]) -> list[Tensor]:
+    return list(xs[0]) if len(xs) == 1 and isinstance(xs[0], (list, tuple)) else list(xs)
+
+
+def _atleast(n: int, xs: tuple[Any, ...], grow: Any) -> Any:
+    results = [x if x.ndim >= n else grow(x) for x in _tensors(xs)]
+    return results[0] if len(xs) == 1 and isinstance(xs[0], Tensor) else tuple(results)
+
+
+@composite(method=False)
+def atleast_1d(*tensors: Any) -> Any:
+    """With at least one dimension."""
+    return _atleast(1, tensors, lambda x: x.reshape(1))
+
+
+@composite(method=False)
+def atleast_2d(*tensors: Any) -> Any:
+    """With at least two dimensions: a vector becomes a row."""
+    return _atleast(2, tensors, lambda x: x.reshape(1, -1))
+
+
+@composite(method=False)
+def atleast_3d(*tensors: Any) -> Any:
+    """With at least three dimensions."""
+    return _atleast(3, tensors, lambda x: x.reshape(1, -1, 1) if x.ndim < 2 else x.unsqueeze(-1))
+
+
+@composite(method=False)
+def hstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Joined along dimension 1 (0 for vectors)."""
+    xs = atleast_1d(list(tensors))
+    return cat(xs, 0 if xs[0].ndim == 1 else 1)
+
+
+@composite(method=False, aliases=["row_stack"])
+def vstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Joined along dimension 0, vectors as rows."""
+    return cat(atleast_2d(list(tensors)), 0)
+
+
+row_stack = vstack
+
+
+@composite(method=False)
+def dstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Joined along dimension 2."""
+    return cat(atleast_3d(list(tensors)), 2)
+
+
+@composite(method=False)
+def column_stack(tensors: Sequence[Tensor]) -> Tensor:
+    """Joined along dimension 1, vectors as columns."""
+    return hstack([x.reshape(-1, 1) if x.ndim < 2 else x for x in tensors])
+
+
+@composite()
+def split_with_sizes(x: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """Views of the given lengths along ``dim``."""
+    if sum(split_sizes) != x.shape[dim]:
+        msg = f"split: sizes {list(split_sizes)} add up to {sum(split_sizes)}, expected {x.shape[dim]} along dimension {dim}"
+        raise RuntimeError(msg)
+    starts = np.cumsum([0, *split_sizes])
+    return tuple(narrow(x, dim, int(s), n) for s, n in zip(starts, split_sizes, strict=False))
+
+
+@composite()
+def split(x: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """Views of one length (the last may be shorter), or of the lengths given."""
+    size = split_size_or_sections
+    if not isinstance(size, int):
+        return split_with_sizes(x, size, dim)
+    total = x.shape[dim]
+    return tuple(narrow(x, dim, s, min(size, total - s)) for s in range(0, max(total, 1), size))
+
+
+@composite()
+def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """At most ``chunks`` views of equal length (the last may be shorter)."""
+    if chunks < 1:
+        msg = f"chunk: expected at least one chunk, got {chunks}"
+        raise RuntimeError(msg)
+    return split(x, max(-(-x.shape[dim] // chunks), 1), dim)
+
+
+@composite()
+def tensor_split(x: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Views cut at the given indices, or as nearly equal parts."""
+    where, n = indices_or_sections, x.shape[dim]
+    if isinstance(where, Tensor):
+        where = where.tolist()
+    if isinstance(where, int):
+        base, more = divmod(n, where)
+        where = list(np.cumsum([base + 1] * more + [base] * (where - more)))[:-1]
+    cuts = [0, *(min(max(int(i) + (n if i < 0 else 0), 0), n) for i in where), n]
+    return tuple(narrow(x, dim, a, max(b - a, 0)) for a, b in zip(cuts, cuts[1:], strict=False))
+
+
+@composite()
+def hsplit(x: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+    """`tensor_split` along dimension 1 (0 for vectors)."""
+    return tensor_split(x, indices_or_sections, 0 if x.ndim == 1 else 1)
+
+
+@composite()
+def vsplit(x: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+    """`tensor_split` along dimension 0."""
+    return tensor_split(x, indices_or_sections, 0)
+
+
+@composite()
+def dsplit(x: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+    """`tensor_split` along dimension 2."""
+    return tensor_split(x, indices_or_sections, 2)
+
+
+@composite()
+def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+    """A view for each index along ``dim``."""
+    return tuple(select(x, dim, i) for i in range(x.shape[dim]))
+
+
+# --- broadcasting ----------------------------------------------------------------------------------------------------
+
+
+@composite()
+def broadcast_to(x: Tensor, size: Sequence[int]) -> Tensor:
+    """`expand` to a shape."""
+    return x.expand(size)  # type: ignore[no-any-return]
+
+
+@composite()
+def expand_as(x: Tensor, other: Tensor) -> Tensor:
+    """`expand` to another tensor's shape."""
+    return x.expand(other.shape)  # type: ignore[no-any-return]
+
+
+@composite(method=False)
+def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
+    """All expanded to their common shape."""
+    xs = _tensors(tensors)
+    try:
+        shape = np.broadcast_shapes(*(tuple(x.shape) for x in xs))
+    except ValueError:
+        msg = f"broadcast_tensors: shapes {[tuple(x.shape) for x in xs]} do not broadcast"
+        raise RuntimeError(msg) from None
+    return tuple(x.expand(shape) for x in xs)
+
+
+@composite(method=False)
+def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
+    """Grids of coordinates from vectors, rows first ("ij") or columns first ("xy")."""
+    xs = [x.reshape(-1) for x in _tensors(tensors)]
+    swap = indexing == "xy" and len(xs) > 1
+    if swap:
+        xs[0], xs[1] = xs[1], xs[0]
+    shape = [x.shape[0] for x in xs]
+    grids = [x.reshape([-1 if i == k else 1 for k in range(len(xs))]).expand(shape) for i, x in enumerate(xs)]
+    if swap:
+        grids = [g.transpose(0, 1) for g in grids]
+        grids[0], grids[1] = grids[1], grids[0]
+    return tuple(grids)
+
+
+# --- dtype, device, layout ---------------------------------------------------------------------------------------------
+
+
+@operator({"x": lambda g: g}, name="cast", method=False, onnx="Cast")
+def _cast(x: Array, dtype: Any) -> Array:
+    """The elements as another dtype, a copy."""
+    d = dtypes.numpy_dtype(dtype)
+    return x.real.astype(d) if x.dtype.kind == "c" and d.kind != "c" and d.kind != "b" else x.astype(d)
+
+
+@operator({"x": lambda g, source: g.to(source)}, name="move", method=False)
+def _move(x: Array, target: Any, source: Any) -> Array:
+    """The elements on another device."""
+    return move(x, target)
+
+
+def _to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """This tensor with another dtype, on another device, or like another tensor; itself when nothing changes."""
+    dtype, device, copy = kwargs.get("dtype"), kwargs.get("device"), kwargs.get("copy", False)
+    for a in args:
+        if isinstance(a, Tensor):
+            dtype, device = a.dtype, a.device
+        elif isinstance(a, (str, Device)):
+            device = a
+        elif isinstance(a, bool):  # non_blocking
+            continue
+        elif a is not None:
+            dtype = a
+    x = self
+    if dtype is not None and dtypes.numpy_dtype(dtype) != x._array.dtype:
+        x = _cast(x, dtype)
+    if device is not None and as_device(device) != x.device:
+        x = _move(x, device, x.device)
+    return x.clone() if copy and x is self else x
+
+
+def _contiguous(self: Tensor) -> Tensor:
+    """In row-major order; itself when it is already."""
+    return self if self._array.flags.c_contiguous else row_major(self)
+
+
+@operator({"x": lambda g: g}, method=False)
+def row_major(x: Array) -> Array:
+    """A copy in row-major order."""
+    return np.ascontiguousarray(x)
+
+
+def _install() -> None:
+    def conversion(d: dtypes.dtype) -> Any:
+        def method(self: Tensor) -> Tensor:
+            return _to(self, d)
+
+        method.__doc__ = f"This tensor as {d}; itself when it is already."
+        return method
+
+    names = {
+        "half": dtypes.float16, "float": dtypes.float32, "double": dtypes.float64, "int": dtypes.int32, "long": dtypes.int64,
+        "short": dtypes.int16, "char": dtypes.int8, "byte": dtypes.uint8, "bool": dtypes.bool_,
+        "cfloat": dtypes.complex64, "cdouble": dtypes.complex128,
+    }  # fmt: skip
+    for name, d in names.items():
+        setattr(Tensor, name, conversion(d))
+    methods: dict[str, Any] = {
+        "to": _to,
+        "contiguous": _contiguous,
+        "to_gradient_dtype": lambda self, d: _cast(self, d),
+        "cpu": lambda self: _to(self, device="cpu"),
+        "cuda": lambda self, index=0: _to(self, device=Device("cuda", cuda.cupy() and index)),
+        "type_as": lambda self, other: _to(self, other.dtype),
+        "view_as": lambda self, other: self.view(other.shape),
+        "reshape_as": lambda self, other: self.reshape(other.shape),
+        "T": property(lambda self: permute(self, *range(self.ndim - 1, -1, -1)) if self.ndim else self),
+        "mT": property(lambda self: self.transpose(-2, -1)),
+        "H": property(lambda self: self.transpose(0, 1).conj() if self.ndim == 2 else self.conj()),
+        "mH": property(lambda self: self.transpose(-2, -1).conj()),
+    }
+    for name, f in methods.items():
+        setattr(Tensor, name, f)
+
+
+def adjoint(x: Tensor) -> Tensor:
+    """The conjugate transpose of the last two dimensions."""
+    return x.transpose(-2, -1).conj()  # type: ignore[no-any-return]
+
+
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
+    """A tensor for anything that `tensor` takes, sharing memory where that is possible."""
+    t = data if isinstance(data, Tensor) else Tensor(to_array(data, copy=False))
+    return _to(t, dtype=dtype, device=device)
+
+
+_install()

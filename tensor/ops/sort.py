@@ -1,0 +1,148 @@
+"""Order: sorting, ranking, searching, counting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tensor import dtypes
+from tensor.autograd.tensor import Tensor
+from tensor.ops.record import Array, composite, operator
+from tensor.ops.reduce import check_axis
+
+__all__ = [
+    "argsort", "bincount", "bucketize", "histc", "isin", "kthvalue", "msort", "searchsorted", "sort", "topk", "unique",
+    "unique_consecutive",
+]  # fmt: skip
+
+
+@operator()
+def argsort(x: Array, dim: int = -1, descending: bool = False, stable: bool = False) -> Array:
+    """The indices (int64) that sort along ``dim``; equal elements keep their order; nan counts as the largest."""
+    if not x.ndim:
+        return np.zeros((), np.int64)
+    axis = check_axis(dim, x.ndim)
+    if not descending:
+        return np.argsort(x, axis=axis, kind="stable")
+    # Sorting the reversed order ascending and reversing again keeps equal elements in place.
+    n = x.shape[axis]
+    return np.flip(n - 1 - np.argsort(np.flip(x, axis), axis=axis, kind="stable"), axis).copy()
+
+
+@composite()
+def sort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> tuple[Tensor, Tensor]:
+    """The pair (sorted values, indices) along ``dim``."""
+    index = argsort(x, dim, descending, stable)
+    return (x.gather(dim, index) if x.ndim else x.clone()), index
+
+
+@composite()
+def msort(x: Tensor) -> Tensor:
+    """Sorted along dimension 0."""
+    return sort(x, 0)[0]
+
+
+@composite()
+def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:  # noqa: A002
+    """The pair (values, indices) of the ``k`` largest (smallest) along ``dim``."""
+    n = x.shape[dim] if x.ndim else 1
+    if not 0 <= k <= n:
+        msg = f"topk: expected 0 <= k <= {n}, got {k}"
+        raise RuntimeError(msg)
+    if not x.ndim:
+        return x.clone(), x.new_zeros((), dtype=dtypes.int64)
+    index = argsort(x, dim, largest).narrow(dim, 0, k).contiguous()
+    return x.gather(dim, index), index
+
+
+@composite()
+def kthvalue(x: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+    """The pair (value, index) of the ``k``-th smallest along ``dim``, counting from 1."""
+    if not x.ndim:
+        return x.clone(), x.new_zeros((), dtype=dtypes.int64)
+    index = argsort(x, dim).narrow(dim, k - 1, 1)
+    values = x.gather(dim, index)
+    return (values, index) if keepdim else (values.squeeze(dim), index.squeeze(dim))
+
+
+@operator(method=False)
+def searchsorted_raw(edges: Array, values: Array, right: bool) -> Array:
+    """The operator behind `searchsorted`: rows of edges, rows of values."""
+    side: Any = "right" if right else "left"
+    if edges.ndim == 1:
+        return np.asarray(np.searchsorted(edges, values, side=side))
+    flat, wanted = edges.reshape(-1, edges.shape[-1]), values.reshape(-1, values.shape[-1])
+    rows = [np.searchsorted(e, v, side=side) for e, v in zip(flat, wanted, strict=True)]
+    return np.stack(rows).reshape(values.shape) if rows else np.zeros(values.shape, np.int64)
+
+
+@composite(method=False)
+def searchsorted(
+    sorted_sequence: Tensor, values: Any, *, out_int32: bool = False, right: bool = False, side: str | None = None, sorter: Tensor | None = None
+) -> Tensor:  # fmt: skip
+    """Where values would go in sorted rows: before equal elements, or after them with ``right``."""
+    if sorter is not None:
+        sorted_sequence = sorted_sequence.gather(-1, sorter)
+    if not isinstance(values, Tensor):
+        values = sorted_sequence.new_tensor(values)
+    r = searchsorted_raw(sorted_sequence.detach(), values.detach(), right or side == "right")
+    return r.to(dtypes.int32 if out_int32 else dtypes.int64)  # type: ignore[no-any-return]
+
+
+@composite(method=False)
+def bucketize(values: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:
+    """The bucket that each value falls into, between sorted boundaries."""
+    return searchsorted(boundaries, values, out_int32=out_int32, right=right)
+
+
+@operator()
+def bincount(x: Array, weights: Array | None = None, minlength: int = 0) -> Array:
+    """How often (or with what total weight) each integer >= 0 occurs."""
+    return np.bincount(x, weights, minlength) if weights is None else np.bincount(x, weights, minlength).astype(weights.dtype if weights.dtype.kind == "f" else np.float64)  # fmt: skip
+
+
+@operator()
+def histc(x: Array, bins: int = 100, min: float = 0, max: float = 0) -> Array:  # noqa: A002
+    """Counts in equal bins between ``min`` and ``max`` (of the data when both are 0)."""
+    low, high = (min, max) if min != max else (x.min(), x.max()) if x.size else (0, 1)
+    if low == high:
+        low, high = low - 1, high + 1
+    return np.histogram(x, bins, (float(low), float(high)))[0].astype(x.dtype)
+
+
+@composite(method=False)
+def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
+    """True for each element that is among the test elements."""
+    a, b = (t._array if isinstance(t, Tensor) else t for t in (elements, test_elements))
+    return Tensor(np.asarray(np.isin(a, b, invert=invert)))
+
+
+def _unique(a: Any, dim: int | None) -> Any:
+    return np.unique(a, return_index=True, return_inverse=True, return_counts=True, axis=dim)
+
+
+@composite()
+def unique(x: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None) -> Any:  # noqa: A002
+    """The distinct elements (or slices along ``dim``), sorted; with the inverse indices and the counts when asked for."""
+    values, _, inverse, counts = _unique(x._array, dim)
+    inverse = inverse.reshape(x._array.shape if dim is None else -1)
+    found = [values, *([inverse] if return_inverse else []), *([counts] if return_counts else [])]
+    return Tensor(found[0]) if len(found) == 1 else tuple(Tensor(a) for a in found)
+
+
+@composite()
+def unique_consecutive(x: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None) -> Any:
+    """The elements (or slices along ``dim``) without immediate repetitions."""
+    a = x._array.reshape(-1) if dim is None else np.moveaxis(x._array, dim, 0)
+    n = a.shape[0]
+    rows = a.reshape(n, -1) if n else a.reshape(0, 1)
+    new = np.concatenate([np.ones(min(n, 1), bool), (rows[1:] != rows[:-1]).any(1)])
+    starts = np.flatnonzero(new)
+    values = a[starts] if dim is None else np.moveaxis(a[starts], 0, dim)
+    inverse = np.cumsum(new) - 1
+    counts = np.diff(np.append(starts, n))
+    if dim is None:
+        inverse = inverse.reshape(x._array.shape)
+    found = [values, *([inverse] if return_inverse else []), *([counts] if return_counts else [])]
+    return Tensor(found[0]) if len(found) == 1 else tuple(Tensor(np.ascontiguousarray(b)) for b in found)

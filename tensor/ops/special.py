@@ -1,0 +1,126 @@
+"""Special functions, by SciPy, which is imported when the first of them runs."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from tensor import cuda, dtypes
+from tensor.autograd.tensor import Tensor
+from tensor.ops.record import Array, composite, operator, unary
+from tensor.ops.unary import sigmoid
+
+__all__ = [
+    "digamma", "entr", "erf", "erfc", "erfcx", "erfinv", "expit", "gammaln", "i0", "i0e", "i1", "i1e", "lgamma", "log_ndtr", "logit",
+    "mvlgamma", "ndtr", "ndtri", "polygamma", "psi", "xlog1py", "zeta",
+]  # fmt: skip
+
+
+@cache
+def _scipy(name: str) -> Any:
+    return getattr(importlib.import_module("scipy.special"), name)
+
+
+def _special(name: str) -> Callable[..., Array]:
+    """SciPy's function of that name; CuPy's where the array is on a CUDA device (SciPy's ufuncs do not dispatch)."""
+
+    def forward(*xs: Array) -> Array:
+        if cuda.device_of(xs[-1]) is not None:
+            return getattr(importlib.import_module("cupyx.scipy.special"), name)(*xs)
+        r = _scipy(name)(*xs)
+        return r.astype(xs[-1].dtype, copy=False) if isinstance(r, np.ndarray) else np.asarray(r, xs[-1].dtype)
+
+    return forward
+
+
+TWO_OVER_ROOT_PI = 2 / math.sqrt(math.pi)
+ROOT_TWO_PI = math.sqrt(2 * math.pi)
+
+
+
+# fmt: off
+erf = unary("erf", _special("erf"), lambda g, x: g * ((-x * x).exp() * TWO_OVER_ROOT_PI), "The error function.", lowering="erf(x)", onnx="Erf")
+erfc = unary("erfc", _special("erfc"), lambda g, x: g * ((-x * x).exp() * -TWO_OVER_ROOT_PI), "1 - erf(x), exact in the tail.", lowering="1 - erf(x)")
+erfcx = unary("erfcx", _special("erfcx"), lambda g, x, y: g * (2 * x * y - TWO_OVER_ROOT_PI), "exp(x*x) * erfc(x).", inplace=False)
+erfinv = unary("erfinv", _special("erfinv"), lambda g, y: g * ((y * y).exp() / TWO_OVER_ROOT_PI), "The inverse of erf, for -1 < x < 1.")
+lgamma = unary("lgamma", _special("gammaln"), lambda g, x: g * digamma(x), "The logarithm of |gamma(x)|.")
+digamma = unary("digamma", _special("psi"), lambda g, x: g * polygamma(1, x), "The derivative of lgamma.")
+ndtr = unary("ndtr", _special("ndtr"), lambda g, x: g * ((x * x * -0.5).exp() / ROOT_TWO_PI), "The cumulative normal distribution.", inplace=False)
+ndtri = unary("ndtri", _special("ndtri"), lambda g, y: g * ((y * y * 0.5).exp() * ROOT_TWO_PI), "The inverse of ndtr.", inplace=False)
+log_ndtr = unary("log_ndtr", _special("log_ndtr"), lambda g, x, y: g * ((x * x * -0.5 - y).exp() / ROOT_TWO_PI), "The logarithm of ndtr, exact in the tail.", inplace=False)
+i0 = unary("i0", _special("i0"), lambda g, x: g * i1(x), "Modified Bessel function of the first kind, order 0.")
+i0e = unary("i0e", _special("i0e"), lambda g, x, y: g * (i1e(x) - x.sgn() * y), "exp(-|x|) * i0(x).", inplace=False)
+i1 = unary("i1", _special("i1"), lambda g, x, y: g * (i0(x) - (y / x.masked_fill(x == 0, 1)).masked_fill(x == 0, 0.5)), "Modified Bessel function of the first kind, order 1.", inplace=False)
+i1e = unary("i1e", _special("i1e"), lambda g, x, y: g * (i0e(x) - y * (x.sgn() + x.masked_fill(x == 0, 1).reciprocal())).where(x != 0, x * 0 + 0.5), "exp(-|x|) * i1(x).", inplace=False)
+entr = unary("entr", _special("entr"), lambda g, x: g * (-x.log() - 1), "-x * log(x).", inplace=False)
+for _bessel, _scipy_name in {"airy_ai": None, "bessel_j0": "j0", "bessel_j1": "j1", "bessel_y0": "y0", "bessel_y1": "y1", "modified_bessel_k0": "k0", "modified_bessel_k1": "k1", "modified_bessel_i0": "i0", "modified_bessel_i1": "i1", "scaled_modified_bessel_k0": "k0e", "scaled_modified_bessel_k1": "k1e", "spherical_bessel_j0": None}.items():
+    if _scipy_name is not None:
+        globals()[_bessel] = unary(_bessel, _special(_scipy_name), None, f"The Bessel function that SciPy calls {_scipy_name}.", inplace=False, method=False)
+airy_ai = unary("airy_ai", lambda x: _scipy("airy")(x)[0].astype(x.dtype, copy=False), None, "The Airy function Ai.", inplace=False, method=False)
+spherical_bessel_j0 = unary("spherical_bessel_j0", lambda x: np.sinc(x / x.dtype.type(math.pi)), None, "sin(x) / x.", inplace=False, method=False)
+# fmt: on
+gammaln, psi, expit = lgamma, digamma, sigmoid
+
+
+
+@operator({"n": None, "x": lambda g, n, x: g * polygamma(n + 1, x)}, method=False)
+def polygamma_raw(n: int, x: Array) -> Array:
+    """The operator behind `polygamma`."""
+    if x.dtype.kind in "biu":
+        x = x.astype(dtypes.get_default_dtype().numpy)
+    return np.asarray(_scipy("polygamma")(n, x)).astype(x.dtype, copy=False) if n else np.asarray(_scipy("psi")(x)).astype(x.dtype, copy=False)
+
+
+@composite(method=False)
+def polygamma(n: int, x: Tensor) -> Tensor:
+    """The n-th derivative of digamma."""
+    return digamma(x) if n == 0 else polygamma_raw(n, x)
+
+
+@composite()
+def mvlgamma(x: Tensor, p: int) -> Tensor:
+    """The logarithm of the multivariate gamma function of dimension ``p``."""
+    x = x if x.is_floating_point() else x.to(dtypes.get_default_dtype())
+    shifts = Tensor(np.arange(p).astype(x._array.dtype) * -0.5)
+    return lgamma(x.unsqueeze(-1) + shifts).sum(-1) + p * (p - 1) / 4 * math.log(math.pi)  # type: ignore[no-any-return]
+
+
+@composite(inplace=True)
+def logit(x: Tensor, eps: float | None = None) -> Tensor:
+    """log(x / (1 - x)), with x kept in [eps, 1 - eps] when eps is given."""
+    if not x.is_floating_point():
+        x = x.to(dtypes.get_default_dtype())
+    if eps is not None:
+        x = x.clamp(eps, 1 - eps)
+    return (x / (1 - x)).log()
+
+
+@composite(method=False)
+def xlog1py(a: Any, b: Any) -> Tensor:
+    """a * log1p(b), 0 where a is 0 (unless b is nan)."""
+    if not isinstance(b, Tensor):
+        b = a.new_tensor(b, dtype=a.dtype if a.is_floating_point() else dtypes.get_default_dtype())
+    inside = b.log1p()
+    zero = (a == 0) if isinstance(a, Tensor) else inside.new_full((), a == 0, dtype=dtypes.bool_)
+    return inside.masked_fill(zero & ~b.isnan(), 0) * a
+
+
+@composite(method=False)
+def zeta(x: Any, q: Any) -> Tensor:
+    """The Hurwitz zeta function."""
+    a, b = (t._array if isinstance(t, Tensor) else t for t in (x, q))
+    d = dtypes.result_dtype((a, b))
+    d = d if d.kind == "f" else dtypes.get_default_dtype().numpy
+    return Tensor(np.asarray(_scipy("zeta")(a, b)).astype(d))
+
+
+def _polygamma_method(self: Tensor, n: int) -> Tensor:
+    return polygamma(n, self)
+
+
+Tensor.polygamma = _polygamma_method  # type: ignore[attr-defined]

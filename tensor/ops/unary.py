@@ -1,0 +1,171 @@
+"""Elementwise operators of one tensor.
+
+Each line is the whole operator: name, forward, gradient rule, what it computes, its scalar expression for a compiler, its ONNX name.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tensor import dtypes
+from tensor.autograd.tensor import Tensor
+from tensor.ops.record import Array, operator, unary
+
+__all__ = [
+    "abs", "absolute", "acos", "acosh", "angle", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctanh", "asin",
+    "asinh", "atan", "atanh", "bitwise_not", "ceil", "clone", "conj", "cos", "cosh", "deg2rad", "exp", "exp2", "expm1", "fix", "floor",
+    "frac", "imag", "isfinite", "isinf", "isnan", "isneginf", "isposinf", "isreal", "log", "log1p", "log2", "log10",
+    "logical_not", "nan_to_num", "neg", "negative", "positive", "rad2deg", "real", "reciprocal", "relu", "round", "rsqrt", "sgn",
+    "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "sqrt", "square", "tan", "tanh", "trunc",
+]  # fmt: skip
+
+LN2, LN10 = math.log(2), math.log(10)
+
+
+def zero(g: Tensor) -> Tensor:
+    """The gradient of a piecewise constant function."""
+    return g * 0
+
+
+def _whole(ufunc: Any) -> Any:
+    """Rounding leaves integers as they are (NumPy would turn them into floats)."""
+    return lambda x: ufunc(x) if x.dtype.kind == "f" else x.copy()
+
+
+def _sigmoid(x: Array) -> Array:
+    # tanh keeps both tails exact and never overflows.
+    return 0.5 * np.tanh(0.5 * x) + 0.5
+
+
+def _abs(x: Array) -> Array:
+    return np.abs(x)
+
+
+def _rsqrt(x: Array) -> Array:
+    return np.reciprocal(np.sqrt(x))
+
+
+def _reciprocal(x: Array) -> Array:
+    return 1 / x
+
+
+def _sinc_rule(g: Tensor, x: Tensor) -> Tensor:
+    px = x * math.pi
+    near = x == 0
+    safe = px.masked_fill(near, 1.0)
+    slope = (safe.cos() * safe - safe.sin()) / (safe * safe) * math.pi
+    # The series at 0 keeps the second derivative there: -pi^2/3.
+    return g * slope.where(~near, x * (-(math.pi**2) / 3))
+
+
+# fmt: off
+sin = unary("sin", np.sin, lambda g, x: g * x.cos(), "Sine, x in radians.", lowering="sin(x)", onnx="Sin")
+cos = unary("cos", np.cos, lambda g, x: g * -x.sin(), "Cosine, x in radians.", lowering="cos(x)", onnx="Cos")
+tan = unary("tan", np.tan, lambda g, y: g * (1 + y * y), "Tangent, x in radians.", lowering="tan(x)", onnx="Tan")
+asin = unary("asin", np.arcsin, lambda g, x: g * (1 - x * x).rsqrt(), "Inverse sine, in [-pi/2, pi/2].", aliases=["arcsin"], onnx="Asin")
+acos = unary("acos", np.arccos, lambda g, x: -g * (1 - x * x).rsqrt(), "Inverse cosine, in [0, pi].", aliases=["arccos"], onnx="Acos")
+atan = unary("atan", np.arctan, lambda g, x: g / (1 + x * x), "Inverse tangent, in [-pi/2, pi/2].", aliases=["arctan"], lowering="atan(x)", onnx="Atan")
+sinh = unary("sinh", np.sinh, lambda g, x: g * x.cosh(), "Hyperbolic sine.", lowering="(exp(x) - exp(-x)) / 2", onnx="Sinh")
+cosh = unary("cosh", np.cosh, lambda g, x: g * x.sinh(), "Hyperbolic cosine.", lowering="(exp(x) + exp(-x)) / 2", onnx="Cosh")
+tanh = unary("tanh", np.tanh, lambda g, y: g * (1 - y * y), "Hyperbolic tangent.", lowering="tanh(x)", onnx="Tanh")
+asinh = unary("asinh", np.arcsinh, lambda g, x: g * (x * x + 1).rsqrt(), "Inverse hyperbolic sine.", aliases=["arcsinh"], onnx="Asinh")
+acosh = unary("acosh", np.arccosh, lambda g, x: g * (x * x - 1).rsqrt(), "Inverse hyperbolic cosine, x >= 1.", aliases=["arccosh"], onnx="Acosh")
+atanh = unary("atanh", np.arctanh, lambda g, x: g / (1 - x * x), "Inverse hyperbolic tangent, |x| <= 1.", aliases=["arctanh"], onnx="Atanh")
+exp = unary("exp", np.exp, lambda g, y: g * y, "e to the power x.", lowering="exp(x)", onnx="Exp")
+exp2 = unary("exp2", np.exp2, lambda g, y: g * y * LN2, "2 to the power x.", lowering="exp(x * 0.6931471805599453)")
+expm1 = unary("expm1", np.expm1, lambda g, y: g * (y + 1), "exp(x) - 1, exact near 0.", lowering="expm1(x)")
+log = unary("log", np.log, lambda g, x: g / x, "Natural logarithm; -inf at 0, nan below.", lowering="log(x)", onnx="Log")
+log2 = unary("log2", np.log2, lambda g, x: g / (x * LN2), "Logarithm to base 2.", lowering="log(x) * 1.4426950408889634")
+log10 = unary("log10", np.log10, lambda g, x: g / (x * LN10), "Logarithm to base 10.", lowering="log(x) * 0.4342944819032518")
+log1p = unary("log1p", np.log1p, lambda g, x: g / (1 + x), "log(1 + x), exact near 0.", lowering="log1p(x)")
+sqrt = unary("sqrt", np.sqrt, lambda g, y: g / (2 * y), "Square root.", lowering="sqrt(x)", onnx="Sqrt")
+rsqrt = unary("rsqrt", _rsqrt, lambda g, y: g * (-0.5 * y * y * y), "1 / sqrt(x).", lowering="1 / sqrt(x)")
+square = unary("square", np.square, lambda g, x: g * x * 2, "x * x.", dtype="int", lowering="x * x")
+reciprocal = unary("reciprocal", _reciprocal, lambda g, y: -g * y * y, "1 / x.", lowering="1 / x", onnx="Reciprocal")
+sigmoid = unary("sigmoid", _sigmoid, lambda g, y: g * (y * (1 - y)), "1 / (1 + exp(-x)).", lowering="1 / (1 + exp(-x))", onnx="Sigmoid")
+sinc = unary("sinc", np.sinc, _sinc_rule, "sin(pi x) / (pi x), 1 at 0.")
+deg2rad = unary("deg2rad", lambda x: x * (math.pi / 180), lambda g: g * (math.pi / 180), "Degrees to radians.", lowering="x * 0.017453292519943295")
+rad2deg = unary("rad2deg", lambda x: x * (180 / math.pi), lambda g: g * (180 / math.pi), "Radians to degrees.", lowering="x * 57.29577951308232")
+
+neg = unary("neg", np.negative, lambda g: -g, "-x.", dtype="same", aliases=["negative"], lowering="-x", onnx="Neg")
+abs = unary("abs", _abs, lambda g, x: g * x.sgn(), "|x|; the gradient at 0 is 0.", dtype="same", aliases=["absolute"], lowering="fabs(x)", onnx="Abs")
+sign = unary("sign", lambda x: np.sign(x) if x.dtype.kind != "b" else x.copy(), zero, "-1, 0 or 1.", dtype="same", onnx="Sign")
+sgn = unary("sgn", lambda x: np.sign(x) if x.dtype.kind != "b" else x.copy(), zero, "The sign; of a complex number x / |x|.", dtype="same")
+floor = unary("floor", _whole(np.floor), zero, "The largest whole number <= x.", dtype="same", lowering="floor(x)", onnx="Floor")
+ceil = unary("ceil", _whole(np.ceil), zero, "The smallest whole number >= x.", dtype="same", lowering="ceil(x)", onnx="Ceil")
+trunc = unary("trunc", _whole(np.trunc), zero, "x without its fraction.", dtype="same", aliases=["fix"], lowering="trunc(x)")
+frac = unary("frac", lambda x: x - np.trunc(x), lambda g: g, "The fraction of x, with its sign.", dtype="same", lowering="x - trunc(x)")
+relu = unary("relu", lambda x: np.maximum(x, 0), lambda g, y: g * (y > 0), "max(x, 0).", dtype="same", lowering="fmax(x, 0)", onnx="Relu")
+clone = unary("clone", lambda x: x.copy(order="K"), lambda g: g, "A copy that the gradient passes through.", dtype="same", inplace=False, onnx="Identity")
+positive = unary("positive", lambda x: x, lambda g: g, "x itself.", dtype="same", inplace=False)
+
+logical_not = unary("logical_not", np.logical_not, None, "True where x is zero.", dtype="same", onnx="Not")
+bitwise_not = unary("bitwise_not", np.invert, None, "Every bit flipped; logical not of bools.", dtype="same")
+isnan = unary("isnan", np.isnan, None, "True where x is not a number.", dtype="same", inplace=False, onnx="IsNaN")
+isinf = unary("isinf", np.isinf, None, "True where x is infinite.", dtype="same", inplace=False, onnx="IsInf")
+isfinite = unary("isfinite", np.isfinite, None, "True where x is neither infinite nor nan.", dtype="same", inplace=False)
+isposinf = unary("isposinf", lambda x: x == np.inf, None, "True where x is +inf.", dtype="same", inplace=False)
+isneginf = unary("isneginf", lambda x: x == -np.inf, None, "True where x is -inf.", dtype="same", inplace=False)
+isreal = unary("isreal", lambda x: np.isreal(x), None, "True where the imaginary part is zero.", dtype="same", inplace=False)
+signbit = unary("signbit", lambda x: np.signbit(x) if x.dtype.kind == "f" else x < 0, None, "True where the sign bit is set, also for -0.", dtype="same", inplace=False)
+# fmt: on
+
+absolute, arcsin, arccos, arctan = abs, asin, acos, atan
+arcsinh, arccosh, arctanh, negative, fix = asinh, acosh, atanh, neg, trunc
+
+
+@operator({"x": lambda g: zero(g)}, inplace=True, onnx="Round")
+def round(x: Array, decimals: int = 0) -> Array:
+    """Round half to even, to ``decimals`` places (negative: tens, hundreds, ...)."""
+    if x.dtype.kind != "f":
+        return x.copy()
+    if not decimals:
+        return np.rint(x)
+    scale = x.dtype.type(10.0 ** max(decimals, -decimals))
+    return np.rint(x * scale) / scale if decimals > 0 else np.rint(x / scale) * scale
+
+
+@operator({"x": lambda g, x: g * x.isfinite()}, inplace=True)
+def nan_to_num(x: Array, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Array:
+    """Replace nan, +inf and -inf; the infinities by the largest finite numbers unless told otherwise."""
+    return np.nan_to_num(x, nan=nan or 0.0, posinf=posinf, neginf=neginf) if x.dtype.kind in "fc" else x.copy()
+
+
+@operator({"x": lambda g: zero(g)})
+def angle(x: Array) -> Array:
+    """The argument of a complex number in radians; of a real one 0 or pi."""
+    if x.dtype.kind in "biu":
+        x = x.astype(dtypes.get_default_dtype().numpy)
+    if x.dtype.kind == "c":
+        return np.angle(x)
+    return np.where(np.isnan(x), x, np.where(x < 0, x.dtype.type(math.pi), x.dtype.type(0)))
+
+
+@operator({"x": lambda g: g}, view=True)
+def real(x: Array) -> Array:
+    """The real part, a view."""
+    return x.real if x.dtype.kind == "c" else x
+
+
+@operator(view=True)
+def imag(x: Array) -> Array:
+    """The imaginary part of a complex tensor, a view."""
+    if x.dtype.kind != "c":
+        msg = f"imag: expected a complex tensor, got {x.dtype}"
+        raise RuntimeError(msg)
+    return x.imag
+
+
+@operator({"x": lambda g: g})
+def conj(x: Array) -> Array:
+    """The complex conjugate; a real tensor itself."""
+    return np.conj(x) if x.dtype.kind == "c" else x
+
+
+Tensor.__neg__ = neg
+Tensor.__abs__ = abs  # type: ignore[attr-defined]
+Tensor.__invert__ = bitwise_not
+Tensor.__pos__ = positive  # type: ignore[attr-defined]
