@@ -96,7 +96,7 @@ class Translator:
         if action.dtype.kind not in "fiu":
             message = f"expected actions of numbers, got {action.dtype}"
             raise ValueError(message)
-        # The sum of squares is the cheapest test for NaN; it overflows for large finite numbers, so those are looked at.
+        # The sum of squares is the cheapest test for NaN; it overflows for large finite numbers too.
         if not math.isfinite(np.vdot(action, action)) and not np.isfinite(action).all():
             message = f"expected finite actions, got {action.tolist()}"
             raise ValueError(message)

@@ -11,7 +11,7 @@ from tensor import cuda
 __all__ = ["as_device", "device", "device_of", "move"]
 
 
-class device:  # noqa: N801 - PyTorch's public name
+class device:
     """``device("cpu")``, ``device("cuda")``, ``device("cuda:1")``, ``device("cuda", 1)``.
 
     >>> device("cuda", 1)

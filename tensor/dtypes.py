@@ -51,7 +51,7 @@ _bool, _int, _float, _complex = bool, int, float, complex
 _KINDS = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
 
 
-class dtype:  # noqa: N801 - PyTorch's public name
+class dtype:
     """An element type, for example ``tensor.float32``. One object per type; compare with ``is`` or ``==``."""
 
     __slots__ = ("is_complex", "is_floating_point", "is_signed", "itemsize", "kind", "name", "numpy")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
-from tensor.autograd.modes import set_grad_enabled
+from tensor.autograd.modes import record_gradients
 from tensor.autograd.node import Leaf, Node, OutputNode
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def run(
             continue
         if wanted is not None and wanted.isdisjoint(node.edges):
             continue
-        for edge, ge in zip(node.edges, node.backward(g), strict=True):
+        for edge, ge in zip(node.edges, node.backward(g), strict=False):
             if edge is None or ge is None or (wanted is not None and edge not in wanted):
                 continue
             array = ge._array
@@ -117,8 +117,10 @@ def accumulate(leaf: Leaf, g: Tensor, create_graph: bool, handed_out: set[int]) 
         hook()
 
 
-def root_gradients(outputs: Sequence[Tensor], gradients: Iterable[Tensor | None] | None, who: str) -> list[tuple[Node, Tensor]]:
-    """Pair each output's node with its gradient: given, or one for a scalar."""
+def root_gradients(
+    outputs: Sequence[Tensor], gradients: Iterable[Tensor | None] | None, who: str, skip_constants: bool = False
+) -> list[tuple[Node, Tensor]]:
+    """Pair each output's node with its gradient: given, or one for a scalar. A constant output is an error, or left out."""
     given = [None] * len(outputs) if gradients is None else list(gradients)
     if len(given) != len(outputs):
         msg = f"{who}: expected {len(outputs)} gradients, one for each output, got {len(given)}"
@@ -126,6 +128,8 @@ def root_gradients(outputs: Sequence[Tensor], gradients: Iterable[Tensor | None]
     roots = []
     for y, g in zip(outputs, given, strict=True):
         if y._node is None:
+            if skip_constants:
+                continue
             msg = f"{who}: a tensor of shape {tuple(y.shape)} does not require grad and has no grad_fn"
             raise RuntimeError(msg)
         if g is None:
@@ -170,13 +174,13 @@ def backward(
         return
     handed_out = {id(g._array) for _, g in roots} if grad_tensors is not None else set()
     keep = create_graph if retain_graph is None else retain_graph
-    before = set_grad_enabled(create_graph)
+    before = record_gradients(create_graph)
     try:
         leaves = run(roots, create_graph=create_graph, retain_graph=keep)
         for leaf, g in leaves.items():
             accumulate(leaf, run_hooks(leaf, g) if leaf.hooks else g, create_graph, handed_out)
     finally:
-        before.__exit__()
+        record_gradients(before)
 
 
 def grad(
@@ -191,7 +195,7 @@ def grad(
     """The gradient of ``outputs`` with respect to any tensors in the graph, as new tensors; ``.grad`` stays as it was.
 
     With ``create_graph`` the result can be differentiated again, to any order. An input that the outputs do not depend on is an
-    error, or None with ``allow_unused``, or zeros with ``materialize_grads``.
+    error, or None with ``allow_unused``, or zeros with ``materialize_grads``; so is an output that depends on nothing.
 
     >>> import tensor as T
     >>> x = T.tensor(3.0, requires_grad=True)
@@ -200,7 +204,8 @@ def grad(
     (tensor(18.),)
     """
     ys, xs = _as_tuple(outputs), _as_tuple(inputs)
-    roots = root_gradients(ys, None if grad_outputs is None else _as_tuple(grad_outputs), "grad")
+    lenient = bool(allow_unused or materialize_grads)
+    roots = root_gradients(ys, None if grad_outputs is None else _as_tuple(grad_outputs), "grad", lenient)
     for x in xs:
         if x._node is None:
             msg = f"grad: an input of shape {tuple(x.shape)} does not require grad"
@@ -209,7 +214,7 @@ def grad(
     wanted = nodes_between([n for n, _ in roots], targets)
     captured: dict[Node, Any] = {n: None for n in targets if type(n) is not Leaf}
     keep = create_graph if retain_graph is None else retain_graph
-    before = set_grad_enabled(create_graph)
+    before = record_gradients(create_graph)
     try:
         leaves = run(roots, create_graph=create_graph, retain_graph=keep, wanted=wanted, captured=captured)
         results = []
@@ -220,12 +225,14 @@ def grad(
                 g = run_hooks(node, g)
             if g is None and materialize_grads:
                 g = x.detach().new_zeros(x.shape)
-            if g is None and not allow_unused:
-                msg = "grad: one of the inputs does not appear in the graph of the outputs; pass allow_unused=True if that is meant"
+            if g is None and not lenient:
+                msg = (
+                    "grad: one of the inputs does not appear in the graph of the outputs; pass allow_unused=True if that is meant"
+                )
                 raise RuntimeError(msg)
             results.append(g)
     finally:
-        before.__exit__()
+        record_gradients(before)
     return tuple(results)
 
 

@@ -17,7 +17,10 @@ _options: dict[str, Any] = {"precision": 4, "threshold": 1000, "edgeitems": 3, "
 
 
 def set_printoptions(
-    precision: int | None = None, threshold: int | None = None, edgeitems: int | None = None, linewidth: int | None = None
+    precision: int | None = None,
+    threshold: int | None = None,
+    edgeitems: int | None = None,
+    linewidth: int | None = None,
 ) -> None:
     """Digits after the point; elements before summarising; items kept at each edge; characters a line."""
     given = {"precision": precision, "threshold": threshold, "edgeitems": edgeitems, "linewidth": linewidth}
@@ -28,7 +31,7 @@ def _float_formatter(array: np.ndarray[Any, Any]) -> Any:
     """One format for all elements: whole numbers as ``3.``, else fixed or scientific by the spread of magnitudes."""
     finite = np.abs(array[np.isfinite(array)].astype(np.float64))
     precision = _options["precision"]
-    if finite.size == 0 or (finite == np.floor(finite)).all() and (finite.max(initial=0) < 1e8):
+    if finite.size == 0 or ((finite == np.floor(finite)).all() and (finite.max(initial=0) < 1e8)):
         return lambda x: f"{x:.0f}." if np.isfinite(x) else str(x)
     nonzero = finite[finite > 0]
     low, high = (nonzero.min(), nonzero.max()) if nonzero.size else (1.0, 1.0)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tensor.autograd.inplace import bump
-from tensor.autograd.modes import grad_mode, no_grad
+from tensor.autograd.modes import is_grad_enabled, no_grad
 from tensor.autograd.node import FREED, Node, OutputNode
 from tensor.autograd.tensor import Tensor
 
@@ -39,7 +39,8 @@ class FunctionContext:
                 t, version = entry
                 now = t._version.value if t._version else 0
                 if now != version:
-                    msg = f"Function: a saved tensor of shape {tuple(t.shape)} was changed by an in-place operation (version {now}, expected {version})"
+                    what = f"a saved tensor of shape {tuple(t.shape)} was changed by an in-place operation"
+                    msg = f"Function: {what} (version {now}, expected {version})"
                     raise RuntimeError(msg)
                 entry = t
             result.append(entry)
@@ -61,7 +62,9 @@ class FunctionNode(Node):
 
     __slots__ = ("cls", "context", "outputs", "tensor_inputs")
 
-    def __init__(self, cls: type[Function], context: FunctionContext, edges: tuple[Node | None, ...], inputs: tuple[int, ...]) -> None:
+    def __init__(
+        self, cls: type[Function], context: FunctionContext, edges: tuple[Node | None, ...], inputs: tuple[int, ...]
+    ) -> None:
         super().__init__(edges, (), None)
         self.cls, self.context, self.tensor_inputs = cls, context, inputs
         self.outputs: list[tuple[Any, Any]] = []
@@ -124,7 +127,7 @@ class Function:
         before = {id(a): a._node for a in args if isinstance(a, Tensor)}
         with no_grad():
             out = cls.forward(ctx, *args, **kwargs)
-        if not (grad_mode.enabled and any(needs)):
+        if not (is_grad_enabled() and any(needs)):
             return out
         positions = tuple(i for i, a in enumerate(args) if isinstance(a, Tensor))
         node = FunctionNode(cls, ctx, tuple(before[id(args[i])] for i in positions), positions)

@@ -40,7 +40,13 @@ def _numerical(fn: Callable[..., Any], inputs: Sequence[Any], x: Tensor, eps: fl
 
 
 def gradcheck(
-    fn: Callable[..., Any], inputs: Any, *, eps: float = 1e-6, atol: float = 1e-5, rtol: float = 1e-3, raise_exception: bool = True
+    fn: Callable[..., Any],
+    inputs: Any,
+    *,
+    eps: float = 1e-6,
+    atol: float = 1e-5,
+    rtol: float = 1e-3,
+    raise_exception: bool = True,
 ) -> bool:
     """Whether the gradients of ``fn(*inputs)`` agree with central differences.
 

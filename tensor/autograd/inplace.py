@@ -10,7 +10,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from tensor.autograd.modes import enable_grad, grad_mode
+from tensor.autograd.modes import enable_grad, is_grad_enabled
 from tensor.autograd.node import Leaf, Node, version_of
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class ReplaceRegion(Node):
 
 def check_writable(t: Tensor, name: str) -> None:
     """Refuse a recorded in-place write into a leaf, directly or through a view, as PyTorch does."""
-    if not grad_mode.enabled:
+    if not is_grad_enabled():
         return
     root = t
     while root._view is not None:
@@ -97,7 +97,7 @@ def assign(target: Tensor, value: Tensor) -> Tensor:
     target._array[...] = value._array
     version = version_of(target)
     version.value += 1
-    if not grad_mode.enabled:
+    if not is_grad_enabled():
         return target
     if target._view is None:
         if value._node is None and target._node is None:

@@ -1,26 +1,62 @@
-"""Whether operations are recorded: one flag a thread."""
+"""Whether operations are recorded: one flag a thread, kept as the set of threads that do not record.
+
+The set is empty most of the time, so the hot paths read ``not disabled or get_ident() not in disabled`` without a call.
+"""
 
 from __future__ import annotations
 
 import functools
 import threading
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any, TypeVar
 
-__all__ = ["enable_grad", "grad_mode", "is_grad_enabled", "no_grad", "set_grad_enabled"]
+__all__ = ["disabled", "enable_grad", "is_grad_enabled", "no_grad", "record_gradients", "set_grad_enabled"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-
-class _GradMode(threading.local):
-    enabled = True
-
-
-#: Read ``grad_mode.enabled`` in hot paths; it belongs to the current thread.
-grad_mode = _GradMode()
+#: The threads that record nothing now.
+disabled: set[int] = set()
 
 
-class set_grad_enabled:  # noqa: N801 - PyTorch's public name
+class _Watched(threading.local):
+    end: Any = None
+
+
+_watched = _Watched()
+
+
+class _End:
+    """Takes a thread that ends out of the set: its number may be given to another thread."""
+
+    __slots__ = ("ident",)
+
+    def __init__(self) -> None:
+        self.ident = get_ident()
+
+    def __del__(self) -> None:
+        disabled.discard(self.ident)
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations on tensors that require a gradient are recorded now, in this thread."""
+    return not disabled or get_ident() not in disabled
+
+
+def record_gradients(value: bool) -> bool:
+    """Set the flag of this thread; returns what it was."""
+    me = get_ident()
+    before = me not in disabled
+    if value:
+        disabled.discard(me)
+    elif before:
+        if _watched.end is None:
+            _watched.end = _End()
+        disabled.add(me)
+    return before
+
+
+class set_grad_enabled:
     """Turn recording on or off: at once, for a ``with`` block, or for a decorated function.
 
     >>> with set_grad_enabled(False):
@@ -31,17 +67,17 @@ class set_grad_enabled:  # noqa: N801 - PyTorch's public name
     __slots__ = ("_before", "_value")
 
     def __init__(self, mode: bool) -> None:
-        self._before = grad_mode.enabled
-        self._value = grad_mode.enabled = mode
+        self._before = record_gradients(mode)
+        self._value = mode
 
     def __enter__(self) -> None:
-        grad_mode.enabled = self._value
+        record_gradients(self._value)
 
     def __exit__(self, *exc: object) -> None:
-        grad_mode.enabled = self._before
+        record_gradients(self._before)
 
     def __call__(self, fn: F) -> F:
-        grad_mode.enabled = self._before  # as a decorator it acts only while the function runs
+        record_gradients(self._before)  # as a decorator it acts only while the function runs
         return _decorate(fn, self._value)
 
 
@@ -52,11 +88,10 @@ class _Fixed:
     value: bool
 
     def __enter__(self) -> None:
-        self._before = grad_mode.enabled
-        grad_mode.enabled = self.value
+        self._before = record_gradients(self.value)
 
     def __exit__(self, *exc: object) -> None:
-        grad_mode.enabled = self._before
+        record_gradients(self._before)
 
     def __new__(cls, fn: Any = None) -> Any:
         # `@no_grad` without parentheses decorates too.
@@ -66,7 +101,7 @@ class _Fixed:
         return _decorate(fn, self.value)
 
 
-class no_grad(_Fixed):  # noqa: N801 - PyTorch's public name
+class no_grad(_Fixed):
     """Record nothing: for acting, evaluation and updates. A context manager and a decorator.
 
     >>> import tensor as T
@@ -80,7 +115,7 @@ class no_grad(_Fixed):  # noqa: N801 - PyTorch's public name
     value = False
 
 
-class enable_grad(_Fixed):  # noqa: N801 - PyTorch's public name
+class enable_grad(_Fixed):
     """Record again, inside a `no_grad` block."""
 
     __slots__ = ()
@@ -90,15 +125,10 @@ class enable_grad(_Fixed):  # noqa: N801 - PyTorch's public name
 def _decorate(fn: F, value: bool) -> F:
     @functools.wraps(fn)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        before, grad_mode.enabled = grad_mode.enabled, value
+        before = record_gradients(value)
         try:
             return fn(*args, **kwargs)
         finally:
-            grad_mode.enabled = before
+            record_gradients(before)
 
     return wrapped  # type: ignore[return-value]
-
-
-def is_grad_enabled() -> bool:
-    """Whether operations on tensors that require a gradient are recorded now, in this thread."""
-    return grad_mode.enabled

@@ -135,7 +135,7 @@ class OpNode(Node):
                 "pass retain_graph=True to the first backward"
             )
             raise RuntimeError(msg)
-        return self.op.backward(self, g)  # type: ignore[no-any-return]
+        return self.op.backward(self, g)
 
     def release(self) -> None:
         if self.saved:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tensor import cuda, dtypes
-from tensor.device import device as Device, device_of, move
 from tensor.autograd import engine, formatting
 from tensor.autograd.inplace import bump
 from tensor.autograd.node import Leaf, Node, OutputNode, version_of
+from tensor.device import device as Device
+from tensor.device import device_of, move
 
 __all__ = ["RemovableHandle", "Size", "Tensor", "tensor"]
 
@@ -84,7 +85,21 @@ class Tensor:
 
     if TYPE_CHECKING:
         # Operators are attached when `tensor.ops` is imported.
-        def __getattr__(self, name: str) -> Any: ...
+        T: Tensor
+        mT: Tensor
+        H: Tensor
+        mH: Tensor
+
+        def __getattr__(self, name: str) -> Callable[..., Tensor]: ...
+        def max(self, *args: Any, **kwargs: Any) -> Any: ...
+        def min(self, *args: Any, **kwargs: Any) -> Any: ...
+        def median(self, *args: Any, **kwargs: Any) -> Any: ...
+        def sort(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]: ...
+        def topk(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]: ...
+        def split(self, *args: Any, **kwargs: Any) -> tuple[Tensor, ...]: ...
+        def chunk(self, *args: Any, **kwargs: Any) -> tuple[Tensor, ...]: ...
+        def unbind(self, dim: int = 0) -> tuple[Tensor, ...]: ...
+        def nonzero(self, *, as_tuple: bool = False) -> Any: ...
         def __add__(self, other: Any) -> Tensor: ...
         def __radd__(self, other: Any) -> Tensor: ...
         def __sub__(self, other: Any) -> Tensor: ...
@@ -129,7 +144,7 @@ class Tensor:
         """The number of dimensions."""
         return int(self._array.ndim)
 
-    dim = ndimension = lambda self: self._array.ndim  # noqa: E731
+    dim = ndimension = lambda self: self._array.ndim
 
     def numel(self) -> int:
         """The number of elements."""
@@ -424,7 +439,9 @@ class Tensor:
         return formatting.format_tensor(self)
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec and self._array.ndim == 0 else object.__format__(self, spec) if spec else repr(self)
+        return (
+            format(self.item(), spec) if spec and self._array.ndim == 0 else object.__format__(self, spec) if spec else repr(self)
+        )
 
     # --- copies -------------------------------------------------------------------------------------------------
 
@@ -433,7 +450,7 @@ class Tensor:
             msg = "deepcopy: only tensors made by the user can be copied deeply; use detach().clone()"
             raise RuntimeError(msg)
         if id(self) in memo:
-            return memo[id(self)]  # type: ignore[no-any-return]
+            return memo[id(self)]
         copy = type(self).__new__(type(self))
         Tensor.__init__(copy, self._array.copy())
         memo[id(self)] = copy
@@ -457,9 +474,7 @@ def _rebuild(cls: type[Tensor], array: Any, requires_grad: bool) -> Tensor:
     return t.requires_grad_() if requires_grad else t
 
 
-def tensor(
-    data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
-) -> Tensor:
+def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
     """A new tensor with a copy of ``data``: a number, nested sequences, a NumPy array, or tensors.
 
     Python floats become the default dtype (float32), ints int64; NumPy arrays and tensors keep theirs.

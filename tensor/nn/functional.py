@@ -1,4 +1,5 @@
 """Layers' computations as functions."""
+
 from tensor.ops.activation import *
 from tensor.ops.conv import *
 from tensor.ops.loss import *

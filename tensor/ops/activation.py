@@ -100,7 +100,11 @@ def relu6(x: Tensor, inplace: bool = False) -> Tensor:
     return hardtanh(x, 0.0, 6.0)
 
 
-@operator({"x": lambda g, x, min_val, max_val: g * ((x > min_val) & (x < max_val)).to(g.dtype)}, method=False, name=_nn("hardtanh"))
+@operator(
+    {"x": lambda g, x, min_val, max_val: g * ((x > min_val) & (x < max_val)).to(g.dtype)},
+    method=False,
+    name=_nn("hardtanh"),
+)
 def hardtanh(x: Array, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Array:
     """x kept in [min_val, max_val]; no gradient at the bounds."""
     return np.clip(x, np.asarray(min_val, x.dtype), np.asarray(max_val, x.dtype))
@@ -171,13 +175,13 @@ def glu(x: Tensor, dim: int = -1) -> Tensor:
     if n % 2:
         msg = f"glu: expected an even length along dimension {dim}, got {n}"
         raise RuntimeError(msg)
-    return x.narrow(dim, 0, n // 2) * x.narrow(dim, n // 2, n // 2).sigmoid()  # type: ignore[no-any-return]
+    return x.narrow(dim, 0, n // 2) * x.narrow(dim, n // 2, n // 2).sigmoid()
 
 
 @composite(method=False, name=_nn("softmin"))
 def softmin(x: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
     """The softmax of -x."""
-    return (-x).softmax(dim, dtype)  # type: ignore[no-any-return]
+    return (-x).softmax(dim, dtype)
 
 
 @composite(method=False, name=_nn("dropout"))
@@ -190,5 +194,3 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = Fa
         return x
     kept = (random.rand(tuple(x.shape), device=x.device) >= p).to(x.dtype)
     return x * (kept * (1 / (1 - p)) if p < 1 else kept)
-
-

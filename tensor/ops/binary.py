@@ -12,12 +12,67 @@ from tensor.autograd.tensor import Tensor
 from tensor.ops.record import Array, binary, composite, operator
 
 __all__ = [
-    "add", "allclose", "arctan2", "atan2", "bitwise_and", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift",
-    "bitwise_xor", "clamp", "clamp_max", "clamp_min", "clip", "copysign", "div", "divide", "eq", "equal", "float_power",
-    "floor_divide", "fmax", "fmin", "fmod", "gcd", "ge", "greater", "greater_equal", "gt", "heaviside", "hypot", "isclose", "lcm",
-    "ldexp", "le", "lerp", "less", "less_equal", "logaddexp", "logaddexp2", "logical_and", "logical_or", "logical_xor", "lt", "maximum",
-    "minimum", "mul", "multiply", "ne", "nextafter", "not_equal", "pow", "remainder", "rsub", "sub", "subtract", "true_divide", "xlogy",
-    "addcdiv", "addcmul", "where", "masked_fill",
+    "add",
+    "addcdiv",
+    "addcmul",
+    "allclose",
+    "arctan2",
+    "atan2",
+    "bitwise_and",
+    "bitwise_left_shift",
+    "bitwise_or",
+    "bitwise_right_shift",
+    "bitwise_xor",
+    "clamp",
+    "clamp_max",
+    "clamp_min",
+    "clip",
+    "copysign",
+    "div",
+    "divide",
+    "eq",
+    "equal",
+    "float_power",
+    "floor_divide",
+    "fmax",
+    "fmin",
+    "fmod",
+    "gcd",
+    "ge",
+    "greater",
+    "greater_equal",
+    "gt",
+    "heaviside",
+    "hypot",
+    "isclose",
+    "lcm",
+    "ldexp",
+    "le",
+    "lerp",
+    "less",
+    "less_equal",
+    "logaddexp",
+    "logaddexp2",
+    "logical_and",
+    "logical_or",
+    "logical_xor",
+    "lt",
+    "masked_fill",
+    "maximum",
+    "minimum",
+    "mul",
+    "multiply",
+    "ne",
+    "nextafter",
+    "not_equal",
+    "pow",
+    "remainder",
+    "rsub",
+    "sub",
+    "subtract",
+    "true_divide",
+    "where",
+    "xlogy",
 ]  # fmt: skip
 
 LN2 = math.log(2)
@@ -66,11 +121,15 @@ def _smaller(g: Tensor, a: Any, b: Any) -> Tensor:
 
 
 def _nan(x: Any) -> Any:
-    return x.isnan() if isinstance(x, Tensor) else x != x  # noqa: PLR0124
+    return x.isnan() if isinstance(x, Tensor) else x != x
 
 
-def _remainder(a: Array, b: Array) -> Array:
-    return np.remainder(a, b)
+def _floor_quotient(g: Tensor, a: Any, b: Any) -> Tensor:
+    return -g * div(a, b, rounding_mode="floor")
+
+
+def _trunc_quotient(g: Tensor, a: Any, b: Any) -> Tensor:
+    return -g * div(a, b, rounding_mode="trunc")
 
 
 # fmt: off
@@ -81,8 +140,8 @@ _div = binary("div", np.true_divide, {"a": lambda g, b: g / b, "b": lambda g, b,
 pow = binary("pow", _pow, {"a": _pow_base, "b": _pow_exponent}, "a to the power b.", lowering="pow(a, b)", onnx="Pow")
 floor_divide = binary("floor_divide", np.floor_divide, {"a": lambda g: g * 0, "b": lambda g: g * 0}, "a / b rounded down.", lowering="floor(a / b)")
 _trunc_divide = binary("trunc_divide", _truncate, {"a": lambda g: g * 0, "b": lambda g: g * 0}, "a / b rounded towards 0.", method=False)
-remainder = binary("remainder", _remainder, {"a": lambda g: g, "b": lambda g, a, b: -g * div(a, b, rounding_mode="floor")}, "a - b * floor(a / b): has b's sign.", lowering="a - b * floor(a / b)", onnx="Mod")
-fmod = binary("fmod", np.fmod, {"a": lambda g: g, "b": lambda g, a, b: -g * div(a, b, rounding_mode="trunc")}, "a - b * trunc(a / b): has a's sign.", lowering="fmod(a, b)")
+remainder = binary("remainder", np.remainder, {"a": lambda g: g, "b": _floor_quotient}, "a - b * floor(a / b): has b's sign.", lowering="a - b * floor(a / b)", onnx="Mod")
+fmod = binary("fmod", np.fmod, {"a": lambda g: g, "b": _trunc_quotient}, "a - b * trunc(a / b): has a's sign.", lowering="fmod(a, b)")
 atan2 = binary("atan2", np.arctan2, {"a": lambda g, a, b: g * (b / (a * a + b * b)), "b": lambda g, a, b: g * (-a / (a * a + b * b))}, "The angle of the point (b, a), in (-pi, pi].", dtype="float", aliases=["arctan2"])
 hypot = binary("hypot", np.hypot, {"a": lambda g, a, y: g * (a / y), "b": lambda g, b, y: g * (b / y)}, "sqrt(a*a + b*b) without overflow.")
 maximum = binary("maximum", np.maximum, {"a": _larger, "b": lambda g, a, b: _larger(g, b, a)}, "The larger; nan wins; equal operands share the gradient.", lowering="fmax(a, b)", onnx="Max")
@@ -207,7 +266,7 @@ def addcdiv(x: Any, a: Any, b: Any, *, value: float = 1) -> Tensor:
     return _add(x, _div(mul(a, value) if value != 1 else a, b))
 
 
-@operator({"x": lambda g, x, low, high: g * _inside(x, low, high), "low": lambda g, x, low, high: g * _below(x, low, high), "high": lambda g, x, high: g * (x > high)}, dtype="promote", inplace=True, method=False)  # fmt: skip
+@operator({"x": lambda g, x, low, high: g * _inside(x, low, high), "low": lambda g, x, low, high: g * _below(x, low, high), "high": lambda g, x, low, high: g * ((x > high) if low is None else (x > high) | (high < low))}, dtype="promote", inplace=True, method=False)  # fmt: skip
 def clamp_tensors(x: Array, low: Array | None = None, high: Array | None = None) -> Array:
     """`clamp` with broadcast tensor bounds."""
     if low is not None:
@@ -226,7 +285,7 @@ def _below(x: Tensor, low: Any, high: Any) -> Any:
 
 
 @composite(inplace=True, aliases=["clip"])
-def clamp(x: Any, min: Any = None, max: Any = None) -> Tensor:  # noqa: A002
+def clamp(x: Any, min: Any = None, max: Any = None) -> Tensor:
     """x limited to [min, max]; either may be None, a number or a tensor. The gradient passes inside the bounds, ends included."""
     if min is None and max is None:
         msg = "clamp: expected min or max, got neither"
@@ -238,18 +297,22 @@ clip = clamp
 
 
 @composite(inplace=True)
-def clamp_min(x: Any, min: Any) -> Tensor:  # noqa: A002
+def clamp_min(x: Any, min: Any) -> Tensor:
     """x, but at least ``min``."""
     return clamp_tensors(x, min, None)
 
 
 @composite(inplace=True)
-def clamp_max(x: Any, max: Any) -> Tensor:  # noqa: A002
+def clamp_max(x: Any, max: Any) -> Tensor:
     """x, but at most ``max``."""
     return clamp_tensors(x, None, max)
 
 
-@operator({"condition": None, "a": lambda g, condition: g * condition, "b": lambda g, condition: g * ~condition}, method=False, onnx="Where")
+@operator(
+    {"condition": None, "a": lambda g, condition: g * condition, "b": lambda g, condition: g * ~condition},
+    method=False,
+    onnx="Where",
+)
 def select_where(condition: Array, a: Array, b: Array) -> Array:
     """The operator behind `where`: operands of one dtype."""
     return np.where(condition, a, b)
@@ -269,7 +332,7 @@ def where(condition: Any, a: Any = None, b: Any = None) -> Any:
 
 
 def _where_method(self: Tensor, condition: Tensor, other: Any) -> Tensor:
-    return where(condition, self, other)  # type: ignore[no-any-return]
+    return where(condition, self, other)
 
 
 Tensor.where = _where_method  # type: ignore[attr-defined]
@@ -307,7 +370,7 @@ def _reflected(f: Any) -> Any:
 
 
 def _minus(a: Any, b: Any) -> Tensor:
-    if a._array.dtype.kind == "b":
+    if (a if isinstance(a, Tensor) else b)._array.dtype.kind == "b":
         _refuse_bool_minus(a, b)
     return _sub(a, b)
 
@@ -319,7 +382,18 @@ _DUNDERS: dict[str, Any] = {
 for _name, _f in _DUNDERS.items():
     setattr(Tensor, f"__{_name}__", _f)
     setattr(Tensor, f"__r{_name}__", _reflected(_f))
-for _name, _method in {"add": "add_", "sub": "sub_", "mul": "mul_", "truediv": "div_", "floordiv": "floor_divide_", "mod": "remainder_", "pow": "pow_", "and": "bitwise_and_", "or": "bitwise_or_", "xor": "bitwise_xor_"}.items():  # fmt: skip
+for _name, _method in {
+    "add": "add_",
+    "sub": "sub_",
+    "mul": "mul_",
+    "truediv": "div_",
+    "floordiv": "floor_divide_",
+    "mod": "remainder_",
+    "pow": "pow_",
+    "and": "bitwise_and_",
+    "or": "bitwise_or_",
+    "xor": "bitwise_xor_",
+}.items():
     setattr(Tensor, f"__i{_name}__", getattr(Tensor, _method))
 for _name, _f in {"lt": lt, "le": le, "gt": gt, "ge": ge}.items():
     setattr(Tensor, f"__{_name}__", _f)

@@ -42,18 +42,22 @@ def windows(x: Array, kernel: tuple[int, ...], stride: tuple[int, ...], dilation
 
 
 @operator({"g": lambda gg, kernel, stride, dilation: gg.windows(kernel, stride, dilation)})
-def windows_back(g: Array, shape: Sequence[int], kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]) -> Array:
+def windows_back(
+    g: Array, shape: Sequence[int], kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
+) -> Array:
     """Patches added up where `windows` took them from."""
     n = len(kernel)
     r = np.zeros_like(g, shape=tuple(shape))
     places = g.shape[g.ndim - 2 * n : g.ndim - n]
     for offset in np.ndindex(*kernel):  # one strided addition for each place in the kernel
-        where = tuple(slice(o * d, o * d + (p - 1) * t + 1, t) for o, d, p, t in zip(offset, dilation, places, stride, strict=True))
-        r[(..., *where)] += g[(..., *offset)]
+        where = tuple(
+            slice(o * d, o * d + (p - 1) * t + 1, t) for o, d, p, t in zip(offset, dilation, places, stride, strict=True)
+        )
+        r[(Ellipsis, *where)] += g[(Ellipsis, *offset)]
     return r
 
 
-@operator({"x": lambda g, pad: constant_pad_nd(g, [-p for p in pad])}, name="constant_pad_nd", onnx="Pad")
+@operator({"x": lambda g, pad: g.constant_pad_nd([-p for p in pad])}, name="constant_pad_nd", onnx="Pad")
 def constant_pad_nd(x: Array, pad: Sequence[int], value: float = 0) -> Array:
     """The last dimensions padded with a constant: (before, after) pairs, the last dimension first; negative numbers cut."""
     widths = [(0, 0)] * (x.ndim - len(pad) // 2) + [(pad[i], pad[i + 1]) for i in range(len(pad) - 2, -1, -2)]
@@ -94,7 +98,9 @@ def _pairs(padding: tuple[int, ...]) -> list[int]:
     return [p for n in reversed(padding) for p in (n, n)]
 
 
-def _convolve(name: str, n: int, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Ints, padding: Any, dilation: Ints, groups: int) -> Tensor:  # fmt: skip
+def _convolve(
+    name: str, n: int, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Ints, padding: Any, dilation: Ints, groups: int
+) -> Tensor:
     single = x.ndim == n + 1
     if single:
         x = x.unsqueeze(0)
@@ -121,15 +127,30 @@ def _convolve(name: str, n: int, x: Tensor, weight: Tensor, bias: Tensor | None,
     if bias is not None:
         y = y + bias
     y = y.reshape(batch, *places, out).movedim(-1, 1)
-    return y.squeeze(0) if single else y  # type: ignore[no-any-return]
+    return y.squeeze(0) if single else y
 
 
-def _convolve_back(n: int, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Ints, padding: Ints, output_padding: Ints, groups: int, dilation: Ints) -> Tensor:  # fmt: skip
+def _convolve_back(
+    n: int,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Ints,
+    padding: Ints,
+    output_padding: Ints,
+    groups: int,
+    dilation: Ints,
+) -> Tensor:
     single = x.ndim == n + 1
     if single:
         x = x.unsqueeze(0)
     kernel = tuple(weight.shape[2:])
-    stride, dilation, padding, extra = _tuple(stride, n), _tuple(dilation, n), _tuple(padding, n), _tuple(output_padding, n)
+    stride, dilation, padding, extra = (
+        _tuple(stride, n),
+        _tuple(dilation, n),
+        _tuple(padding, n),
+        _tuple(output_padding, n),
+    )
     batch, channels, *places = x.shape
     out = weight.shape[1]
     depth = out * int(np.prod(kernel))
@@ -143,26 +164,47 @@ def _convolve_back(n: int, x: Tensor, weight: Tensor, bias: Tensor | None, strid
     y = constant_pad_nd(y, crop) if any(crop) else y
     if bias is not None:
         y = y + bias.reshape([-1 if i == 1 else 1 for i in range(n + 2)])
-    return y.squeeze(0) if single else y  # type: ignore[no-any-return]
+    return y.squeeze(0) if single else y
 
 
 def _conv(n: int) -> Any:
-    def function(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Ints = 1, padding: Any = 0, dilation: Ints = 1, groups: int = 1) -> Tensor:  # noqa: A002 # fmt: skip
+    def function(
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Ints = 1,
+        padding: Any = 0,
+        dilation: Ints = 1,
+        groups: int = 1,
+    ) -> Tensor:
         return _convolve(f"conv{n}d", n, input, weight, bias, stride, padding, dilation, groups)
 
-    function.__doc__ = f"Cross-correlation over the last {n} dimensions; weight [out, in / groups, *kernel]; padding may be 'same'."
+    function.__doc__ = (
+        f"Cross-correlation over the last {n} dimensions; weight [out, in / groups, *kernel]; padding may be 'same'."
+    )
     return composite(method=False, name=f"nn.functional.conv{n}d")(function)
 
 
 def _conv_transpose(n: int) -> Any:
-    def function(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Ints = 1, padding: Ints = 0, output_padding: Ints = 0, groups: int = 1, dilation: Ints = 1) -> Tensor:  # noqa: A002 # fmt: skip
+    def function(
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Ints = 1,
+        padding: Ints = 0,
+        output_padding: Ints = 0,
+        groups: int = 1,
+        dilation: Ints = 1,
+    ) -> Tensor:
         return _convolve_back(n, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
     function.__doc__ = f"The gradient of conv{n}d by its input, as an operator; weight [in, out / groups, *kernel]."
     return composite(method=False, name=f"nn.functional.conv_transpose{n}d")(function)
 
 
-def _pool_windows(x: Tensor, n: int, kernel: Ints, stride: Any, padding: Ints, dilation: Ints, ceil_mode: bool, fill: float) -> tuple[Tensor, list[int]]:  # fmt: skip
+def _pool_windows(
+    x: Tensor, n: int, kernel: Ints, stride: Any, padding: Ints, dilation: Ints, ceil_mode: bool, fill: float
+) -> tuple[Tensor, list[int]]:
     k = _tuple(kernel, n)
     s = _tuple(stride, n) if stride is not None and stride != [] else k
     p, d = _tuple(padding, n), _tuple(dilation, n)
@@ -183,11 +225,19 @@ def _pool_windows(x: Tensor, n: int, kernel: Ints, stride: Any, padding: Ints, d
 
 
 def _avg_pool(n: int) -> Any:
-    def function(input: Tensor, kernel_size: Ints, stride: Any = None, padding: Ints = 0, ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None) -> Tensor:  # noqa: A002 # fmt: skip
+    def function(
+        input: Tensor,
+        kernel_size: Ints,
+        stride: Any = None,
+        padding: Ints = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> Tensor:
         dims = tuple(range(-n, 0))
         total = _pool_windows(input, n, kernel_size, stride, padding, 1, ceil_mode, 0.0)[0].sum(dims)
         if divisor_override is not None:
-            return total / divisor_override  # type: ignore[no-any-return]
+            return total / divisor_override
         ones = input.new_ones((1,) * (input.ndim - n) + tuple(input.shape[input.ndim - n :]))
         if count_include_pad:  # the padding counts, but not what ceil_mode added after it
             ones = constant_pad_nd(ones, _pairs(_tuple(padding, n)), 1.0)
@@ -195,14 +245,22 @@ def _avg_pool(n: int) -> Any:
             counts = counts[tuple(slice(0, m) for m in (*counts.shape[: input.ndim - n], *total.shape[input.ndim - n :]))]
         else:
             counts = _pool_windows(ones, n, kernel_size, stride, padding, 1, ceil_mode, 0.0)[0].sum(dims)
-        return total / counts  # type: ignore[no-any-return]
+        return total / counts
 
     function.__doc__ = f"The mean of each window of the last {n} dimensions."
     return composite(method=False, name=f"nn.functional.avg_pool{n}d")(function)
 
 
 def _max_pool(n: int) -> Any:
-    def function(input: Tensor, kernel_size: Ints, stride: Any = None, padding: Ints = 0, dilation: Ints = 1, ceil_mode: bool = False, return_indices: bool = False) -> Any:  # noqa: A002 # fmt: skip
+    def function(
+        input: Tensor,
+        kernel_size: Ints,
+        stride: Any = None,
+        padding: Ints = 0,
+        dilation: Ints = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> Any:
         lowest = -np.inf if input.is_floating_point() else int(np.iinfo(input._array.dtype).min)
         patches, widths = _pool_windows(input, n, kernel_size, stride, padding, dilation, ceil_mode, lowest)
         flat = patches.reshape(*patches.shape[: patches.ndim - n], -1)
@@ -215,7 +273,10 @@ def _max_pool(n: int) -> Any:
         index = np.arange(int(np.prod(size))).reshape(size)
         index = np.pad(index, [(widths[2 * (n - 1 - i)], widths[2 * (n - 1 - i) + 1]) for i in range(n)])
         assert index.shape == tuple(padded)
-        k, s = _tuple(kernel_size, n), _tuple(stride, n) if stride is not None and stride != [] else _tuple(kernel_size, n)
+        k, s = (
+            _tuple(kernel_size, n),
+            _tuple(stride, n) if stride is not None and stride != [] else _tuple(kernel_size, n),
+        )
         places = windows(Tensor(index), k, s, _tuple(dilation, n)).reshape(*values.shape[values.ndim - n :], -1)
         return values, places.expand(flat.shape).gather(-1, which).squeeze(-1)
 
@@ -230,7 +291,7 @@ max_pool1d, max_pool2d, max_pool3d = _max_pool(1), _max_pool(2), _max_pool(3)
 
 
 @composite(method=False, name="nn.functional.unfold")
-def unfold(input: Tensor, kernel_size: Ints, dilation: Ints = 1, padding: Ints = 0, stride: Ints = 1) -> Tensor:  # noqa: A002
+def unfold(input: Tensor, kernel_size: Ints, dilation: Ints = 1, padding: Ints = 0, stride: Ints = 1) -> Tensor:
     """The patches of images as columns: [n, c, h, w] to [n, c * kernel, places]."""
     single = input.ndim == 3
     x = input.unsqueeze(0) if single else input
@@ -238,7 +299,7 @@ def unfold(input: Tensor, kernel_size: Ints, dilation: Ints = 1, padding: Ints =
     p = windows(x, _tuple(kernel_size, 2), _tuple(stride, 2), _tuple(dilation, 2))
     n, c, h, w, a, b = p.shape
     y = p.permute(0, 1, 4, 5, 2, 3).reshape(n, c * a * b, h * w)
-    return y.squeeze(0) if single else y  # type: ignore[no-any-return]
+    return y.squeeze(0) if single else y
 
 
 def unfold_dim(x: Tensor, dimension: int, size: int, step: int) -> Tensor:
@@ -246,7 +307,7 @@ def unfold_dim(x: Tensor, dimension: int, size: int, step: int) -> Tensor:
     if not x.ndim:
         return x.reshape(1)[:size] if size else x.reshape(1)[:0]
     d = dimension % x.ndim
-    return windows(x.movedim(d, -1), (size,), (step,), (1,)).movedim(-2, d)  # type: ignore[no-any-return]
+    return windows(x.movedim(d, -1), (size,), (step,), (1,)).movedim(-2, d)
 
 
 Tensor.unfold = unfold_dim  # type: ignore[attr-defined]

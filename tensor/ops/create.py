@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from tensor import dtypes
-from tensor.device import move
 from tensor.autograd.tensor import Tensor, tensor
-from tensor.ops.record import composite, operator
+from tensor.device import move
+from tensor.ops.record import Array, composite, operator
 from tensor.ops.shape import as_tensor
 
 __all__ = [
@@ -100,7 +100,9 @@ def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any
     return _finish(np.linspace(a, b, steps).astype(d), device, requires_grad)
 
 
-def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:  # fmt: skip
+def logspace(
+    start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """``base`` to the powers of `linspace`."""
     powers = np.linspace(_number(start), _number(end), steps)
     return _finish((np.power(float(base), powers)).astype(_dtype(dtype)), device, requires_grad)
@@ -120,7 +122,7 @@ def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
 def _like(make: Any) -> Any:
     def function(x: Tensor, *args: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
         t = make(tuple(x.shape), *args, dtype=dtype or x.dtype, device=device or x.device)
-        return t.requires_grad_() if requires_grad else t  # type: ignore[no-any-return]
+        return t.requires_grad_() if requires_grad else t
 
     function.__name__ = f"{make.__name__}_like"
     function.__doc__ = f"`{make.__name__}` with another tensor's shape, dtype and device."
@@ -135,7 +137,7 @@ def _new(make: Any) -> Any:
         if isinstance(size, int) and make is not full:
             size, args = (size, *args), ()
         t = make(tuple(size), *args, dtype=dtype or self.dtype, device=device or self.device)
-        return t.requires_grad_() if requires_grad else t  # type: ignore[no-any-return]
+        return t.requires_grad_() if requires_grad else t
 
     method.__name__ = f"new_{make.__name__}"
     method.__doc__ = f"`{make.__name__}` with this tensor's dtype and device."
@@ -157,19 +159,19 @@ Tensor.new_tensor = _new_tensor  # type: ignore[attr-defined]
 
 
 @operator({"x": lambda g: g * 0}, name="fill", inplace=True)
-def _fill(x: Any, value: Any) -> Any:
+def _fill(x: Array, value: Any) -> Array:
     """The shape filled with one value; no gradient passes."""
     return np.full_like(x, value._array if isinstance(value, Tensor) else value)
 
 
 @operator({"x": lambda g: g * 0}, name="zero", inplace=True)
-def _zero(x: Any) -> Any:
+def _zero(x: Array) -> Array:
     """The shape filled with zeros; no gradient passes."""
     return np.zeros_like(x)
 
 
 @operator({"x": lambda g: g * 0, "source": lambda g: g}, name="copy", inplace=True)
-def _copy(x: Any, source: Any, non_blocking: bool = False) -> Any:
+def _copy(x: Array, source: Array, non_blocking: bool = False) -> Array:
     """The values of another tensor, broadcast and cast to this one's shape and dtype."""
     return np.broadcast_to(source, x.shape).astype(x.dtype)
 
@@ -189,7 +191,7 @@ def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = dtypes.int
 
 
 @composite(method=False)
-def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:  # noqa: N803
+def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
     """Rows of powers of each element."""
     n = x.shape[-1] if N is None else N
     powers = np.arange(n) if increasing else np.arange(n)[::-1].copy()
@@ -197,7 +199,7 @@ def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
 
 
 @operator(method=False)
-def complex(real: Any, imag: Any) -> Any:  # noqa: A001
+def complex(real: Array, imag: Array) -> Array:
     """Complex numbers from their parts."""
     r = np.empty(np.broadcast_shapes(real.shape, imag.shape), np.complex128 if real.dtype == np.float64 else np.complex64)
     r.real, r.imag = real, imag
@@ -205,14 +207,12 @@ def complex(real: Any, imag: Any) -> Any:  # noqa: A001
 
 
 @operator(method=False, view=True)
-def view_as_real(x: Any) -> Any:
+def view_as_real(x: Array) -> Array:
     """Complex numbers as pairs, a last dimension of 2, a view."""
     return x.view(x.real.dtype).reshape(*x.shape, 2)
 
 
 @operator(method=False, view=True)
-def view_as_complex(x: Any) -> Any:
+def view_as_complex(x: Array) -> Array:
     """Pairs in the last dimension as complex numbers, a view."""
     return x.view(np.result_type(x.dtype, np.complex64))[..., 0]
-
-

@@ -15,11 +15,26 @@ from tensor.ops.record import Array, composite, operator
 from tensor.ops.reduce import check_axis
 
 __all__ = [
-    "argwhere", "gather", "index_add", "index_copy", "index_fill", "index_put", "index_select", "masked_scatter",
-    "masked_select", "nonzero", "put", "scatter", "scatter_add", "scatter_reduce", "select_scatter", "diagonal_scatter",
-    "slice_scatter", "take", "take_along_dim",
+    "argwhere",
+    "diagonal_scatter",
+    "gather",
+    "index_add",
+    "index_copy",
+    "index_fill",
+    "index_put",
+    "index_select",
+    "masked_scatter",
+    "masked_select",
+    "nonzero",
+    "put",
+    "scatter",
+    "scatter_add",
+    "scatter_reduce",
+    "select_scatter",
+    "slice_scatter",
+    "take",
+    "take_along_dim",
 ]  # fmt: skip
-
 
 
 def raw_index(index: Any) -> Any:
@@ -49,7 +64,7 @@ def _check_steps(index: Any) -> None:
             raise ValueError(msg)
 
 
-@operator({"x": lambda g, x_shape, index: zeros_with(g, x_shape, index)}, view=True, name="__getitem__")
+@operator({"x": lambda g, x_shape, index: g.zeros_with(x_shape, index)}, view=True, name="__getitem__")
 def _getitem(x: Array, index: Any) -> Array:
     """The elements at an index: ints, slices, None and ... give views; tensors and lists of ints or bools copies."""
     raw = raw_index(index)
@@ -57,7 +72,7 @@ def _getitem(x: Array, index: Any) -> Array:
     return x[raw]
 
 
-@operator({"g": lambda gg, index: gg[index]}, method=False)
+@operator({"g": lambda gg, index: gg[index]})
 def zeros_with(g: Array, shape: Sequence[int], index: Any) -> Array:
     """Zeros of ``shape`` with ``g`` added at an index: the gradient of reading it."""
     r = np.zeros_like(g, shape=tuple(shape))
@@ -91,14 +106,14 @@ def _setitem(self: Tensor, index: Any, value: Any) -> None:
     else:
         before = Tensor(self._array, self._node)
         before._version = version_of(self)
-        assign(self, _put_at(before, value.to(self.dtype), index, False))
+        assign(self, put_at(before, value.to(self.dtype), index, False))
 
 
 @operator({
-    "x": lambda g, value_shape, index, accumulate: g if accumulate else _put_at(g, g.new_zeros(()), index, False),
+    "x": lambda g, value_shape, index, accumulate: g if accumulate else g.put_at(g.new_zeros(()), index, False),
     "value": lambda g, index: g[index],
 }, method=False)  # fmt: skip
-def _put_at(x: Array, value: Array, index: Any, accumulate: bool) -> Array:
+def put_at(x: Array, value: Array, index: Any, accumulate: bool) -> Array:
     """A copy of x with a value written (or added) at an advanced index."""
     r = x.copy()
     raw = raw_index(index)
@@ -112,7 +127,7 @@ def _put_at(x: Array, value: Array, index: Any, accumulate: bool) -> Array:
 @composite(inplace=True)
 def index_put(x: Tensor, indices: Sequence[Any], values: Tensor, accumulate: bool = False) -> Tensor:
     """A copy of x with ``values`` written (or added) where the index tensors point."""
-    return _put_at(x, values, tuple(indices), accumulate)
+    return put_at(x, values, tuple(indices), accumulate)
 
 
 def _index_parts(x: Array, dim: int, index: Array) -> tuple[Any, ...]:
@@ -127,8 +142,10 @@ def _index_parts(x: Array, dim: int, index: Array) -> tuple[Any, ...]:
 @operator({"x": lambda g, x_shape, dim, index: g.new_zeros(x_shape).scatter_add(dim, index, g)}, onnx="GatherElements")
 def gather(x: Array, dim: int, index: Array, sparse_grad: bool = False) -> Array:
     """``y[i][j] = x[index[i][j]][j]`` for dim 0: along ``dim`` an element for each entry of ``index`` (int64)."""
-    if not x.ndim or not index.ndim:
-        return np.broadcast_to(x.reshape(-1)[:1], index.shape if index.ndim else ()).reshape(index.shape).copy()
+    if not x.ndim:
+        return np.broadcast_to(x, index.shape).copy()
+    if not index.ndim:
+        return x[index]
     d = check_axis(dim, x.ndim)
     return x[_index_parts(x, d, index)]
 
@@ -178,7 +195,11 @@ def scatter_add(x: Array, dim: int, index: Array, source: Array) -> Array:
     r = x.copy()
     if not x.ndim:
         return r + source.sum(dtype=r.dtype)
-    np.add.at(r, _index_parts(x, check_axis(dim, x.ndim), index), source[tuple(slice(0, n) for n in index.shape)] if source.ndim else source)
+    np.add.at(
+        r,
+        _index_parts(x, check_axis(dim, x.ndim), index),
+        source[tuple(slice(0, n) for n in index.shape)] if source.ndim else source,
+    )
     return r
 
 
@@ -196,9 +217,14 @@ def scatter_reduce(x: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str,
     if reduce == "sum":
         return scatter_add(x, dim, index, src)
     if reduce == "mean":
-        counts = scatter_add(x.new_ones(x.shape) if include_self else scatter(x.new_ones(x.shape), dim, index, 0), dim, index, src.new_ones(src.shape))
+        counts = scatter_add(
+            x.new_ones(x.shape) if include_self else scatter(x.new_ones(x.shape), dim, index, 0),
+            dim,
+            index,
+            src.new_ones(src.shape),
+        )
         total = scatter_add(x, dim, index, src)
-        return total / counts if x.is_floating_point() else total.div(counts, rounding_mode="floor")  # type: ignore[no-any-return]
+        return total / counts if x.is_floating_point() else total.div(counts, rounding_mode="floor")
     if reduce == "prod":
         return _scatter_prod(x, dim, index, src)
     if reduce not in ("amax", "amin"):
@@ -266,7 +292,9 @@ def _scatter_extreme(x: Array, dim: int, index: Array, source: Array, largest: b
 def _along(x: Tensor, dim: int, index: Tensor, like: Sequence[int]) -> Tensor:
     """A vector of indices along ``dim`` as the full index that gather and scatter want."""
     d = check_axis(dim, len(like))
-    return index.reshape([-1 if i == d else 1 for i in range(len(like))]).expand([index.numel() if i == d else n for i, n in enumerate(like)])  # type: ignore[no-any-return]
+    return index.reshape([-1 if i == d else 1 for i in range(len(like))]).expand(
+        [index.numel() if i == d else n for i, n in enumerate(like)]
+    )
 
 
 @operator({"x": lambda g, x_shape, dim, index: g.new_zeros(x_shape).index_add(dim, index, g)}, onnx="Gather")
@@ -300,7 +328,7 @@ def index_fill(x: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     hit = np.zeros(x.shape[dim] if x.ndim else 1, dtype=bool)
     hit[index._array.reshape(-1)] = True
     mask = Tensor(hit.reshape([-1 if i == dim % x.ndim else 1 for i in range(x.ndim)]) if x.ndim else hit.reshape(()))
-    return x.masked_fill(mask, value)  # type: ignore[no-any-return]
+    return x.masked_fill(mask, value)
 
 
 @composite(inplace=True)
@@ -308,7 +336,7 @@ def index_reduce(x: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str
     """A copy of x with the parts of ``source`` combined at ``index`` along ``dim`` by "prod", "mean", "amax" or "amin"."""
     if not x.ndim:
         x1 = scatter_reduce(x.reshape(1), 0, index.reshape(-1), source.reshape(-1), reduce, include_self=include_self)
-        return x1.reshape(())  # type: ignore[no-any-return]
+        return x1.reshape(())
     return scatter_reduce(x, dim, _along(x, dim, index, source.shape), source, reduce, include_self=include_self)
 
 
@@ -325,7 +353,7 @@ def masked_scatter(x: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     shape = np.broadcast_shapes(tuple(x.shape), tuple(mask.shape))
     mask = mask.expand(shape)
     n = int(np.count_nonzero(mask._array))
-    return _put_at(x.expand(shape), source.reshape(-1)[:n], mask, False)
+    return put_at(x.expand(shape), source.reshape(-1)[:n], mask, False)
 
 
 @composite()
@@ -337,19 +365,19 @@ def take(x: Tensor, index: Tensor) -> Tensor:
 @composite(inplace=True)
 def put(x: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
     """A copy of x with ``source`` written (or added) at ``index`` of the flattened tensor."""
-    return _put_at(x.reshape(-1), source.reshape(index.shape), index, accumulate).reshape(x.shape)  # type: ignore[no-any-return]
+    return put_at(x.reshape(-1), source.reshape(index.shape), index, accumulate).reshape(x.shape)
 
 
 @composite()
 def take_along_dim(x: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """`gather` with broadcasting; without ``dim`` in the flattened tensor."""
     if dim is None:
-        return x.reshape(-1).gather(0, indices.reshape(-1))  # type: ignore[no-any-return]
+        return x.reshape(-1).gather(0, indices.reshape(-1))
     d = check_axis(dim, x.ndim)
     common = list(np.broadcast_shapes(*([n if i != d else 1 for i, n in enumerate(s)] for s in (x.shape, indices.shape))))
     own, other = list(common), list(common)
     own[d], other[d] = x.shape[d], indices.shape[d]
-    return x.expand(own).gather(d, indices.expand(other))  # type: ignore[no-any-return]
+    return x.expand(own).gather(d, indices.expand(other))
 
 
 @operator(method=False)
@@ -375,7 +403,7 @@ def argwhere(x: Tensor) -> Tensor:
 def _write(x: Tensor, region: Any, source: Tensor) -> Tensor:
     r = x.clone()
     assign(region(r), source)
-    return r  # type: ignore[no-any-return]
+    return r
 
 
 @composite()
@@ -385,7 +413,9 @@ def select_scatter(x: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
 
 
 @composite()
-def slice_scatter(x: Tensor, src: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Tensor:
+def slice_scatter(
+    x: Tensor, src: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+) -> Tensor:
     """A copy of x with ``src`` in a slice along ``dim``."""
     where = (slice(None),) * check_axis(dim, x.ndim) + (slice(start, end, step),)
     return _write(x, lambda r: r[where], src)

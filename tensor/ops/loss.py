@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+
 import numpy as np
 
 from tensor.autograd.tensor import Tensor
@@ -10,9 +11,25 @@ from tensor.ops.activation import logsigmoid, softplus
 from tensor.ops.record import Array, composite, operator
 
 __all__ = [
-    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_embedding_loss", "cosine_similarity", "cross_entropy",
-    "gaussian_nll_loss", "hinge_embedding_loss", "huber_loss", "kl_div", "l1_loss", "margin_ranking_loss", "mse_loss", "nll_loss",
-    "pairwise_distance", "poisson_nll_loss", "smooth_l1_loss", "soft_margin_loss", "triplet_margin_loss", "multilabel_soft_margin_loss",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cosine_embedding_loss",
+    "cosine_similarity",
+    "cross_entropy",
+    "gaussian_nll_loss",
+    "hinge_embedding_loss",
+    "huber_loss",
+    "kl_div",
+    "l1_loss",
+    "margin_ranking_loss",
+    "mse_loss",
+    "multilabel_soft_margin_loss",
+    "nll_loss",
+    "pairwise_distance",
+    "poisson_nll_loss",
+    "smooth_l1_loss",
+    "soft_margin_loss",
+    "triplet_margin_loss",
 ]  # fmt: skip
 
 
@@ -23,9 +40,9 @@ def _nn(name: str) -> str:
 def reduced(loss: Tensor, reduction: str) -> Tensor:
     """The mean, the sum, or the losses themselves."""
     if reduction == "mean":
-        return loss.mean()  # type: ignore[no-any-return]
+        return loss.mean()
     if reduction == "sum":
-        return loss.sum()  # type: ignore[no-any-return]
+        return loss.sum()
     if reduction == "none":
         return loss
     msg = f"expected reduction 'mean', 'sum' or 'none', got {reduction!r}"
@@ -33,14 +50,14 @@ def reduced(loss: Tensor, reduction: str) -> Tensor:
 
 
 @composite(method=False, name=_nn("mse_loss"))
-def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None) -> Tensor:  # noqa: A002
+def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None) -> Tensor:
     """The squared difference."""
     d = (input - target) ** 2
     return reduced(d if weight is None else d * weight, reduction)
 
 
 @composite(method=False, name=_nn("l1_loss"))
-def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:  # noqa: A002
+def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     """The absolute difference."""
     return reduced((input - target).abs(), reduction)
 
@@ -58,19 +75,19 @@ def _smooth_abs(d: Array, beta: float) -> Array:
 
 
 @composite(method=False, name=_nn("smooth_l1_loss"))
-def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:  # noqa: A002
+def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """Squared for differences below ``beta``, absolute above (arXiv 1504.08083)."""
     return reduced(_smooth_abs(input - target, beta), reduction)
 
 
 @composite(method=False, name=_nn("huber_loss"))
-def huber_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", delta: float = 1.0) -> Tensor:  # noqa: A002
+def huber_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", delta: float = 1.0) -> Tensor:
     """Squared for differences below ``delta``, absolute above: delta times the smooth L1 loss."""
     return reduced(_smooth_abs(input - target, delta) * delta, reduction)
 
 
 @composite(method=False, name=_nn("binary_cross_entropy"))
-def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean") -> Tensor:  # noqa: A002
+def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean") -> Tensor:
     """The negative log likelihood of a probability in [0, 1]; logarithms are kept above -100."""
     yes, no = input.log().clamp_min(-100), (1 - input).log().clamp_min(-100)
     loss = (target - 1) * no - target * yes
@@ -78,7 +95,9 @@ def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = 
 
 
 @composite(method=False, name=_nn("binary_cross_entropy_with_logits"))
-def binary_cross_entropy_with_logits(input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean", pos_weight: Tensor | None = None) -> Tensor:  # noqa: A002 # fmt: skip
+def binary_cross_entropy_with_logits(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean", pos_weight: Tensor | None = None
+) -> Tensor:
     """`binary_cross_entropy` of sigmoid(input), stable for any input."""
     positive = logsigmoid(input)
     scaled = positive if pos_weight is None else positive * (1 + (pos_weight - 1) * target)
@@ -87,10 +106,12 @@ def binary_cross_entropy_with_logits(input: Tensor, target: Tensor, weight: Tens
 
 
 @composite(method=False, name=_nn("nll_loss"))
-def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean") -> Tensor:  # noqa: A002 # fmt: skip
+def nll_loss(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean"
+) -> Tensor:
     """Minus the log probability (dimension 1: [n, classes, ...] or [classes]) of the target class, weighted by class."""
     if input.ndim == 1:
-        input, target = input.unsqueeze(0), target.unsqueeze(0)  # noqa: A001
+        input, target = input.unsqueeze(0), target.unsqueeze(0)
         loss = nll_loss(input, target, weight, ignore_index=ignore_index, reduction=reduction)
         return loss.squeeze(0) if reduction == "none" else loss
     keep = target != ignore_index
@@ -98,11 +119,19 @@ def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, *, ign
     picked = -input.gather(1, index.unsqueeze(1)).squeeze(1)
     w = keep.to(input.dtype) if weight is None else weight[index] * keep.to(input.dtype)
     loss = picked.masked_fill(~keep, 0) * w
-    return loss.sum() / w.sum() if reduction == "mean" else reduced(loss, reduction)  # type: ignore[no-any-return]
+    return loss.sum() / w.sum() if reduction == "mean" else reduced(loss, reduction)
 
 
 @composite(method=False, name=_nn("cross_entropy"))
-def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0) -> Tensor:  # noqa: A002 # fmt: skip
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
     """The negative log likelihood of softmax(input) for class indices, or for probabilities of the input's shape."""
     dim = 0 if input.ndim == 1 else 1
     logp = input.log_softmax(dim)
@@ -112,7 +141,7 @@ def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, *
         if label_smoothing:
             target = target * (1 - label_smoothing) + label_smoothing / classes
         loss = -(logp * target if spread is None else logp * target * spread).sum(dim)
-        return loss.sum() / max(loss.numel(), 1) if reduction == "mean" else reduced(loss, reduction)  # type: ignore[no-any-return]
+        return loss.sum() / max(loss.numel(), 1) if reduction == "mean" else reduced(loss, reduction)
     hard = nll_loss(logp, target, weight, ignore_index=ignore_index, reduction=reduction)
     if not label_smoothing:
         return hard
@@ -123,20 +152,22 @@ def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, *
         smooth = smooth.sum() / (keep.sum() if weight is None else (weight[index] * keep).sum())
     else:
         smooth = reduced(smooth, reduction)
-    return hard * (1 - label_smoothing) + smooth * (label_smoothing / classes)  # type: ignore[no-any-return]
+    return hard * (1 - label_smoothing) + smooth * (label_smoothing / classes)
 
 
 @composite(method=False, name=_nn("kl_div"))
-def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target: bool = False) -> Tensor:  # noqa: A002
+def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
     """``target * (log(target) - input)``, the input in log space; "batchmean" divides the sum by the batch size."""
     loss = target.exp() * (target - input) if log_target else target.xlogy(target) - target * input
     if reduction == "batchmean":
-        return loss.sum() / (input.shape[0] if input.ndim else 1)  # type: ignore[no-any-return]
+        return loss.sum() / (input.shape[0] if input.ndim else 1)
     return reduced(loss, reduction)
 
 
 @composite(method=False, name=_nn("gaussian_nll_loss"))
-def gaussian_nll_loss(input: Tensor, target: Tensor, var: Tensor, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> Tensor:  # noqa: A002 # fmt: skip
+def gaussian_nll_loss(
+    input: Tensor, target: Tensor, var: Tensor, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
+) -> Tensor:
     """Minus the log density of a normal distribution with mean ``input`` and variance ``var`` (at least ``eps``)."""
     if not isinstance(var, Tensor):
         var = input.new_full(input.shape, var)
@@ -148,7 +179,9 @@ def gaussian_nll_loss(input: Tensor, target: Tensor, var: Tensor, *, full: bool 
 
 
 @composite(method=False, name=_nn("poisson_nll_loss"))
-def poisson_nll_loss(input: Tensor, target: Tensor, *, log_input: bool = True, full: bool = False, eps: float = 1e-8, reduction: str = "mean") -> Tensor:  # noqa: A002 # fmt: skip
+def poisson_nll_loss(
+    input: Tensor, target: Tensor, *, log_input: bool = True, full: bool = False, eps: float = 1e-8, reduction: str = "mean"
+) -> Tensor:
     """Minus the log likelihood of counts from a Poisson distribution."""
     loss = input.exp() - target * input if log_input else input - target * (input + eps).log()
     if full:
@@ -159,7 +192,7 @@ def poisson_nll_loss(input: Tensor, target: Tensor, *, log_input: bool = True, f
 
 
 @composite(method=False, name=_nn("hinge_embedding_loss"))
-def hinge_embedding_loss(input: Tensor, target: Tensor, *, margin: float = 1.0, reduction: str = "mean") -> Tensor:  # noqa: A002
+def hinge_embedding_loss(input: Tensor, target: Tensor, *, margin: float = 1.0, reduction: str = "mean") -> Tensor:
     """x for targets 1, max(0, margin - x) for targets -1."""
     far = (margin - input).clamp_min(0)
     loss = input * 0 + far.masked_fill(target == 1, 0) + input.masked_fill(target == -1, 0)
@@ -167,13 +200,15 @@ def hinge_embedding_loss(input: Tensor, target: Tensor, *, margin: float = 1.0, 
 
 
 @composite(method=False, name=_nn("soft_margin_loss"))
-def soft_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:  # noqa: A002
+def soft_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     """log(1 + exp(-target * input))."""
     return reduced(softplus(-target * input, 1.0, 1e9), reduction)
 
 
 @composite(method=False, name=_nn("multilabel_soft_margin_loss"))
-def multilabel_soft_margin_loss(input: Tensor, target: Tensor, *, weight: Tensor | None = None, reduction: str = "mean") -> Tensor:  # noqa: A002 # fmt: skip
+def multilabel_soft_margin_loss(
+    input: Tensor, target: Tensor, *, weight: Tensor | None = None, reduction: str = "mean"
+) -> Tensor:
     """The mean over classes of the binary cross entropy with logits."""
     loss = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
     loss = (loss if weight is None else loss * weight).mean(-1)
@@ -181,7 +216,9 @@ def multilabel_soft_margin_loss(input: Tensor, target: Tensor, *, weight: Tensor
 
 
 @composite(method=False, name=_nn("margin_ranking_loss"))
-def margin_ranking_loss(input1: Tensor, input2: Tensor, target: Tensor, *, margin: float = 0.0, reduction: str = "mean") -> Tensor:
+def margin_ranking_loss(
+    input1: Tensor, input2: Tensor, target: Tensor, *, margin: float = 0.0, reduction: str = "mean"
+) -> Tensor:
     """max(0, -target * (input1 - input2) + margin)."""
     return reduced((-target * (input1 - input2) + margin).clamp_min(0), reduction)
 
@@ -191,11 +228,13 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     """The cosine of the angle between vectors along ``dim``; each length counts as at least ``eps``."""
     a, b = x1.norm(2, dim=dim, keepdim=True), x2.norm(2, dim=dim, keepdim=True)
     with_floor = x1 / (a + (eps - a).clamp_min(0).detach()), x2 / (b + (eps - b).clamp_min(0).detach())
-    return (with_floor[0] * with_floor[1]).sum(dim)  # type: ignore[no-any-return]
+    return (with_floor[0] * with_floor[1]).sum(dim)
 
 
 @composite(method=False, name=_nn("cosine_embedding_loss"))
-def cosine_embedding_loss(input1: Tensor, input2: Tensor, target: Tensor, *, margin: float = 0.0, reduction: str = "mean") -> Tensor:
+def cosine_embedding_loss(
+    input1: Tensor, input2: Tensor, target: Tensor, *, margin: float = 0.0, reduction: str = "mean"
+) -> Tensor:
     """1 - cosine for targets 1, max(0, cosine - margin) for targets -1."""
     eps = 1e-12
     dim = target.ndim
@@ -208,11 +247,21 @@ def cosine_embedding_loss(input1: Tensor, input2: Tensor, target: Tensor, *, mar
 @composite(method=False, name=_nn("pairwise_distance"))
 def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
     """The p-norm of ``x1 - x2 + eps`` over the last dimension."""
-    return (x1 - x2 + eps).norm(p, dim=-1, keepdim=keepdim)  # type: ignore[no-any-return]
+    return (x1 - x2 + eps).norm(p, dim=-1, keepdim=keepdim)
 
 
 @composite(method=False, name=_nn("triplet_margin_loss"))
-def triplet_margin_loss(anchor: Tensor, positive: Tensor, negative: Tensor, *, margin: float = 1.0, p: float = 2.0, eps: float = 1e-6, swap: bool = False, reduction: str = "mean") -> Tensor:  # fmt: skip
+def triplet_margin_loss(
+    anchor: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    *,
+    margin: float = 1.0,
+    p: float = 2.0,
+    eps: float = 1e-6,
+    swap: bool = False,
+    reduction: str = "mean",
+) -> Tensor:
     """max(0, d(anchor, positive) - d(anchor, negative) + margin)."""
     near, far = pairwise_distance(anchor, positive, p, eps), pairwise_distance(anchor, negative, p, eps)
     if swap:

@@ -32,16 +32,16 @@ def _left(g: Tensor, a_shape: Any, b: Tensor) -> Tensor:
     if b.ndim == 1:
         return g.unsqueeze(-1) * b if len(a_shape) > 1 else g * b
     if len(a_shape) == 1:
-        return (g.unsqueeze(-2) @ b.mT).squeeze(-2)  # type: ignore[no-any-return]
+        return (g.unsqueeze(-2) @ b.mT).squeeze(-2)
     return g @ b.mT
 
 
 def _right(g: Tensor, a: Tensor, b_shape: Any) -> Tensor:
     if a.ndim == 1:
-        return a.unsqueeze(-1) * g.unsqueeze(-2) if len(b_shape) > 1 else g * a  # type: ignore[no-any-return]
+        return a.unsqueeze(-1) * g.unsqueeze(-2) if len(b_shape) > 1 else g * a
     if len(b_shape) == 1:
-        return (a.mT @ g.unsqueeze(-1)).squeeze(-1)  # type: ignore[no-any-return]
-    return a.mT @ g  # type: ignore[no-any-return]
+        return (a.mT @ g.unsqueeze(-1)).squeeze(-1)
+    return a.mT @ g
 
 
 @operator({"a": _left, "b": _right}, onnx="MatMul")
@@ -87,10 +87,10 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
 
 def _weight_rule(g: Tensor, x: Tensor, shape: Any) -> Tensor:
     if len(shape) == 1:
-        return (x * g.unsqueeze(-1)).reshape(-1, shape[0]).sum(0)  # type: ignore[no-any-return]
+        return (x * g.unsqueeze(-1)).reshape(-1, shape[0]).sum(0)
     if g.ndim != 2:
         g, x = g.reshape(-1, shape[0]), x.reshape(-1, shape[1])
-    return g.T @ x  # type: ignore[no-any-return]
+    return g.T @ x
 
 
 def _dims(name: str, *wanted: tuple[Any, int]) -> None:
@@ -138,7 +138,7 @@ def vdot(a: Tensor, b: Tensor) -> Tensor:
 def outer(a: Tensor, b: Tensor) -> Tensor:
     """All products of an element of one vector with one of the other."""
     _dims("outer", (a, 1), (b, 1))
-    return a.unsqueeze(1) * b  # type: ignore[no-any-return]
+    return a.unsqueeze(1) * b
 
 
 ger = outer
@@ -158,12 +158,14 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     if isinstance(dims, int):
         left, right = list(range(a.ndim - dims, a.ndim)), list(range(dims))
     else:
-        left, right = ([d % x.ndim for d in (p.tolist() if isinstance(p, Tensor) else p)] for p, x in zip(dims, (a, b), strict=True))
+        left, right = (
+            [d % x.ndim for d in (p.tolist() if isinstance(p, Tensor) else p)] for p, x in zip(dims, (a, b), strict=True)
+        )
     keep_a, keep_b = [d for d in range(a.ndim) if d not in left], [d for d in range(b.ndim) if d not in right]
     n = int(np.prod([a.shape[d] for d in left]))
     rows = a.permute(*keep_a, *left).reshape(-1, n) if a.ndim else a.reshape(1, 1)
     columns = b.permute(*right, *keep_b).reshape(n, -1) if b.ndim else b.reshape(1, 1)
-    return (rows @ columns).reshape([*(a.shape[d] for d in keep_a), *(b.shape[d] for d in keep_b)])  # type: ignore[no-any-return]
+    return (rows @ columns).reshape([*(a.shape[d] for d in keep_a), *(b.shape[d] for d in keep_b)])
 
 
 def _scaled(x: Tensor, product: Tensor, beta: float, alpha: float) -> Tensor:
@@ -219,7 +221,7 @@ def chain_matmul(*matrices: Tensor) -> Tensor:
 def trace(x: Tensor) -> Tensor:
     """The sum of a matrix's diagonal."""
     _dims("trace", (x, 2))
-    return x.diagonal().sum()  # type: ignore[no-any-return]
+    return x.diagonal().sum()
 
 
 @composite()
@@ -228,7 +230,7 @@ def kron(a: Tensor, b: Tensor) -> Tensor:
     n = max(a.ndim, b.ndim)
     a, b = a.reshape((1,) * (n - a.ndim) + tuple(a.shape)), b.reshape((1,) * (n - b.ndim) + tuple(b.shape))
     left, right = a.reshape([k for s in a.shape for k in (s, 1)]), b.reshape([k for s in b.shape for k in (1, s)])
-    return (left * right).reshape([s * t for s, t in zip(a.shape, b.shape, strict=True)])  # type: ignore[no-any-return]
+    return (left * right).reshape([s * t for s, t in zip(a.shape, b.shape, strict=True)])
 
 
 @composite()
@@ -238,7 +240,7 @@ def cross(a: Tensor, b: Tensor, dim: int | None = None) -> Tensor:
         dim = next(i for i, n in enumerate(a.shape) if n == 3)
     a1, b1 = a.roll(-1, dim), b.roll(-1, dim)
     a2, b2 = a.roll(-2, dim), b.roll(-2, dim)
-    return a1 * b2 - a2 * b1  # type: ignore[no-any-return]
+    return a1 * b2 - a2 * b1
 
 
 @composite(method=False)
@@ -277,7 +279,7 @@ def einsum(equation: str, *operands: Any) -> Tensor:
         later = {c for t in terms[k + 1 :] for c in t} | set(output)
         result = _contract(result, x, [i for i, c in enumerate(everything) if c not in later])
     gone = tuple(range(len(output), len(everything)))
-    return (result.sum(gone) if gone else result).reshape([result.shape[i] for i in range(len(output))])  # type: ignore[no-any-return]
+    return (result.sum(gone) if gone else result).reshape([result.shape[i] for i in range(len(output))])
 
 
 def _contract(a: Tensor, b: Tensor, gone: list[int]) -> Tensor:
@@ -292,14 +294,18 @@ def _contract(a: Tensor, b: Tensor, gone: list[int]) -> Tensor:
     def size(x: Tensor, dims: list[int]) -> int:
         return int(np.prod([x.shape[i] for i in dims]))
 
-    left = a.permute(*batch, *only_a, *both, *only_b, *ones).reshape([a.shape[i] for i in batch] + [size(a, only_a), size(a, both)])
-    right = b.permute(*batch, *both, *only_b, *only_a, *ones).reshape([b.shape[i] for i in batch] + [size(b, both), size(b, only_b)])
+    left = a.permute(*batch, *only_a, *both, *only_b, *ones).reshape(
+        [a.shape[i] for i in batch] + [size(a, only_a), size(a, both)]
+    )
+    right = b.permute(*batch, *both, *only_b, *only_a, *ones).reshape(
+        [b.shape[i] for i in batch] + [size(b, both), size(b, only_b)]
+    )
     order = [*batch, *only_a, *only_b, *both, *ones]
     shape = [a.shape[i] for i in [*batch, *only_a]] + [b.shape[i] for i in only_b] + [1] * (len(both) + len(ones))
     product = (left @ right).reshape(shape).permute(*[order.index(i) for i in range(n)])
     rest = [i for i in gone if i not in both]
-    return product.sum(tuple(rest), keepdim=True) if rest else product  # type: ignore[no-any-return]
+    return product.sum(tuple(rest), keepdim=True) if rest else product
 
 
 Tensor.__matmul__ = matmul
-Tensor.__rmatmul__ = lambda self, other: matmul(other, self)  # type: ignore[method-assign]
+Tensor.__rmatmul__ = lambda self, other: matmul(other, self)

@@ -15,8 +15,20 @@ from tensor.ops.matmul import matmul
 from tensor.ops.record import composite
 
 __all__ = [
-    "batch_norm", "channel_shuffle", "embedding", "group_norm", "instance_norm", "layer_norm", "local_response_norm", "normalize",
-    "one_hot", "pixel_shuffle", "pixel_unshuffle", "rms_norm", "scaled_dot_product_attention", "bilinear",
+    "batch_norm",
+    "bilinear",
+    "channel_shuffle",
+    "embedding",
+    "group_norm",
+    "instance_norm",
+    "layer_norm",
+    "local_response_norm",
+    "normalize",
+    "one_hot",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "rms_norm",
+    "scaled_dot_product_attention",
 ]  # fmt: skip
 
 
@@ -38,7 +50,9 @@ def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
 
 
 @composite(method=False, name=_nn("layer_norm"))
-def layer_norm(x: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:  # fmt: skip
+def layer_norm(
+    x: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
     """Mean 0 and variance 1 over the last dimensions, then scaled and shifted (arXiv 1607.06450)."""
     n = len(normalized_shape)
     if tuple(x.shape[x.ndim - n :]) != tuple(normalized_shape):
@@ -70,7 +84,16 @@ def group_norm(x: Tensor, num_groups: int, weight: Tensor | None = None, bias: T
 
 
 @composite(method=False, name=_nn("batch_norm"))
-def batch_norm(x: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None, bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> Tensor:  # fmt: skip
+def batch_norm(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
     """Mean 0 and variance 1 by channel: of the batch when training (running statistics follow), else by running statistics."""
     dims = (0, *range(2, x.ndim))
     if not training and running_mean is not None and running_var is not None:
@@ -84,7 +107,16 @@ def batch_norm(x: Tensor, running_mean: Tensor | None, running_var: Tensor | Non
 
 
 @composite(method=False, name=_nn("instance_norm"))
-def instance_norm(x: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None, weight: Tensor | None = None, bias: Tensor | None = None, use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5) -> Tensor:  # fmt: skip
+def instance_norm(
+    x: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
     """Mean 0 and variance 1 by example and channel (arXiv 1607.08022)."""
     dims = tuple(range(2, x.ndim))
     if not use_input_stats:
@@ -113,11 +145,19 @@ def local_response_norm(x: Tensor, size: int, alpha: float = 1e-4, beta: float =
 @composite(method=False, name=_nn("normalize"))
 def normalize(x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
     """Divided by the p-norm along ``dim`` (at least ``eps``)."""
-    return x / x.norm(p, dim=dim, keepdim=True).clamp_min(eps)  # type: ignore[no-any-return]
+    return x / x.norm(p, dim=dim, keepdim=True).clamp_min(eps)
 
 
 @composite(method=False, name=_nn("embedding"))
-def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: float | None = None, norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False) -> Tensor:  # noqa: A002 # fmt: skip
+def embedding(
+    input: Tensor,
+    weight: Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Tensor:
     """Rows of ``weight`` at the indices; ``padding_idx`` gets no gradient."""
     if padding_idx is not None:
         padding_idx %= weight.shape[0]
@@ -149,7 +189,7 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     lead = input1.shape[:-1]
     a, b = input1.reshape(-1, input1.shape[-1]), input2.reshape(-1, input2.shape[-1])
     y = ((a @ weight).movedim(0, 1) * b.unsqueeze(1)).sum(-1).reshape(*lead, weight.shape[0])
-    return y if bias is None else y + bias  # type: ignore[no-any-return]
+    return y if bias is None else y + bias
 
 
 @composite(method=False, name=_nn("pixel_shuffle"))
@@ -159,7 +199,7 @@ def pixel_shuffle(x: Tensor, upscale_factor: int) -> Tensor:
     *lead, c, h, w = x.shape
     y = x.reshape(*lead, c // (r * r), r, r, h, w)
     n = len(lead)
-    return y.permute(*range(n + 1), n + 3, n + 1, n + 4, n + 2).reshape(*lead, c // (r * r), h * r, w * r)  # type: ignore[no-any-return]
+    return y.permute(*range(n + 1), n + 3, n + 1, n + 4, n + 2).reshape(*lead, c // (r * r), h * r, w * r)
 
 
 @composite(method=False, name=_nn("pixel_unshuffle"))
@@ -169,18 +209,27 @@ def pixel_unshuffle(x: Tensor, downscale_factor: int) -> Tensor:
     *lead, c, h, w = x.shape
     y = x.reshape(*lead, c, h // r, r, w // r, r)
     n = len(lead)
-    return y.permute(*range(n + 1), n + 2, n + 4, n + 1, n + 3).reshape(*lead, c * r * r, h // r, w // r)  # type: ignore[no-any-return]
+    return y.permute(*range(n + 1), n + 2, n + 4, n + 1, n + 3).reshape(*lead, c * r * r, h // r, w // r)
 
 
 @composite(method=False, name=_nn("channel_shuffle"))
 def channel_shuffle(x: Tensor, groups: int) -> Tensor:
     """Channels of the groups interleaved."""
     n, c, *rest = x.shape
-    return x.reshape(n, groups, c // groups, *rest).transpose(1, 2).reshape(n, c, *rest)  # type: ignore[no-any-return]
+    return x.reshape(n, groups, c // groups, *rest).transpose(1, 2).reshape(n, c, *rest)
 
 
 @composite(method=False, name=_nn("scaled_dot_product_attention"))
-def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False) -> Any:  # fmt: skip
+def scaled_dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Any:
     """softmax(query @ key.T * scale) @ value over the last two dimensions (arXiv 1706.03762)."""
     if enable_gqa:
         key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], -3) for x in (key, value))

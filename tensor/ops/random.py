@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from tensor import dtypes
-from tensor.device import as_device, move
-from tensor.autograd.modes import grad_mode
+from tensor.autograd.modes import no_grad
 from tensor.autograd.tensor import Tensor
+from tensor.device import as_device, move
 
 __all__ = [
     "Generator", "bernoulli", "default_generator", "get_rng_state", "initial_seed", "manual_seed", "multinomial", "normal", "rand",
@@ -109,17 +109,30 @@ def _draw_dtype(dtype: Any) -> Any:
     return d if d in (np.float32, np.float64) else np.dtype(np.float32)
 
 
-def rand(*size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def rand(
+    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """Uniform in [0, 1)."""
     return _finish(_source(generator).random(_shape(size), dtype=_draw_dtype(dtype)), dtype, device, requires_grad)
 
 
-def randn(*size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def randn(
+    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """Normal with mean 0 and variance 1."""
     return _finish(_source(generator).standard_normal(_shape(size), dtype=_draw_dtype(dtype)), dtype, device, requires_grad)
 
 
-def randint(low: int, high: Any = None, size: Any = None, *, generator: Generator | None = None, dtype: Any = dtypes.int64, device: Any = None, requires_grad: bool = False) -> Tensor:  # fmt: skip
+def randint(
+    low: int,
+    high: Any = None,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    dtype: Any = dtypes.int64,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Integers from ``low`` (0 when left out) to ``high - 1``: ``randint(high, size)`` or ``randint(low, high, size)``."""
     if size is None or not isinstance(high, int):
         low, high, size = 0, low, high if high is not None else size
@@ -133,7 +146,11 @@ def randperm(n: int, *, generator: Generator | None = None, dtype: Any = dtypes.
 
 def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None, dtype: Any = None) -> Tensor:
     """Normal with the given mean and standard deviation, numbers or tensors."""
-    shape = tuple(size) if size is not None else np.broadcast_shapes(*(tuple(x.shape) if isinstance(x, Tensor) else () for x in (mean, std)))
+    shape = (
+        tuple(size)
+        if size is not None
+        else np.broadcast_shapes(*(tuple(x.shape) if isinstance(x, Tensor) else () for x in (mean, std)))
+    )
     return randn(shape, generator=generator, dtype=dtype) * std + mean
 
 
@@ -175,11 +192,8 @@ def randint_like(x: Tensor, low: int, high: int | None = None, *, dtype: Any = N
 
 def _fill_with(draw: Any) -> Any:
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        before, grad_mode.enabled = grad_mode.enabled, False
-        try:
-            return self.copy_(draw(tuple(self.shape), *args, **kwargs))  # type: ignore[no-any-return]
-        finally:
-            grad_mode.enabled = before
+        with no_grad():
+            return self.copy_(draw(tuple(self.shape), *args, **kwargs))
 
     return method
 
@@ -200,5 +214,10 @@ def _exponential(shape: Any, lambd: float = 1.0, *, generator: Generator | None 
     return Tensor(_source(generator).standard_exponential(shape, dtype=np.float32) / np.float32(lambd))
 
 
-for _name, _draw in {"uniform_": _uniform, "normal_": _normal, "bernoulli_": _coin, "exponential_": _exponential}.items():
+for _name, _draw in {
+    "uniform_": _uniform,
+    "normal_": _normal,
+    "bernoulli_": _coin,
+    "exponential_": _exponential,
+}.items():
     setattr(Tensor, _name, _fill_with(_draw))

@@ -57,7 +57,7 @@ def restore(g: Any, shape: Sequence[int], dim: Dims, keepdim: bool) -> Any:
 
 def spread(g: Tensor, shape: Sequence[int], dim: Dims, keepdim: bool) -> Tensor:
     """The gradient of a sum: the same for every element."""
-    return restore(g, shape, dim, keepdim).expand(shape)  # type: ignore[no-any-return]
+    return restore(g, shape, dim, keepdim).expand(shape)
 
 
 def count(shape: Sequence[int], dim: Dims) -> int:
@@ -192,13 +192,13 @@ def _extreme(x: Tensor, dim: Any, keepdim: bool, other: Any, whole: Any, pairwis
 
 
 @composite()
-def max(x: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:  # noqa: A001
+def max(x: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """The maximum of all elements; with ``dim`` a pair (values, indices); with a tensor the elementwise maximum."""
     return _extreme(x, dim, keepdim, other, amax, "maximum", argmax)
 
 
 @composite()
-def min(x: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:  # noqa: A001
+def min(x: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """The minimum of all elements; with ``dim`` a pair (values, indices); with a tensor the elementwise minimum."""
     return _extreme(x, dim, keepdim, other, amin, "minimum", argmin)
 
@@ -222,14 +222,14 @@ def median(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
 
 
 @operator(onnx=None)
-def any(x: Array, dim: Dims = None, keepdim: bool = False) -> Array:  # noqa: A001
+def any(x: Array, dim: Dims = None, keepdim: bool = False) -> Array:
     """True where an element along ``dim`` is nonzero; uint8 stays uint8."""
     r = np.any(x, axis=numpy_axis(dim, x.ndim), keepdims=keepdim)
     return r.astype(np.uint8) if x.dtype == np.uint8 else r
 
 
 @operator(onnx=None)
-def all(x: Array, dim: Dims = None, keepdim: bool = False) -> Array:  # noqa: A001
+def all(x: Array, dim: Dims = None, keepdim: bool = False) -> Array:
     """True where every element along ``dim`` is nonzero; uint8 stays uint8."""
     r = np.all(x, axis=numpy_axis(dim, x.ndim), keepdims=keepdim)
     return r.astype(np.uint8) if x.dtype == np.uint8 else r
@@ -246,7 +246,9 @@ def _correction(unbiased: bool | None, correction: float | None) -> float:
 
 
 @composite()
-def var(x: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None) -> Tensor:
+def var(
+    x: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
+) -> Tensor:
     """The variance over ``dim``, dividing by n - 1 (``unbiased``) or n - ``correction``."""
     if isinstance(dim, bool):
         dim, unbiased = None, dim
@@ -257,20 +259,26 @@ def var(x: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool 
 
 
 @composite()
-def std(x: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None) -> Tensor:
+def std(
+    x: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
+) -> Tensor:
     """The square root of `var`."""
     return var(x, dim, unbiased, keepdim, correction=correction).sqrt()
 
 
 @composite(method=False)
-def var_mean(x: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None) -> tuple[Tensor, Tensor]:  # fmt: skip
+def var_mean(
+    x: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
+) -> tuple[Tensor, Tensor]:
     """The pair (`var`, `mean`)."""
     v = var(x, dim, unbiased, keepdim, correction=correction)
     return v, x.mean(None if isinstance(dim, bool) else dim, keepdim)
 
 
 @composite(method=False)
-def std_mean(x: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None) -> tuple[Tensor, Tensor]:  # fmt: skip
+def std_mean(
+    x: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float | None = None
+) -> tuple[Tensor, Tensor]:
     """The pair (`std`, `mean`)."""
     v, m = var_mean(x, dim, unbiased, keepdim, correction=correction)
     return v.sqrt(), m
@@ -363,7 +371,7 @@ def log_softmax(x: Array, dim: int | None = None, dtype: Any = None) -> Array:
 
 def reverse_cumsum(g: Tensor, dim: int) -> Tensor:
     """The cumulative sum from the end."""
-    return g.flip(dim).cumsum(dim).flip(dim) if g.ndim else g  # type: ignore[no-any-return]
+    return g.flip(dim).cumsum(dim).flip(dim) if g.ndim else g
 
 
 @operator({"x": lambda g, dim: reverse_cumsum(g, dim)}, inplace=True, onnx="CumSum")
@@ -384,7 +392,7 @@ def _cumprod_rule(g: Tensor, x: Tensor, dim: int) -> Tensor:
         before = x[..., :k].prod(-1, keepdim=True)
         tail = before.cat_with(x[..., k + 1 :], -1).cumprod(-1)
         parts.append((tail * g[..., k:]).sum(-1, keepdim=True))
-    return (parts[0].cat_with(*parts[1:], -1) if n > 1 else parts[0] if n else g * x).movedim(-1, dim)  # type: ignore[no-any-return]
+    return (parts[0].cat_with(*parts[1:], -1) if n > 1 else parts[0] if n else g * x).movedim(-1, dim)
 
 
 @operator({"x": _cumprod_rule}, inplace=True)
@@ -403,7 +411,7 @@ def logcumsumexp(x: Tensor, dim: int) -> Tensor:
     return scan_logaddexp(x, dim) if not bool(top.isfinite().all()) else scan_logaddexp(x - top, dim) + top
 
 
-@operator({"x": lambda g, x, y, dim: (reverse_cumsum(g * (-y).exp(), dim) * x.exp())}, method=False)
+@operator({"x": lambda g, x, y, dim: reverse_cumsum(g * (-y).exp(), dim) * x.exp()}, method=False)
 def scan_logaddexp(x: Array, dim: int) -> Array:
     """The scan behind `logcumsumexp`."""
     return np.logaddexp.accumulate(x, axis=check_axis(dim, x.ndim))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tensor import cuda, dtypes
-from tensor.device import as_device, device as Device, move
 from tensor.autograd.tensor import Tensor, to_array
+from tensor.device import as_device, move
+from tensor.device import device as Device
 from tensor.ops.record import Array, composite, operator
 from tensor.ops.reduce import axes, check_axis
 
@@ -24,7 +26,6 @@ __all__ = [
 
 def _inverse(dims: Sequence[int]) -> tuple[int, ...]:
     return tuple(int(i) for i in np.argsort([d % len(dims) for d in dims]))
-
 
 
 @operator({"x": lambda g, x_shape: g.reshape(x_shape)}, view=True, onnx="Reshape")
@@ -188,7 +189,7 @@ def select(x: Tensor, dim: int, index: int) -> Tensor:
     if not -n <= index < n:
         msg = f"select: index {index} out of range for dimension {d} of size {n}"
         raise IndexError(msg)
-    return narrow(x, d, index % n, 1).squeeze(d)  # type: ignore[no-any-return]
+    return narrow(x, d, index % n, 1).squeeze(d)
 
 
 @operator({"x": lambda g, x_shape, offset, dim1, dim2: g.diagonal_back(x_shape, offset, dim1, dim2)}, view=True)
@@ -217,7 +218,7 @@ def diag_embed(x: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Te
     ndim = x.ndim + 1
     a, b = check_axis(dim1, ndim), check_axis(dim2, ndim)
     square = diagonal_back(x, (*x.shape[:-1], n, n), offset, ndim - 2, ndim - 1)
-    return square.movedim((-2, -1), (a, b))  # type: ignore[no-any-return]
+    return square.movedim((-2, -1), (a, b))
 
 
 @composite()
@@ -250,7 +251,7 @@ def _as_strided_rule(g: Tensor, x_shape: Any, size: Any, stride: Any, storage_of
     for n, s in zip(size, stride, strict=True):
         places = places[..., None] + np.arange(n) * s
     flat = g.new_zeros(int(np.prod(x_shape)))
-    return flat.index_add(0, Tensor(places.reshape(-1)), g.reshape(-1)).reshape(x_shape)  # type: ignore[no-any-return]
+    return flat.index_add(0, Tensor(places.reshape(-1)), g.reshape(-1)).reshape(x_shape)
 
 
 @operator({"x": _as_strided_rule}, view=True)
@@ -298,10 +299,10 @@ def rot90(x: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
     a, b = dims
     k %= 4
     if k == 0:
-        return x.clone()  # type: ignore[no-any-return]
+        return x.clone()
     if k == 2:
         return flip(x, a, b)
-    return flip(x.transpose(a, b), a) if k == 1 else flip(x, a).transpose(a, b)  # type: ignore[no-any-return]
+    return flip(x.transpose(a, b), a) if k == 1 else flip(x, a).transpose(a, b)
 
 
 @composite()
@@ -314,7 +315,7 @@ def repeat(x: Tensor, *sizes: Any) -> Tensor:
         raise RuntimeError(msg)
     shape = (1,) * lead + tuple(x.shape)
     wide = x.reshape([k for n in shape for k in (1, n)]).expand([k for c, n in zip(counts, shape, strict=True) for k in (c, n)])
-    return wide.reshape([c * n for c, n in zip(counts, shape, strict=True)])  # type: ignore[no-any-return]
+    return wide.reshape([c * n for c, n in zip(counts, shape, strict=True)])
 
 
 @composite()
@@ -333,7 +334,7 @@ def repeat_interleave(x: Tensor, repeats: Any, dim: int | None = None, *, output
         x = x.reshape(1)
     counts = repeats._array if isinstance(repeats, Tensor) else repeats
     index = np.repeat(np.arange(x.shape[dim]), counts)
-    return x.index_select(dim, Tensor(index))  # type: ignore[no-any-return]
+    return x.index_select(dim, Tensor(index))
 
 
 # --- joining and splitting -------------------------------------------------------------------------------------------
@@ -475,7 +476,7 @@ def tensor_split(x: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Ten
         base, more = divmod(n, where)
         where = list(np.cumsum([base + 1] * more + [base] * (where - more)))[:-1]
     cuts = [0, *(min(max(int(i) + (n if i < 0 else 0), 0), n) for i in where), n]
-    return tuple(narrow(x, dim, a, max(b - a, 0)) for a, b in zip(cuts, cuts[1:], strict=False))
+    return tuple(narrow(x, dim, a, max(b - a, 0)) for a, b in itertools.pairwise(cuts))
 
 
 @composite()
@@ -508,13 +509,13 @@ def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
 @composite()
 def broadcast_to(x: Tensor, size: Sequence[int]) -> Tensor:
     """`expand` to a shape."""
-    return x.expand(size)  # type: ignore[no-any-return]
+    return x.expand(size)
 
 
 @composite()
 def expand_as(x: Tensor, other: Tensor) -> Tensor:
     """`expand` to another tensor's shape."""
-    return x.expand(other.shape)  # type: ignore[no-any-return]
+    return x.expand(other.shape)
 
 
 @composite(method=False)
@@ -626,7 +627,7 @@ def _install() -> None:
 
 def adjoint(x: Tensor) -> Tensor:
     """The conjugate transpose of the last two dimensions."""
-    return x.transpose(-2, -1).conj()  # type: ignore[no-any-return]
+    return x.transpose(-2, -1).conj()
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:

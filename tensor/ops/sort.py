@@ -44,7 +44,7 @@ def msort(x: Tensor) -> Tensor:
 
 
 @composite()
-def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:  # noqa: A002
+def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:
     """The pair (values, indices) of the ``k`` largest (smallest) along ``dim``."""
     n = x.shape[dim] if x.ndim else 1
     if not 0 <= k <= n:
@@ -79,15 +79,21 @@ def searchsorted_raw(edges: Array, values: Array, right: bool) -> Array:
 
 @composite(method=False)
 def searchsorted(
-    sorted_sequence: Tensor, values: Any, *, out_int32: bool = False, right: bool = False, side: str | None = None, sorter: Tensor | None = None
-) -> Tensor:  # fmt: skip
+    sorted_sequence: Tensor,
+    values: Any,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str | None = None,
+    sorter: Tensor | None = None,
+) -> Tensor:
     """Where values would go in sorted rows: before equal elements, or after them with ``right``."""
     if sorter is not None:
         sorted_sequence = sorted_sequence.gather(-1, sorter)
     if not isinstance(values, Tensor):
         values = sorted_sequence.new_tensor(values)
     r = searchsorted_raw(sorted_sequence.detach(), values.detach(), right or side == "right")
-    return r.to(dtypes.int32 if out_int32 else dtypes.int64)  # type: ignore[no-any-return]
+    return r.to(dtypes.int32 if out_int32 else dtypes.int64)
 
 
 @composite(method=False)
@@ -103,7 +109,7 @@ def bincount(x: Array, weights: Array | None = None, minlength: int = 0) -> Arra
 
 
 @operator()
-def histc(x: Array, bins: int = 100, min: float = 0, max: float = 0) -> Array:  # noqa: A002
+def histc(x: Array, bins: int = 100, min: float = 0, max: float = 0) -> Array:
     """Counts in equal bins between ``min`` and ``max`` (of the data when both are 0)."""
     low, high = (min, max) if min != max else (x.min(), x.max()) if x.size else (0, 1)
     if low == high:
@@ -123,7 +129,9 @@ def _unique(a: Any, dim: int | None) -> Any:
 
 
 @composite()
-def unique(x: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None) -> Any:  # noqa: A002
+def unique(
+    x: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+) -> Any:
     """The distinct elements (or slices along ``dim``), sorted; with the inverse indices and the counts when asked for."""
     values, _, inverse, counts = _unique(x._array, dim)
     inverse = inverse.reshape(x._array.shape if dim is None else -1)

@@ -16,8 +16,9 @@ from tensor.ops.record import Array, composite, operator, unary
 from tensor.ops.unary import sigmoid
 
 __all__ = [
-    "digamma", "entr", "erf", "erfc", "erfcx", "erfinv", "expit", "gammaln", "i0", "i0e", "i1", "i1e", "lgamma", "log_ndtr", "logit",
-    "mvlgamma", "ndtr", "ndtri", "polygamma", "psi", "xlog1py", "zeta",
+    "airy_ai", "bessel_j0", "bessel_j1", "bessel_y0", "bessel_y1", "digamma", "entr", "erf", "erfc", "erfcx", "erfinv", "expit", "gammaln", "i0", "i0e", "i1", "i1e", "lgamma", "log_ndtr", "logit",
+    "modified_bessel_i0", "modified_bessel_i1", "modified_bessel_k0", "modified_bessel_k1", "mvlgamma", "ndtr", "ndtri", "polygamma",
+    "psi", "scaled_modified_bessel_k0", "scaled_modified_bessel_k1", "spherical_bessel_j0", "xlog1py", "zeta",
 ]  # fmt: skip
 
 
@@ -38,9 +39,18 @@ def _special(name: str) -> Callable[..., Array]:
     return forward
 
 
+Unary = Callable[..., Tensor]
+
 TWO_OVER_ROOT_PI = 2 / math.sqrt(math.pi)
 ROOT_TWO_PI = math.sqrt(2 * math.pi)
 
+
+def _trigamma(g: Tensor, x: Tensor) -> Tensor:
+    return g * polygamma(1, x)
+
+
+def _next_polygamma(g: Tensor, n: int, x: Tensor) -> Tensor:
+    return g * polygamma(n + 1, x)
 
 
 # fmt: off
@@ -49,31 +59,41 @@ erfc = unary("erfc", _special("erfc"), lambda g, x: g * ((-x * x).exp() * -TWO_O
 erfcx = unary("erfcx", _special("erfcx"), lambda g, x, y: g * (2 * x * y - TWO_OVER_ROOT_PI), "exp(x*x) * erfc(x).", inplace=False)
 erfinv = unary("erfinv", _special("erfinv"), lambda g, y: g * ((y * y).exp() / TWO_OVER_ROOT_PI), "The inverse of erf, for -1 < x < 1.")
 lgamma = unary("lgamma", _special("gammaln"), lambda g, x: g * digamma(x), "The logarithm of |gamma(x)|.")
-digamma = unary("digamma", _special("psi"), lambda g, x: g * polygamma(1, x), "The derivative of lgamma.")
+digamma: Unary = unary("digamma", _special("psi"), _trigamma, "The derivative of lgamma.")
 ndtr = unary("ndtr", _special("ndtr"), lambda g, x: g * ((x * x * -0.5).exp() / ROOT_TWO_PI), "The cumulative normal distribution.", inplace=False)
 ndtri = unary("ndtri", _special("ndtri"), lambda g, y: g * ((y * y * 0.5).exp() * ROOT_TWO_PI), "The inverse of ndtr.", inplace=False)
 log_ndtr = unary("log_ndtr", _special("log_ndtr"), lambda g, x, y: g * ((x * x * -0.5 - y).exp() / ROOT_TWO_PI), "The logarithm of ndtr, exact in the tail.", inplace=False)
 i0 = unary("i0", _special("i0"), lambda g, x: g * i1(x), "Modified Bessel function of the first kind, order 0.")
 i0e = unary("i0e", _special("i0e"), lambda g, x, y: g * (i1e(x) - x.sgn() * y), "exp(-|x|) * i0(x).", inplace=False)
-i1 = unary("i1", _special("i1"), lambda g, x, y: g * (i0(x) - (y / x.masked_fill(x == 0, 1)).masked_fill(x == 0, 0.5)), "Modified Bessel function of the first kind, order 1.", inplace=False)
-i1e = unary("i1e", _special("i1e"), lambda g, x, y: g * (i0e(x) - y * (x.sgn() + x.masked_fill(x == 0, 1).reciprocal())).where(x != 0, x * 0 + 0.5), "exp(-|x|) * i1(x).", inplace=False)
+i1: Unary = unary("i1", _special("i1"), lambda g, x, y: g * (i0(x) - (y / x.masked_fill(x == 0, 1)).masked_fill(x == 0, 0.5)), "Modified Bessel function of the first kind, order 1.", inplace=False)
+i1e: Unary = unary("i1e", _special("i1e"), lambda g, x, y: g * (i0e(x) - y * (x.sgn() + x.masked_fill(x == 0, 1).reciprocal())).where(x != 0, x * 0 + 0.5), "exp(-|x|) * i1(x).", inplace=False)
 entr = unary("entr", _special("entr"), lambda g, x: g * (-x.log() - 1), "-x * log(x).", inplace=False)
-for _bessel, _scipy_name in {"airy_ai": None, "bessel_j0": "j0", "bessel_j1": "j1", "bessel_y0": "y0", "bessel_y1": "y1", "modified_bessel_k0": "k0", "modified_bessel_k1": "k1", "modified_bessel_i0": "i0", "modified_bessel_i1": "i1", "scaled_modified_bessel_k0": "k0e", "scaled_modified_bessel_k1": "k1e", "spherical_bessel_j0": None}.items():
-    if _scipy_name is not None:
-        globals()[_bessel] = unary(_bessel, _special(_scipy_name), None, f"The Bessel function that SciPy calls {_scipy_name}.", inplace=False, method=False)
+bessel_j0 = unary("bessel_j0", _special("j0"), lambda g, x: g * -bessel_j1(x), "Bessel function of the first kind, order 0.", inplace=False, method=False)
+bessel_j1: Unary = unary("bessel_j1", _special("j1"), None, "Bessel function of the first kind, order 1.", inplace=False, method=False)
+bessel_y0 = unary("bessel_y0", _special("y0"), None, "Bessel function of the second kind, order 0.", inplace=False, method=False)
+bessel_y1 = unary("bessel_y1", _special("y1"), None, "Bessel function of the second kind, order 1.", inplace=False, method=False)
+modified_bessel_i0 = unary("modified_bessel_i0", _special("i0"), lambda g, x: g * modified_bessel_i1(x), "Modified Bessel function of the first kind, order 0.", inplace=False, method=False)
+modified_bessel_i1: Unary = unary("modified_bessel_i1", _special("i1"), None, "Modified Bessel function of the first kind, order 1.", inplace=False, method=False)
+modified_bessel_k0 = unary("modified_bessel_k0", _special("k0"), lambda g, x: g * -modified_bessel_k1(x), "Modified Bessel function of the second kind, order 0.", inplace=False, method=False)
+modified_bessel_k1: Unary = unary("modified_bessel_k1", _special("k1"), None, "Modified Bessel function of the second kind, order 1.", inplace=False, method=False)
+scaled_modified_bessel_k0 = unary("scaled_modified_bessel_k0", _special("k0e"), None, "exp(x) times the modified Bessel function of the second kind, order 0.", inplace=False, method=False)
+scaled_modified_bessel_k1 = unary("scaled_modified_bessel_k1", _special("k1e"), None, "exp(x) times the modified Bessel function of the second kind, order 1.", inplace=False, method=False)
 airy_ai = unary("airy_ai", lambda x: _scipy("airy")(x)[0].astype(x.dtype, copy=False), None, "The Airy function Ai.", inplace=False, method=False)
 spherical_bessel_j0 = unary("spherical_bessel_j0", lambda x: np.sinc(x / x.dtype.type(math.pi)), None, "sin(x) / x.", inplace=False, method=False)
 # fmt: on
 gammaln, psi, expit = lgamma, digamma, sigmoid
 
 
-
-@operator({"n": None, "x": lambda g, n, x: g * polygamma(n + 1, x)}, method=False)
+@operator({"x": _next_polygamma}, method=False)
 def polygamma_raw(n: int, x: Array) -> Array:
     """The operator behind `polygamma`."""
     if x.dtype.kind in "biu":
         x = x.astype(dtypes.get_default_dtype().numpy)
-    return np.asarray(_scipy("polygamma")(n, x)).astype(x.dtype, copy=False) if n else np.asarray(_scipy("psi")(x)).astype(x.dtype, copy=False)
+    return (
+        np.asarray(_scipy("polygamma")(n, x)).astype(x.dtype, copy=False)
+        if n
+        else np.asarray(_scipy("psi")(x)).astype(x.dtype, copy=False)
+    )
 
 
 @composite(method=False)
@@ -87,7 +107,7 @@ def mvlgamma(x: Tensor, p: int) -> Tensor:
     """The logarithm of the multivariate gamma function of dimension ``p``."""
     x = x if x.is_floating_point() else x.to(dtypes.get_default_dtype())
     shifts = Tensor(np.arange(p).astype(x._array.dtype) * -0.5)
-    return lgamma(x.unsqueeze(-1) + shifts).sum(-1) + p * (p - 1) / 4 * math.log(math.pi)  # type: ignore[no-any-return]
+    return lgamma(x.unsqueeze(-1) + shifts).sum(-1) + p * (p - 1) / 4 * math.log(math.pi)
 
 
 @composite(inplace=True)

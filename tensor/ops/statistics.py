@@ -39,7 +39,7 @@ def _quantile(x: Tensor, q: Any, dim: int | None, keepdim: bool, interpolation: 
     if keepdim:
         shape = [1] * x.ndim if dim is None else [1 if i == d else n for i, n in enumerate(x.shape)]
         result = result.reshape([result.shape[0], *shape])
-    return result.squeeze(0) if qs.ndim == 0 else result  # type: ignore[no-any-return]
+    return result.squeeze(0) if qs.ndim == 0 else result
 
 
 @composite()
@@ -67,12 +67,10 @@ def cov(x: Tensor, *, correction: int = 1, fweights: Tensor | None = None, aweig
         w = weights.to(rows.dtype)
         sum_w = w.sum()
         centred = rows - (rows * w).sum(1, keepdim=True) / sum_w
-        if aweights is None or correction == 0:
-            norm = sum_w - correction
-        else:
-            norm = sum_w - correction * (w * aweights).sum() / sum_w
+        share = 1 if aweights is None else (w * aweights).sum() / sum_w
+        norm = sum_w - correction * share
         r = (centred * w) @ centred.mT.conj() / norm
-    return r.squeeze()  # type: ignore[no-any-return]
+    return r.squeeze()
 
 
 @composite()
@@ -86,13 +84,13 @@ def corrcoef(x: Tensor) -> Tensor:
 
 
 def _distance(d: Tensor, p: float) -> Tensor:
-    return d.norm(p, dim=-1)  # type: ignore[no-any-return]
+    return d.norm(p, dim=-1)
 
 
 @composite()
 def dist(a: Tensor, b: Tensor, p: float = 2) -> Tensor:
     """The p-norm of the difference."""
-    return (a - b).reshape(-1).norm(p)  # type: ignore[no-any-return]
+    return (a - b).reshape(-1).norm(p)
 
 
 @composite(method=False)
@@ -120,13 +118,13 @@ def _spacing(y: Tensor, x: Tensor | None, dx: float | None, dim: int) -> Any:
 def _trapezoids(y: Tensor, x: Tensor | None, dx: float | None, dim: int) -> Tensor:
     n = y.shape[dim]
     later, earlier = y.narrow(dim, 1, n - 1), y.narrow(dim, 0, n - 1)
-    return (later + earlier) * _spacing(y, x, dx, dim) / 2  # type: ignore[no-any-return]
+    return (later + earlier) * _spacing(y, x, dx, dim) / 2
 
 
 @composite(method=False, aliases=["trapz"])
 def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float | None = None, dim: int = -1) -> Tensor:
     """The integral along ``dim`` by the trapezoidal rule."""
-    return _trapezoids(y, x, dx, dim).sum(dim)  # type: ignore[no-any-return]
+    return _trapezoids(y, x, dx, dim).sum(dim)
 
 
 trapz = trapezoid
@@ -135,7 +133,7 @@ trapz = trapezoid
 @composite(method=False)
 def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float | None = None, dim: int = -1) -> Tensor:
     """The running integral along ``dim`` by the trapezoidal rule."""
-    return _trapezoids(y, x, dx, dim).cumsum(dim)  # type: ignore[no-any-return]
+    return _trapezoids(y, x, dx, dim).cumsum(dim)
 
 
 @composite(method=False)
@@ -143,7 +141,7 @@ def cartesian_prod(*tensors: Any) -> Tensor:
     """All tuples with one element from each vector."""
     xs = list(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else list(tensors)
     if len(xs) == 1:
-        return xs[0]  # type: ignore[no-any-return]
+        return xs[0]
     shape = [x.shape[0] for x in xs]
     grids = [x.reshape([-1 if i == k else 1 for k in range(len(xs))]).expand(shape).reshape(-1) for i, x in enumerate(xs)]
     return stack(grids, 1)

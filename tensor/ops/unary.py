@@ -83,7 +83,7 @@ log10 = unary("log10", np.log10, lambda g, x: g / (x * LN10), "Logarithm to base
 log1p = unary("log1p", np.log1p, lambda g, x: g / (1 + x), "log(1 + x), exact near 0.", lowering="log1p(x)")
 sqrt = unary("sqrt", np.sqrt, lambda g, y: g / (2 * y), "Square root.", lowering="sqrt(x)", onnx="Sqrt")
 rsqrt = unary("rsqrt", _rsqrt, lambda g, y: g * (-0.5 * y * y * y), "1 / sqrt(x).", lowering="1 / sqrt(x)")
-square = unary("square", np.square, lambda g, x: g * x * 2, "x * x.", dtype="int", lowering="x * x")
+square = unary("square", lambda x: np.square(x) if x.dtype.kind != "b" else x.astype(np.int64), lambda g, x: g * x * 2, "x * x.", dtype="same", lowering="x * x")
 reciprocal = unary("reciprocal", _reciprocal, lambda g, y: -g * y * y, "1 / x.", lowering="1 / x", onnx="Reciprocal")
 sigmoid = unary("sigmoid", _sigmoid, lambda g, y: g * (y * (1 - y)), "1 / (1 + exp(-x)).", lowering="1 / (1 + exp(-x))", onnx="Sigmoid")
 sinc = unary("sinc", np.sinc, _sinc_rule, "sin(pi x) / (pi x), 1 at 0.")

@@ -1,0 +1,250 @@
+"""Deep Q-learning (Nature 2015), with double (arXiv 1509.06461), dueling (arXiv 1511.06581) and n-step targets as options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium.spaces import Box, Discrete, Space
+from numpy.typing import NDArray
+
+import tensor as T
+from agents.networks import mlp
+from agents.nstep import NStep
+from agents.settings import at_least, check, fraction, positive
+from agents.state import generator_state, load_generator, pack, unpack
+from rlcore.buffers import ReplayBuffer
+from rlcore.errors import SpaceError
+from rlcore.types import State
+from tensor import Tensor, nn, optim
+
+__all__ = ["DQN", "DQNConfig"]
+
+
+@dataclass
+class DQNConfig:
+    """Deep Q-learning: an off-policy agent for discrete actions."""
+
+    learning_rate: float = 1e-3
+    """Adam's step size."""
+    batch_size: int = 64
+    """Transitions in one gradient step."""
+    buffer_size: int = 100_000
+    """Transitions kept for replay."""
+    learning_starts: int = 1_000
+    """Steps before the first gradient step."""
+    gamma: float = 0.99
+    """Discount."""
+    target_update_interval: int = 500
+    """Steps between copies of the network into the target network."""
+    train_interval: int = 4
+    """Steps between updates."""
+    gradient_steps: int = 1
+    """Gradient steps in one update."""
+    exploration_fraction: float = 0.1
+    """Part of the run over which exploration is lowered."""
+    exploration_initial_epsilon: float = 1.0
+    """Probability of a random action at the start."""
+    exploration_final_epsilon: float = 0.05
+    """Probability of a random action after that."""
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    """Units of the hidden layers."""
+    activation: str = "relu"
+    """Activation between layers: tanh, relu, silu or gelu."""
+    max_grad_norm: float = 10.0
+    """Gradients are scaled down to this norm."""
+    double: bool = False
+    """Choose the next action by the network, value it by the target network."""
+    dueling: bool = False
+    """Estimate the state's value and the actions' advantages apart."""
+    n_step: int = 1
+    """Rewards that a target sums before it bootstraps."""
+
+    def __post_init__(self) -> None:
+        check(self, positive, "learning_rate", "max_grad_norm")
+        check(self, at_least(1), "batch_size", "buffer_size", "target_update_interval", "train_interval")
+        check(self, at_least(1), "gradient_steps", "n_step")
+        check(self, at_least(0), "learning_starts")
+        check(self, fraction, "gamma", "exploration_fraction", "exploration_initial_epsilon")
+        check(self, fraction, "exploration_final_epsilon")
+
+
+class QNetwork(nn.Module):
+    """A value for each action, ``[n, inputs]`` to ``[n, actions]``; ``dueling`` adds a state value to centred advantages."""
+
+    def __init__(self, inputs: int, actions: int, config: DQNConfig) -> None:
+        super().__init__()
+        self.dueling = config.dueling
+        outputs = actions + 1 if config.dueling else actions
+        self.body = mlp(inputs, config.hidden_sizes, outputs, activation=config.activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The values of all actions."""
+        y: Tensor = self.body(x)
+        if not self.dueling:
+            return y
+        advantage = y[:, 1:]
+        return y[:, :1] + advantage - advantage.mean(1, keepdim=True)
+
+
+class DQN:
+    """The agent; see `rlcore.types.Agent` for its protocol.
+
+    >>> from gymnasium.spaces import Box, Discrete
+    >>> agent = DQN(DQNConfig(), Box(-1, 1, (4,)), Discrete(2), num_envs=1, total_steps=1000, seed=0)
+    >>> agent.act(np.zeros((1, 4), np.float32), deterministic=True).shape
+    (1,)
+    """
+
+    Config = DQNConfig
+
+    def __init__(
+        self,
+        config: DQNConfig,
+        observation_space: Box,
+        action_space: Space[Any],
+        *,
+        num_envs: int,
+        total_steps: int,
+        seed: int,
+    ) -> None:
+        if not isinstance(action_space, Discrete):
+            msg = f"dqn cannot serve the action space {action_space}: expected Discrete; ppo serves others"
+            raise SpaceError(msg)
+        self.config = config
+        self.total_steps = total_steps
+        self.actions = int(action_space.n)
+        self.steps = 0
+        self.updates = 0
+        self.rng = np.random.Generator(np.random.PCG64(seed))
+        T.manual_seed(seed)
+        (inputs,) = observation_space.shape
+        self.network = QNetwork(inputs, self.actions, config)
+        self.target = QNetwork(inputs, self.actions, config)
+        self.target.load_state_dict(self.network.state_dict())
+        self.optimizer = optim.Adam(self.network.parameters(), lr=config.learning_rate)
+        fields = {
+            "observation": ((inputs,), np.float32),
+            "action": ((), np.int64),
+            "reward": ((), np.float32),
+            "next_observation": ((inputs,), np.float32),
+            "discount": ((), np.float32),  # gamma^k, and 0 where the episode terminated
+        }
+        self.replay = ReplayBuffer(config.buffer_size, fields)
+        self.n_step = NStep(config.n_step, num_envs, config.gamma)
+        self._next_learn = max(config.learning_starts, config.train_interval)
+        self._next_copy = config.target_update_interval
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers are learnt."""
+        return sum(p.numel() for p in self.network.parameters())
+
+    @property
+    def epsilon(self) -> float:
+        """The probability of a random action now."""
+        c = self.config
+        done = min(self.steps / max(c.exploration_fraction * self.total_steps, 1), 1.0)
+        return c.exploration_initial_epsilon + done * (c.exploration_final_epsilon - c.exploration_initial_epsilon)
+
+    # --- acting -------------------------------------------------------------------------------------------------
+
+    def act(self, observation: NDArray[np.float32], *, deterministic: bool = False) -> NDArray[Any]:
+        """The best action, or with probability `epsilon` any; never any with ``deterministic``."""
+        n = len(observation)
+        if deterministic:
+            return self._best(observation)
+        explore = self.rng.random(n) < self.epsilon
+        random = self.rng.integers(self.actions, size=n)
+        return random if explore.all() else np.where(explore, random, self._best(observation))
+
+    def _best(self, observation: NDArray[np.float32]) -> NDArray[np.int64]:
+        with T.no_grad():
+            return self.network(T.from_numpy(observation)).numpy().argmax(-1)  # type: ignore[no-any-return]
+
+    def observe(
+        self,
+        observation: NDArray[np.float32],
+        action: NDArray[Any],
+        reward: NDArray[np.float32],
+        next_observation: NDArray[np.float32],
+        terminated: NDArray[np.bool_],
+        truncated: NDArray[np.bool_],
+        valid: NDArray[np.bool_],
+    ) -> None:
+        """Store the transitions whose n-step return is complete."""
+        ready = self.n_step.add(observation, action, reward, next_observation, terminated, truncated, valid)
+        if ready is not None:
+            self.replay.add(**ready)
+        self.steps += int(np.count_nonzero(valid))
+
+    def interrupt(self) -> None:
+        """The episodes under way were cut off without an outcome: drop the returns that would span the break."""
+        self.n_step.clear()
+
+    # --- learning -----------------------------------------------------------------------------------------------
+
+    def learn(self) -> Mapping[str, float] | None:
+        """Every ``train_interval`` steps take ``gradient_steps`` gradient steps on replayed transitions."""
+        config = self.config
+        if self.steps >= self._next_copy:
+            self.target.load_state_dict(self.network.state_dict())
+            self._next_copy += config.target_update_interval * (
+                1 + (self.steps - self._next_copy) // config.target_update_interval
+            )
+        if self.steps < self._next_learn or not len(self.replay):
+            return None
+        self._next_learn = self.steps + config.train_interval
+        loss = value = 0.0
+        for _ in range(config.gradient_steps):
+            batch = self.replay.sample(config.batch_size, self.rng)
+            step_loss, step_value = self._step({name: T.from_numpy(a) for name, a in batch.items()})
+            loss += step_loss
+            value += step_value
+        self.updates += config.gradient_steps
+        n = config.gradient_steps
+        return {"loss/value": loss / n, "q_value": value / n, "epsilon": self.epsilon, "updates": float(self.updates)}
+
+    def _step(self, batch: dict[str, Tensor]) -> tuple[float, float]:
+        """One gradient step; returns the loss and the mean value of the actions taken."""
+        with T.no_grad():
+            after = self.target(batch["next_observation"])
+            if self.config.double:
+                best = self.network(batch["next_observation"]).argmax(1, keepdim=True)
+                bootstrap = after.gather(1, best).squeeze(1)
+            else:
+                bootstrap = after.amax(1)
+            wanted = batch["reward"] + batch["discount"] * bootstrap
+        values = self.network(batch["observation"]).gather(1, batch["action"].unsqueeze(1)).squeeze(1)
+        loss = nn.functional.smooth_l1_loss(values, wanted)
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm)
+        self.optimizer.step()
+        return loss.item(), values.detach().mean().item()
+
+    # --- keeping ------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> State:
+        """Weights, target, optimizer, replay, pending returns, counters and the generator."""
+        return {
+            "network": pack(self.network.state_dict()),
+            "target": pack(self.target.state_dict()),
+            "optimizer": pack(self.optimizer.state_dict()),
+            "replay": self.replay.state_dict(),
+            "n_step": self.n_step.state_dict(),
+            "counters": [self.steps, self.updates, self._next_learn, self._next_copy],
+            "generator": generator_state(self.rng),
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore what `state_dict` gave, bit for bit."""
+        self.network.load_state_dict(unpack(state["network"]))
+        self.target.load_state_dict(unpack(state["target"]))
+        self.optimizer.load_state_dict(unpack(state["optimizer"]))
+        self.replay.load_state_dict(state["replay"])
+        self.n_step.load_state_dict(state["n_step"])
+        self.steps, self.updates, self._next_learn, self._next_copy = state["counters"]
+        load_generator(self.rng, state["generator"])

@@ -1,0 +1,45 @@
+"""Weights and optimizers as the plain trees that a checkpoint holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import tensor as T
+from rlcore.types import State
+from tensor import Tensor
+
+__all__ = ["generator_state", "load_generator", "pack", "unpack"]
+
+
+def pack(tree: Any) -> State:
+    """Tensors as arrays (copies), numbers as keys as strings; the rest as it is."""
+    if isinstance(tree, Tensor):
+        return tree.detach().cpu().numpy().copy()
+    if isinstance(tree, dict):
+        return {str(k): pack(v) for k, v in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [pack(v) for v in tree]
+    return tree
+
+
+def unpack(tree: State) -> Any:
+    """The reverse of `pack`: arrays as tensors, digits as numbers."""
+    if isinstance(tree, np.ndarray):
+        return T.from_numpy(tree.copy())
+    if isinstance(tree, dict):
+        return {int(k) if k.isdigit() else k: unpack(v) for k, v in tree.items()}
+    if isinstance(tree, list):
+        return [unpack(v) for v in tree]
+    return tree
+
+
+def generator_state(rng: np.random.Generator) -> State:
+    """The exact position of a NumPy generator, plain numbers only."""
+    return rng.bit_generator.state
+
+
+def load_generator(rng: np.random.Generator, state: State) -> None:
+    """Put a NumPy generator where `generator_state` found it."""
+    rng.bit_generator.state = state
