@@ -58,9 +58,7 @@ class Translator:
             self._counts, self._starts, self._dtype = np.full(space.shape, 2), np.zeros(space.shape, int), space.dtype
             self._translate = self._multi_discrete
         else:
-            message = (
-                f"{name}: cannot serve the action space {space}: expected Discrete, MultiDiscrete, MultiBinary or Box"
-            )
+            message = f"{name}: cannot serve the action space {space}: expected Discrete, MultiDiscrete, MultiBinary or Box"
             raise SpaceError(" ".join(message.split()))
         self._shape = (num_envs, *(space.shape or ()))
 

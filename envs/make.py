@@ -129,9 +129,7 @@ def _choose(spec: EnvSpec, vectorization: Vectorization, num_envs: int, kwargs: 
     return vectorization
 
 
-def _make_vector(
-    spec: EnvSpec, num_envs: int, vectorization: Vectorization, kwargs: dict[str, Any]
-) -> VectorEnv[Any, Any, Any]:
+def _make_vector(spec: EnvSpec, num_envs: int, vectorization: Vectorization, kwargs: dict[str, Any]) -> VectorEnv[Any, Any, Any]:
     if vectorization == "native":
         return gymnasium.make_vec(spec, num_envs=num_envs, vectorization_mode="vector_entry_point", **kwargs)
     make_envs = [functools.partial(_make_env, spec, kwargs)] * num_envs

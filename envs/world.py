@@ -117,6 +117,9 @@ class VectorWorld:
         except Exception as error:
             self._fail("step", error)
         self._check(arrived, reward)
+        if not terminated.shape == truncated.shape == reward.shape:
+            got = f"{terminated.shape} and {truncated.shape}"
+            self._refuse(f"expected terminated and truncated of shape {reward.shape}, got {got}")
         ended = terminated | truncated
         resetting = self._resetting
         if resetting is None:

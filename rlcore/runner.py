@@ -93,6 +93,7 @@ class Runner:
             raise CheckpointError(message) from error
         if self._observation is not None:
             return True
+        self._agent.interrupt()
         sequence = np.random.SeedSequence([self.settings.run.seed, self.tally.steps])
         self._observation = self._reset(int(sequence.generate_state(1)[0]))
         self.tally.add_metrics({"resume/episodes_restarted": 1.0})

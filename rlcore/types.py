@@ -112,6 +112,13 @@ class Agent(Protocol):
         """Take in the outcome of the last `act`; see `Step` for the arrays."""
         ...
 
+    def interrupt(self) -> None:
+        """The episodes under way were cut off without an outcome (a resume whose worlds could not be restored).
+
+        Forget what would span the break: unfinished returns, traces, recurrent state.
+        """
+        ...
+
     def learn(self) -> Metrics | None:
         """Learn if it is time to; returns the metrics of the update, or None when there was none."""
         ...

@@ -20,9 +20,13 @@ class device:
 
     __slots__ = ("index", "type")
 
+    type: str
+    index: int | None
+
     def __init__(self, type: str | device, index: int | None = None) -> None:
         if isinstance(type, device):
-            type, index = type.type, type.index
+            self.type, self.index = type.type, type.index
+            return
         kind, _, number = type.partition(":")
         if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
             msg = f"expected a device such as 'cpu' or 'cuda:0', got {type!r}"

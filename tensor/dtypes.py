@@ -8,7 +8,7 @@ means the default dtype (float32 unless `set_default_dtype` says otherwise).
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -47,7 +47,10 @@ __all__ = [
     "uint64",
 ]
 
-_bool, _int, _float, _complex = bool, int, float, complex
+_bool: TypeAlias = bool
+_int: TypeAlias = int
+_float: TypeAlias = float
+_complex: TypeAlias = complex
 _KINDS = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
 
 

@@ -217,7 +217,7 @@ def grad(
     before = record_gradients(create_graph)
     try:
         leaves = run(roots, create_graph=create_graph, retain_graph=keep, wanted=wanted, captured=captured)
-        results = []
+        results: list[Any] = []
         for x in xs:
             node = x._node
             g = leaves.get(node) if type(node) is Leaf else captured[node]

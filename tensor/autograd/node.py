@@ -35,7 +35,7 @@ class Version:
 
 def version_of(t: Tensor) -> Version:
     """The tensor's version counter, made when it is first needed."""
-    v = t._version
+    v: Version | None = t._version
     if v is None:
         v = t._version = Version()
     return v
@@ -135,7 +135,8 @@ class OpNode(Node):
                 "pass retain_graph=True to the first backward"
             )
             raise RuntimeError(msg)
-        return self.op.backward(self, g)
+        grads: tuple[Any, ...] = self.op.backward(self, g)
+        return grads
 
     def release(self) -> None:
         if self.saved:

@@ -16,9 +16,9 @@ from tensor.autograd import engine, formatting
 from tensor.autograd.inplace import bump
 from tensor.autograd.node import Leaf, Node, OutputNode, version_of
 from tensor.device import device as Device
-from tensor.device import device_of, move
+from tensor.device import device_of
 
-__all__ = ["RemovableHandle", "Size", "Tensor", "tensor"]
+__all__ = ["RemovableHandle", "Size", "Tensor"]
 
 
 class Size(tuple[int, ...]):
@@ -450,7 +450,8 @@ class Tensor:
             msg = "deepcopy: only tensors made by the user can be copied deeply; use detach().clone()"
             raise RuntimeError(msg)
         if id(self) in memo:
-            return memo[id(self)]
+            known: Tensor = memo[id(self)]
+            return known
         copy = type(self).__new__(type(self))
         Tensor.__init__(copy, self._array.copy())
         memo[id(self)] = copy
@@ -472,54 +473,3 @@ def _rebuild(cls: type[Tensor], array: Any, requires_grad: bool) -> Tensor:
     t = cls.__new__(cls)
     Tensor.__init__(t, array)
     return t.requires_grad_() if requires_grad else t
-
-
-def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
-    """A new tensor with a copy of ``data``: a number, nested sequences, a NumPy array, or tensors.
-
-    Python floats become the default dtype (float32), ints int64; NumPy arrays and tensors keep theirs.
-
-    >>> tensor([[1, 2], [3, 4]])
-    tensor([[1, 2],
-            [3, 4]])
-    >>> tensor(0.5).dtype
-    tensor.float32
-    """
-    array = to_array(data, copy=True)
-    if dtype is not None:
-        array = array.astype(dtypes.numpy_dtype(dtype), copy=False)
-    if device is not None:
-        array = move(array, device)
-    t = Tensor(array)
-    return t.requires_grad_() if requires_grad else t
-
-
-def to_array(data: Any, *, copy: bool) -> Any:
-    """The raw array for what a user may pass as data; lists of Python floats take the default dtype."""
-    if isinstance(data, Tensor):
-        return data._array.copy() if copy else data._array
-    if isinstance(data, (np.ndarray, np.generic)) or hasattr(data, "__cuda_array_interface__"):
-        array = np.array(data) if copy and isinstance(data, (np.ndarray, np.generic)) else np.asarray(data)
-    else:
-        array = np.asarray(_plain(data))
-        if array.dtype == np.float64:
-            array = array.astype(dtypes.get_default_dtype().numpy)
-        elif array.dtype == np.complex128:
-            array = array.astype(dtypes.default_complex().numpy)
-        elif array.dtype.kind == "O" or array.dtype.kind in "US":
-            msg = f"tensor: expected numbers or nested sequences of one shape, got {type(data).__name__} {data!r}"
-            raise TypeError(msg[:200])
-    if array.dtype not in dtypes.DTYPES:
-        if not array.dtype.isnative:
-            return array.astype(array.dtype.newbyteorder("="))
-        msg = f"tensor: expected numbers, got an array of {array.dtype}"
-        raise TypeError(msg)
-    return array
-
-
-def _plain(data: Any) -> Any:
-    if isinstance(data, Tensor):
-        return data._array
-    if isinstance(data, (list, tuple)) and any(isinstance(x, (Tensor, list, tuple)) for x in data):
-        return [_plain(x) for x in data]
-    return data

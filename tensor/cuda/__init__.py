@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from functools import cache
 from typing import Any
@@ -21,7 +22,7 @@ scalar_types: tuple[type, ...] = (np.generic,)
 def cupy() -> Any:
     """CuPy, or an error that says what is missing."""
     try:
-        import cupy as module
+        module = importlib.import_module("cupy")
     except ImportError as e:
         msg = "CUDA tensors need CuPy: pip install 'rlcore[cuda]'"
         raise RuntimeError(msg) from e
@@ -78,4 +79,5 @@ def to_device(array: Any, index: int) -> Any:
 
 def to_host(array: Any) -> np.ndarray[Any, np.dtype[Any]]:
     """The raw array as a NumPy array; the same object when it is one already."""
-    return cupy().asnumpy(array) if _is_cuda(array) else array
+    host: np.ndarray[Any, np.dtype[Any]] = cupy().asnumpy(array) if _is_cuda(array) else array
+    return host

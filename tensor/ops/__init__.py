@@ -4,8 +4,11 @@ from tensor.ops import (
     activation,
     binary,
     conv,
+    convert,
     create,
+    elementwise,
     index,
+    join,
     loss,
     matmul,
     normalization,
@@ -20,6 +23,6 @@ from tensor.ops import (
 from tensor.ops.record import OPERATORS, Operator
 
 __all__ = [
-    "OPERATORS", "Operator", "activation", "binary", "conv", "create", "index", "loss", "matmul", "normalization", "random", "reduce",
+    "OPERATORS", "Operator", "activation", "binary", "conv", "convert", "create", "elementwise", "index", "join", "loss", "matmul", "normalization", "random", "reduce",
     "shape", "sort", "special", "statistics", "unary",
 ]  # fmt: skip

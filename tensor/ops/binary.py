@@ -9,7 +9,8 @@ import numpy as np
 
 from tensor import dtypes
 from tensor.autograd.tensor import Tensor
-from tensor.ops.record import Array, binary, composite, operator
+from tensor.ops.elementwise import binary
+from tensor.ops.record import Array, attach, composite, operator
 
 __all__ = [
     "add",
@@ -102,7 +103,8 @@ def _pow(a: Array, b: Array) -> Array:
 def _pow_base(g: Tensor, a: Any, b: Any) -> Tensor:
     if not isinstance(b, Tensor):
         return g * 0 if b == 0 else g * a * 2 if b == 2 else g * (b * a ** (b - 1))
-    return (g * (b * a ** (b - 1))).masked_fill(b == 0, 0)
+    slope: Tensor = b * a ** (b - 1)
+    return (g * slope).masked_fill(b == 0, 0)
 
 
 def _pow_exponent(g: Tensor, a: Any, b: Any, y: Tensor) -> Tensor:
@@ -113,11 +115,13 @@ def _pow_exponent(g: Tensor, a: Any, b: Any, y: Tensor) -> Tensor:
 
 
 def _larger(g: Tensor, a: Any, b: Any) -> Tensor:
-    return g * (((a > b).to(g.dtype) + (a >= b).to(g.dtype)) * 0.5)
+    share: Tensor = ((a > b).to(g.dtype) + (a >= b).to(g.dtype)) * 0.5
+    return g * share
 
 
 def _smaller(g: Tensor, a: Any, b: Any) -> Tensor:
-    return g * (((a < b).to(g.dtype) + (a <= b).to(g.dtype)) * 0.5)
+    share: Tensor = ((a < b).to(g.dtype) + (a <= b).to(g.dtype)) * 0.5
+    return g * share
 
 
 def _nan(x: Any) -> Any:
@@ -332,10 +336,11 @@ def where(condition: Any, a: Any = None, b: Any = None) -> Any:
 
 
 def _where_method(self: Tensor, condition: Tensor, other: Any) -> Tensor:
-    return where(condition, self, other)
+    chosen: Tensor = where(condition, self, other)
+    return chosen
 
 
-Tensor.where = _where_method  # type: ignore[attr-defined]
+attach(where=_where_method)
 
 
 @operator({"x": lambda g, mask: g.masked_fill(mask, 0), "mask": None, "value": lambda g, mask: (g * mask).sum()}, inplace=True)
@@ -408,5 +413,4 @@ def _equals(f: Any, otherwise: bool) -> Any:
     return compare
 
 
-Tensor.__eq__ = _equals(eq, False)  # type: ignore[method-assign]
-Tensor.__ne__ = _equals(ne, True)  # type: ignore[method-assign]
+attach(__eq__=_equals(eq, False), __ne__=_equals(ne, True))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tensor.autograd.tensor import Tensor
-from tensor.ops.record import Array, composite, operator
+from tensor.ops.record import Array, attach, composite, operator
 
 __all__ = [
     "avg_pool1d", "avg_pool2d", "avg_pool3d", "constant_pad_nd", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
@@ -53,7 +53,8 @@ def windows_back(
         where = tuple(
             slice(o * d, o * d + (p - 1) * t + 1, t) for o, d, p, t in zip(offset, dilation, places, stride, strict=True)
         )
-        r[(Ellipsis, *where)] += g[(Ellipsis, *offset)]
+        region = r[(..., *where)]
+        region += g[(..., *offset)]
     return r
 
 
@@ -310,4 +311,4 @@ def unfold_dim(x: Tensor, dimension: int, size: int, step: int) -> Tensor:
     return windows(x.movedim(d, -1), (size,), (step,), (1,)).movedim(-2, d)
 
 
-Tensor.unfold = unfold_dim  # type: ignore[attr-defined]
+attach(unfold=unfold_dim)

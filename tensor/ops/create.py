@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from tensor import dtypes
-from tensor.autograd.tensor import Tensor, tensor
+from tensor.autograd.data import tensor
+from tensor.autograd.tensor import Tensor
 from tensor.device import move
-from tensor.ops.record import Array, composite, operator
-from tensor.ops.shape import as_tensor
+from tensor.ops.convert import as_tensor
+from tensor.ops.record import Array, attach, composite, operator
 
 __all__ = [
     "arange", "as_tensor", "complex", "empty", "empty_like", "eye", "from_numpy", "full", "full_like", "linspace", "logspace",
@@ -155,7 +156,7 @@ def _new_tensor(self: Tensor, data: Any, *, dtype: Any = None, device: Any = Non
     return tensor(data, dtype=dtype if dtype is not None else self.dtype if isinstance(data, float) and self.is_floating_point() else None, device=device or self.device, requires_grad=requires_grad)  # fmt: skip
 
 
-Tensor.new_tensor = _new_tensor  # type: ignore[attr-defined]
+attach(new_tensor=_new_tensor)
 
 
 @operator({"x": lambda g: g * 0}, name="fill", inplace=True)

@@ -11,7 +11,7 @@ from tensor import dtypes
 from tensor.autograd.inplace import assign, check_writable
 from tensor.autograd.node import version_of
 from tensor.autograd.tensor import Tensor
-from tensor.ops.record import Array, composite, operator
+from tensor.ops.record import Array, attach, composite, operator
 from tensor.ops.reduce import check_axis
 
 __all__ = [
@@ -427,4 +427,4 @@ def diagonal_scatter(x: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim
     return _write(x, lambda r: r.diagonal(offset, dim1, dim2), src)
 
 
-Tensor.__setitem__ = _setitem  # type: ignore[method-assign]
+attach(__setitem__=_setitem)

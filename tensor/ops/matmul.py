@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tensor.autograd.tensor import Tensor
-from tensor.ops.record import Array, composite, operator
+from tensor.ops.record import Array, attach, composite, operator
 
 __all__ = [
     "addbmm", "addmm", "addmv", "addr", "baddbmm", "bmm", "chain_matmul", "cross", "dot", "einsum", "ger", "inner", "kron", "linear", "matmul",
@@ -307,5 +307,4 @@ def _contract(a: Tensor, b: Tensor, gone: list[int]) -> Tensor:
     return product.sum(tuple(rest), keepdim=True) if rest else product
 
 
-Tensor.__matmul__ = matmul
-Tensor.__rmatmul__ = lambda self, other: matmul(other, self)
+attach(__matmul__=matmul, __rmatmul__=lambda self, other: matmul(other, self))

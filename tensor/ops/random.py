@@ -151,7 +151,8 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator 
         if size is not None
         else np.broadcast_shapes(*(tuple(x.shape) if isinstance(x, Tensor) else () for x in (mean, std)))
     )
-    return randn(shape, generator=generator, dtype=dtype) * std + mean
+    drawn: Tensor = randn(shape, generator=generator, dtype=dtype) * std + mean
+    return drawn
 
 
 def bernoulli(p: Tensor, *, generator: Generator | None = None) -> Tensor:

@@ -22,18 +22,18 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from threading import get_ident
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
 from tensor import cuda, dtypes
+from tensor.autograd.data import to_array
 from tensor.autograd.inplace import assign, check_writable, link_view
-from tensor.autograd.modes import disabled, is_grad_enabled
-from tensor.autograd.node import Node, OpNode, Version, next_number, version_of
-from tensor.autograd.tensor import Tensor, to_array
+from tensor.autograd.modes import is_grad_enabled
+from tensor.autograd.node import Node, OpNode, Version, version_of
+from tensor.autograd.tensor import Tensor
 
-__all__ = ["OPERATORS", "Array", "Operator", "binary", "composite", "operator", "unary"]
+__all__ = ["OPERATORS", "Array", "Operator", "attach", "composite", "operator"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,8 +47,6 @@ Rule: TypeAlias = Callable[..., Any] | None
 OPERATORS: dict[str, Operator] = {}
 
 ndarray = np.ndarray
-new_tensor = Tensor.__new__
-new_node = OpNode.__new__
 
 
 class Operator:
@@ -273,6 +271,12 @@ def shares_memory(view: Any, array: Any) -> bool:
     return view is array or (base is not None and (base is array or base is array.base))
 
 
+def attach(**methods: Any) -> None:
+    """Give Tensor methods and properties of these names."""
+    for name, method in methods.items():
+        setattr(Tensor, name, method)
+
+
 # --- declaring -------------------------------------------------------------------------------------------------------
 
 
@@ -334,7 +338,7 @@ def operator(
         op = Operator(name or forward.__name__.rstrip("_"), forward, vjp, dtype, lowering, onnx)
         function = functools.wraps(forward)(_dispatcher(op, view))
         register(op, function, doc=None, method=method, inplace=inplace, aliases=aliases)
-        return function  # type: ignore[return-value]
+        return function
 
     return declare
 
@@ -419,7 +423,7 @@ def _dispatcher(op: Operator, view: bool) -> Callable[..., Any]:
             else:
                 raws[inputs[0][0]] = cast
         try:
-            r = forward(*raws[:-1], *raws[-1]) if variadic else forward(*raws)  # type: ignore[call-arg]
+            r = forward(*raws[:-1], *raws[-1]) if variadic else forward(*raws)
         except (ValueError, IndexError, TypeError) as e:
             raise explain(e, name, raws) from e
         if type(r) is not ndarray:
@@ -430,8 +434,8 @@ def _dispatcher(op: Operator, view: bool) -> Callable[..., Any]:
                 mask = -1
             op.record(bound, tuple(edges), mask, out)
         if view and single is not None and isinstance(bound[single], Tensor) and shares_memory(r, raws[single]):
-            rest = bound[1:-1] + list(bound[-1]) if variadic else bound[1:]
-            link_view(bound[single], out, (call, tuple(rest), {}))
+            steps = bound[1:-1] + list(bound[-1]) if variadic else bound[1:]
+            link_view(bound[single], out, (call, tuple(steps), {}))
         return out
 
     return call
@@ -446,133 +450,6 @@ def explain(e: Exception, name: str, raws: Sequence[Any]) -> Exception:
     shown = [f"{a.dtype}{list(a.shape)}" for a in arrays]
     kind = RuntimeError if isinstance(e, ValueError) else type(e)
     return kind(f"{name}: {text} (operands {', '.join(shown)})")
-
-
-def unary(
-    name: str,
-    forward: Callable[[Array], Array],
-    rule: Rule,
-    doc: str,
-    *,
-    dtype: str = "float",
-    inplace: bool = True,
-    method: bool = True,
-    aliases: Sequence[str] = (),
-    lowering: str | None = None,
-    onnx: str | None = None,
-) -> Callable[..., Tensor]:
-    """Declare an elementwise operator of one tensor; the rule may ask for ``x`` and ``y``."""
-
-    def with_signature(x: Array) -> Array:
-        return forward(x)
-
-    op = Operator(name, with_signature, {"x": rule}, dtype, lowering, onnx)
-    op.forward = forward
-    floats = dtype == "float"
-    slots = op.rules[0][1]
-    recorded = rule is not None
-    only_output = [op.names[s][0] for s in slots] == ["output"]
-    only_input = [op.names[s][0] for s in slots] == ["value"]
-
-    def function(x: Any) -> Tensor:
-        if not isinstance(x, Tensor):
-            x = Tensor(to_array(x, copy=False))
-        a = x._array
-        if floats and a.dtype.kind in "biu":
-            a = a.astype(dtypes.get_default_dtype().numpy)
-        r = forward(a)
-        if r.__class__ is not ndarray:
-            r = as_array(r)
-        out = Tensor(r)
-        node = x._node
-        if node is not None and recorded and (not disabled or get_ident() not in disabled):
-            # `Operator.record` for the two common cases, without its loop.
-            if only_output:
-                version = out._version = Version()
-                out._node = OpNode(op, (node,), ((r, version, 0),), r)
-            elif only_input:
-                out._node = OpNode(op, (node,), (keep(x),), r)
-            else:
-                op.record((x,), (node,), 1, out)
-        return out
-
-    register(op, function, doc=doc, method=method, inplace=inplace, aliases=aliases)
-    return function
-
-
-def binary(
-    name: str,
-    forward: Callable[..., Array],
-    rules: Mapping[str, Rule],
-    doc: str,
-    *,
-    dtype: str = "promote",
-    inplace: bool = True,
-    method: bool = True,
-    aliases: Sequence[str] = (),
-    lowering: str | None = None,
-    onnx: str | None = None,
-) -> Callable[..., Tensor]:
-    """Declare an elementwise operator of two broadcast operands ``a`` and ``b``, either of which may be a Python number."""
-
-    def with_signature(a: Array, b: Array) -> Array:
-        return forward(a, b)
-
-    op = Operator(name, with_signature, rules, dtype, lowering, onnx)
-    op.forward = forward
-    recorded = bool(rules)
-    saves_nothing = not op.names
-    floats = dtype == "float"
-
-    def function(a: Any, b: Any) -> Tensor:
-        na = nb = None
-        if a.__class__ is Tensor or isinstance(a, Tensor):
-            x = a._array
-            na = a._node
-        else:
-            x = a if type(a) in _NUMBERS else to_array(a, copy=False)
-        if b.__class__ is Tensor or isinstance(b, Tensor):
-            y = b._array
-            nb = b._node
-            if x.__class__ is not ndarray or x.dtype is not y.dtype or (floats and y.dtype.kind != "f"):
-                x, y = cast_operands((x, y), dtype, name)
-        else:
-            y = b if type(b) in _NUMBERS else to_array(b, copy=False)
-            if x.__class__ is not ndarray or x.dtype.kind != "f" or type(y) not in _REAL:
-                x, y = cast_operands((x, y), dtype, name)
-        try:
-            r = forward(x, y)
-        except ValueError as e:
-            raise explain(e, name, (x, y)) from e
-        if r.__class__ is not ndarray:
-            r = as_array(r)
-        # The hottest lines of the package: Tensor(r) and OpNode(...) written out save a third of a small addition's time.
-        out = new_tensor(Tensor)
-        out._array = r
-        out._version = out._view = out._extra = None
-        if (na is not None or nb is not None) and recorded and (not disabled or get_ident() not in disabled):
-            if saves_nothing:
-                node = new_node(OpNode)
-                node.op = op
-                node.edges = (na, nb)
-                node.saved = ()
-                node.shape = r.shape
-                node.dtype = r.dtype
-                node.hooks = None
-                node.number = next_number()
-                out._node = node
-            else:
-                op.record((a, b), (na, nb), (na is not None) | (nb is not None) << 1, out)
-        else:
-            out._node = None
-        return out
-
-    register(op, function, doc=doc, method=method, inplace=inplace, aliases=aliases)
-    return function
-
-
-_NUMBERS = {bool, int, float, complex}
-_REAL = {bool, int, float}
 
 
 def composite(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ __all__ = [
 ]  # fmt: skip
 
 Dims = int | Sequence[int] | None
-_max, _min = max, min
+_max, _min = builtins.max, builtins.min
 
 
 def axes(dim: Dims, ndim: int) -> tuple[int, ...]:
@@ -37,7 +38,15 @@ def check_axis(d: int, ndim: int) -> int:
     if not -n <= d < n:
         msg = f"Dimension out of range (expected to be in range of [{-n}, {n - 1}], but got {d})"
         raise IndexError(msg)
-    return d % n
+    return int(d % n)
+
+
+def reduce_sum(x: Array, axis: Any, keepdims: bool) -> Array:
+    """NumPy's sum; straight to the ufunc, whose overloads know no plain bool for ``keepdims``."""
+    return _add_reduce(x, axis=axis, keepdims=keepdims)
+
+
+_add_reduce: Any = np.add.reduce
 
 
 def numpy_axis(dim: Dims, ndim: int) -> Any:
@@ -47,7 +56,7 @@ def numpy_axis(dim: Dims, ndim: int) -> Any:
     return axes(dim, ndim) if ndim else None
 
 
-def restore(g: Any, shape: Sequence[int], dim: Dims, keepdim: bool) -> Any:
+def restore(g: Tensor, shape: Sequence[int], dim: Dims, keepdim: bool) -> Tensor:
     """Give a reduced tensor its reduced dimensions back, with length 1."""
     if keepdim or not len(shape):
         return g
@@ -62,7 +71,7 @@ def spread(g: Tensor, shape: Sequence[int], dim: Dims, keepdim: bool) -> Tensor:
 
 def count(shape: Sequence[int], dim: Dims) -> int:
     """How many elements each result of a reduction is made of."""
-    n = 1
+    n: int = 1
     for i in axes(dim, len(shape)):
         n *= shape[i] if shape else 1
     return n
@@ -94,7 +103,7 @@ def sum(x: Array, dim: Dims = None, keepdim: bool = False, dtype: Any = None) ->
     """
     if x.dtype.kind != "f" or dtype is not None:
         x = _accumulator(x, dtype)
-    return np.add.reduce(x, axis=None if dim is None else numpy_axis(dim, x.ndim), keepdims=keepdim)
+    return reduce_sum(x, None if dim is None else numpy_axis(dim, x.ndim), keepdim)
 
 
 @operator({"x": lambda g, x, dim, keepdim: spread(g, x.shape, dim, keepdim).masked_fill(x.isnan(), 0)})
@@ -109,7 +118,7 @@ def mean(x: Array, dim: Dims = None, keepdim: bool = False, dtype: Any = None) -
     """The arithmetic mean over ``dim`` (all when None) of a floating-point tensor."""
     x = _float(x, dtype, "mean")
     n = x.size if dim is None else count(x.shape, dim)
-    total = np.add.reduce(x, axis=None if dim is None else numpy_axis(dim, x.ndim), keepdims=keepdim)
+    total = reduce_sum(x, None if dim is None else numpy_axis(dim, x.ndim), keepdim)
     return total / total.dtype.type(n)
 
 
@@ -137,7 +146,7 @@ def _prod_rule(g: Tensor, x: Tensor, dim: int | None, keepdim: bool) -> Tensor:
 def prod(x: Array, dim: int | None = None, keepdim: bool = False, dtype: Any = None) -> Array:
     """The product over ``dim`` (all when None); integers multiply in int64."""
     x = _accumulator(x, dtype)
-    return np.multiply.reduce(x, axis=numpy_axis(dim, x.ndim), keepdims=keepdim)
+    return np.prod(x, axis=numpy_axis(dim, x.ndim), keepdims=keepdim)
 
 
 def _extreme_rule(g: Tensor, x: Tensor, y: Tensor, dim: Dims, keepdim: bool) -> Tensor:
@@ -255,7 +264,7 @@ def var(
     mu = x.mean(dim if dim is not None else tuple(range(x.ndim)), keepdim=True)
     d = x - mu
     n = count(x.shape, dim) - _correction(unbiased, correction)
-    return (d * d).sum(dim, keepdim) / _max(n, 0)
+    return (d * d).sum(dim, keepdim) / builtins.max(n, 0)
 
 
 @composite()
@@ -300,7 +309,8 @@ def norm(x: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, d
         return (a != 0).sum(dim, keepdim).to(x.dtype)
     if p == 1:
         return a.sum(dim, keepdim)
-    return (a**p).sum(dim, keepdim) ** (1 / p)
+    total: Tensor = (a**p).sum(dim, keepdim)
+    return total ** (1 / p)
 
 
 def _l2_rule(g: Tensor, x: Tensor, y: Tensor, dim: Dims, keepdim: bool) -> Tensor:
@@ -315,7 +325,7 @@ def l2_norm(x: Array, dim: Dims = None, keepdim: bool = False) -> Array:
         msg = f"norm: expected a floating-point or complex tensor, got {x.dtype}"
         raise RuntimeError(msg)
     a = np.abs(x) if x.dtype.kind == "c" else x
-    return np.sqrt(np.add.reduce(a * a, axis=numpy_axis(dim, x.ndim), keepdims=keepdim))
+    return np.sqrt(reduce_sum(a * a, numpy_axis(dim, x.ndim), keepdim))
 
 
 # --- softmax and friends ---------------------------------------------------------------------------------------------

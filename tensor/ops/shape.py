@@ -2,26 +2,52 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from tensor import cuda, dtypes
-from tensor.autograd.tensor import Tensor, to_array
-from tensor.device import as_device, move
-from tensor.device import device as Device
+from tensor import dtypes
+from tensor.autograd.tensor import Tensor
 from tensor.ops.record import Array, composite, operator
 from tensor.ops.reduce import axes, check_axis
 
 __all__ = [
-    "adjoint", "as_strided", "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_tensors", "broadcast_to", "cat", "chunk",
-    "column_stack", "concat", "concatenate", "diag", "diag_embed", "diagflat", "diagonal", "dsplit", "dstack", "expand_as", "flatten",
-    "flip", "fliplr", "flipud", "hsplit", "hstack", "meshgrid", "moveaxis", "movedim", "narrow", "permute", "ravel", "repeat_interleave",
-    "reshape", "roll", "rot90", "row_stack", "select", "split", "split_with_sizes", "squeeze", "stack", "swapaxes", "swapdims", "t",
-    "tensor_split", "tile", "transpose", "tril", "triu", "unbind", "unflatten", "unsqueeze", "vsplit", "vstack",
-]  # fmt: skip
+    "adjoint",
+    "as_strided",
+    "broadcast_tensors",
+    "broadcast_to",
+    "diag",
+    "diag_embed",
+    "diagflat",
+    "diagonal",
+    "expand_as",
+    "flatten",
+    "flip",
+    "fliplr",
+    "flipud",
+    "meshgrid",
+    "moveaxis",
+    "movedim",
+    "narrow",
+    "permute",
+    "ravel",
+    "repeat_interleave",
+    "reshape",
+    "roll",
+    "rot90",
+    "select",
+    "squeeze",
+    "swapaxes",
+    "swapdims",
+    "t",
+    "tile",
+    "transpose",
+    "tril",
+    "triu",
+    "unflatten",
+    "unsqueeze",
+]
 
 
 def _inverse(dims: Sequence[int]) -> tuple[int, ...]:
@@ -152,6 +178,52 @@ def unflatten(x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
 def ravel(x: Tensor) -> Tensor:
     """All elements in one dimension."""
     return reshape(x, -1)
+
+
+def several(xs: tuple[Any, ...]) -> list[Tensor]:
+    return list(xs[0]) if len(xs) == 1 and isinstance(xs[0], (list, tuple)) else list(xs)
+
+
+# --- broadcasting ----------------------------------------------------------------------------------------------------
+
+
+@composite()
+def broadcast_to(x: Tensor, size: Sequence[int]) -> Tensor:
+    """`expand` to a shape."""
+    return x.expand(size)
+
+
+@composite()
+def expand_as(x: Tensor, other: Tensor) -> Tensor:
+    """`expand` to another tensor's shape."""
+    return x.expand(other.shape)
+
+
+@composite(method=False)
+def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
+    """All expanded to their common shape."""
+    xs = several(tensors)
+    try:
+        shape = np.broadcast_shapes(*(tuple(x.shape) for x in xs))
+    except ValueError:
+        msg = f"broadcast_tensors: shapes {[tuple(x.shape) for x in xs]} do not broadcast"
+        raise RuntimeError(msg) from None
+    return tuple(x.expand(shape) for x in xs)
+
+
+@composite(method=False)
+def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
+    """Grids of coordinates from vectors, rows first ("ij") or columns first ("xy")."""
+    xs = [x.reshape(-1) for x in several(tensors)]
+    swap = indexing == "xy" and len(xs) > 1
+    if swap:
+        xs[0], xs[1] = xs[1], xs[0]
+    shape = [x.shape[0] for x in xs]
+    grids = [x.reshape([-1 if i == k else 1 for k in range(len(xs))]).expand(shape) for i, x in enumerate(xs)]
+    if swap:
+        grids = [g.transpose(0, 1) for g in grids]
+        grids[0], grids[1] = grids[1], grids[0]
+    return tuple(grids)
 
 
 # --- one part of a tensor --------------------------------------------------------------------------------------------
@@ -337,303 +409,6 @@ def repeat_interleave(x: Tensor, repeats: Any, dim: int | None = None, *, output
     return x.index_select(dim, Tensor(index))
 
 
-# --- joining and splitting -------------------------------------------------------------------------------------------
-
-
-def _cat_rule(g: Tensor, tensors: Sequence[Any], dim: int) -> list[Tensor]:
-    parts, start = [], 0
-    for x in tensors:
-        if x.ndim == 1 and g.ndim > 1 and not x.shape[0]:  # an empty vector joins anything
-            parts.append(x * 0)
-            continue
-        n = x.shape[dim]
-        parts.append(g.narrow(dim, start, n))
-        start += n
-    return parts
-
-
-@operator(_cat_rule, dtype="promote", method=False, aliases=["concat", "concatenate"], onnx="Concat")
-def cat(tensors: Sequence[Array], dim: int = 0) -> Array:
-    """Tensors one after another along an existing dimension."""
-    if not len(tensors):
-        msg = "cat: expected a non-empty sequence of tensors"
-        raise RuntimeError(msg)
-    return np.concatenate([x for x in tensors if x.shape != (0,)] or tensors, axis=dim)
-
-
-concat = concatenate = cat
-
-
-def _cat_with(self: Tensor, *rest: Any) -> Tensor:
-    *others, dim = rest
-    return cat([self, *others], dim)
-
-
-Tensor.cat_with = _cat_with  # type: ignore[attr-defined]
-
-
-@composite(method=False)
-def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Tensors of one shape along a new dimension."""
-    shapes = {tuple(x.shape) for x in tensors}
-    if len(shapes) != 1:
-        msg = f"stack: expected tensors of one shape, got {sorted(shapes)}"
-        raise RuntimeError(msg)
-    return cat([unsqueeze(x, dim) for x in tensors], dim)
-
-
-def _tensors(xs: tuple[Any, ...]) -> list[Tensor]:
-    return list(xs[0]) if len(xs) == 1 and isinstance(xs[0], (list, tuple)) else list(xs)
-
-
-def _atleast(n: int, xs: tuple[Any, ...], grow: Any) -> Any:
-    results = [x if x.ndim >= n else grow(x) for x in _tensors(xs)]
-    return results[0] if len(xs) == 1 and isinstance(xs[0], Tensor) else tuple(results)
-
-
-@composite(method=False)
-def atleast_1d(*tensors: Any) -> Any:
-    """With at least one dimension."""
-    return _atleast(1, tensors, lambda x: x.reshape(1))
-
-
-@composite(method=False)
-def atleast_2d(*tensors: Any) -> Any:
-    """With at least two dimensions: a vector becomes a row."""
-    return _atleast(2, tensors, lambda x: x.reshape(1, -1))
-
-
-@composite(method=False)
-def atleast_3d(*tensors: Any) -> Any:
-    """With at least three dimensions."""
-    return _atleast(3, tensors, lambda x: x.reshape(1, -1, 1) if x.ndim < 2 else x.unsqueeze(-1))
-
-
-@composite(method=False)
-def hstack(tensors: Sequence[Tensor]) -> Tensor:
-    """Joined along dimension 1 (0 for vectors)."""
-    xs = atleast_1d(list(tensors))
-    return cat(xs, 0 if xs[0].ndim == 1 else 1)
-
-
-@composite(method=False, aliases=["row_stack"])
-def vstack(tensors: Sequence[Tensor]) -> Tensor:
-    """Joined along dimension 0, vectors as rows."""
-    return cat(atleast_2d(list(tensors)), 0)
-
-
-row_stack = vstack
-
-
-@composite(method=False)
-def dstack(tensors: Sequence[Tensor]) -> Tensor:
-    """Joined along dimension 2."""
-    return cat(atleast_3d(list(tensors)), 2)
-
-
-@composite(method=False)
-def column_stack(tensors: Sequence[Tensor]) -> Tensor:
-    """Joined along dimension 1, vectors as columns."""
-    return hstack([x.reshape(-1, 1) if x.ndim < 2 else x for x in tensors])
-
-
-@composite()
-def split_with_sizes(x: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
-    """Views of the given lengths along ``dim``."""
-    if sum(split_sizes) != x.shape[dim]:
-        msg = f"split: sizes {list(split_sizes)} add up to {sum(split_sizes)}, expected {x.shape[dim]} along dimension {dim}"
-        raise RuntimeError(msg)
-    starts = np.cumsum([0, *split_sizes])
-    return tuple(narrow(x, dim, int(s), n) for s, n in zip(starts, split_sizes, strict=False))
-
-
-@composite()
-def split(x: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
-    """Views of one length (the last may be shorter), or of the lengths given."""
-    size = split_size_or_sections
-    if not isinstance(size, int):
-        return split_with_sizes(x, size, dim)
-    total = x.shape[dim]
-    return tuple(narrow(x, dim, s, min(size, total - s)) for s in range(0, max(total, 1), size))
-
-
-@composite()
-def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """At most ``chunks`` views of equal length (the last may be shorter)."""
-    if chunks < 1:
-        msg = f"chunk: expected at least one chunk, got {chunks}"
-        raise RuntimeError(msg)
-    return split(x, max(-(-x.shape[dim] // chunks), 1), dim)
-
-
-@composite()
-def tensor_split(x: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
-    """Views cut at the given indices, or as nearly equal parts."""
-    where, n = indices_or_sections, x.shape[dim]
-    if isinstance(where, Tensor):
-        where = where.tolist()
-    if isinstance(where, int):
-        base, more = divmod(n, where)
-        where = list(np.cumsum([base + 1] * more + [base] * (where - more)))[:-1]
-    cuts = [0, *(min(max(int(i) + (n if i < 0 else 0), 0), n) for i in where), n]
-    return tuple(narrow(x, dim, a, max(b - a, 0)) for a, b in itertools.pairwise(cuts))
-
-
-@composite()
-def hsplit(x: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
-    """`tensor_split` along dimension 1 (0 for vectors)."""
-    return tensor_split(x, indices_or_sections, 0 if x.ndim == 1 else 1)
-
-
-@composite()
-def vsplit(x: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
-    """`tensor_split` along dimension 0."""
-    return tensor_split(x, indices_or_sections, 0)
-
-
-@composite()
-def dsplit(x: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
-    """`tensor_split` along dimension 2."""
-    return tensor_split(x, indices_or_sections, 2)
-
-
-@composite()
-def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
-    """A view for each index along ``dim``."""
-    return tuple(select(x, dim, i) for i in range(x.shape[dim]))
-
-
-# --- broadcasting ----------------------------------------------------------------------------------------------------
-
-
-@composite()
-def broadcast_to(x: Tensor, size: Sequence[int]) -> Tensor:
-    """`expand` to a shape."""
-    return x.expand(size)
-
-
-@composite()
-def expand_as(x: Tensor, other: Tensor) -> Tensor:
-    """`expand` to another tensor's shape."""
-    return x.expand(other.shape)
-
-
-@composite(method=False)
-def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
-    """All expanded to their common shape."""
-    xs = _tensors(tensors)
-    try:
-        shape = np.broadcast_shapes(*(tuple(x.shape) for x in xs))
-    except ValueError:
-        msg = f"broadcast_tensors: shapes {[tuple(x.shape) for x in xs]} do not broadcast"
-        raise RuntimeError(msg) from None
-    return tuple(x.expand(shape) for x in xs)
-
-
-@composite(method=False)
-def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
-    """Grids of coordinates from vectors, rows first ("ij") or columns first ("xy")."""
-    xs = [x.reshape(-1) for x in _tensors(tensors)]
-    swap = indexing == "xy" and len(xs) > 1
-    if swap:
-        xs[0], xs[1] = xs[1], xs[0]
-    shape = [x.shape[0] for x in xs]
-    grids = [x.reshape([-1 if i == k else 1 for k in range(len(xs))]).expand(shape) for i, x in enumerate(xs)]
-    if swap:
-        grids = [g.transpose(0, 1) for g in grids]
-        grids[0], grids[1] = grids[1], grids[0]
-    return tuple(grids)
-
-
-# --- dtype, device, layout ---------------------------------------------------------------------------------------------
-
-
-@operator({"x": lambda g: g}, name="cast", method=False, onnx="Cast")
-def _cast(x: Array, dtype: Any) -> Array:
-    """The elements as another dtype, a copy."""
-    d = dtypes.numpy_dtype(dtype)
-    return x.real.astype(d) if x.dtype.kind == "c" and d.kind != "c" and d.kind != "b" else x.astype(d)
-
-
-@operator({"x": lambda g, source: g.to(source)}, name="move", method=False)
-def _move(x: Array, target: Any, source: Any) -> Array:
-    """The elements on another device."""
-    return move(x, target)
-
-
-def _to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """This tensor with another dtype, on another device, or like another tensor; itself when nothing changes."""
-    dtype, device, copy = kwargs.get("dtype"), kwargs.get("device"), kwargs.get("copy", False)
-    for a in args:
-        if isinstance(a, Tensor):
-            dtype, device = a.dtype, a.device
-        elif isinstance(a, (str, Device)):
-            device = a
-        elif isinstance(a, bool):  # non_blocking
-            continue
-        elif a is not None:
-            dtype = a
-    x = self
-    if dtype is not None and dtypes.numpy_dtype(dtype) != x._array.dtype:
-        x = _cast(x, dtype)
-    if device is not None and as_device(device) != x.device:
-        x = _move(x, device, x.device)
-    return x.clone() if copy and x is self else x
-
-
-def _contiguous(self: Tensor) -> Tensor:
-    """In row-major order; itself when it is already."""
-    return self if self._array.flags.c_contiguous else row_major(self)
-
-
-@operator({"x": lambda g: g}, method=False)
-def row_major(x: Array) -> Array:
-    """A copy in row-major order."""
-    return np.ascontiguousarray(x)
-
-
-def _install() -> None:
-    def conversion(d: dtypes.dtype) -> Any:
-        def method(self: Tensor) -> Tensor:
-            return _to(self, d)
-
-        method.__doc__ = f"This tensor as {d}; itself when it is already."
-        return method
-
-    names = {
-        "half": dtypes.float16, "float": dtypes.float32, "double": dtypes.float64, "int": dtypes.int32, "long": dtypes.int64,
-        "short": dtypes.int16, "char": dtypes.int8, "byte": dtypes.uint8, "bool": dtypes.bool_,
-        "cfloat": dtypes.complex64, "cdouble": dtypes.complex128,
-    }  # fmt: skip
-    for name, d in names.items():
-        setattr(Tensor, name, conversion(d))
-    methods: dict[str, Any] = {
-        "to": _to,
-        "contiguous": _contiguous,
-        "to_gradient_dtype": lambda self, d: _cast(self, d),
-        "cpu": lambda self: _to(self, device="cpu"),
-        "cuda": lambda self, index=0: _to(self, device=Device("cuda", cuda.cupy() and index)),
-        "type_as": lambda self, other: _to(self, other.dtype),
-        "view_as": lambda self, other: self.view(other.shape),
-        "reshape_as": lambda self, other: self.reshape(other.shape),
-        "T": property(lambda self: permute(self, *range(self.ndim - 1, -1, -1)) if self.ndim else self),
-        "mT": property(lambda self: self.transpose(-2, -1)),
-        "H": property(lambda self: self.transpose(0, 1).conj() if self.ndim == 2 else self.conj()),
-        "mH": property(lambda self: self.transpose(-2, -1).conj()),
-    }
-    for name, f in methods.items():
-        setattr(Tensor, name, f)
-
-
 def adjoint(x: Tensor) -> Tensor:
     """The conjugate transpose of the last two dimensions."""
     return x.transpose(-2, -1).conj()
-
-
-def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
-    """A tensor for anything that `tensor` takes, sharing memory where that is possible."""
-    t = data if isinstance(data, Tensor) else Tensor(to_array(data, copy=False))
-    return _to(t, dtype=dtype, device=device)
-
-
-_install()

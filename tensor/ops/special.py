@@ -12,7 +12,8 @@ import numpy as np
 
 from tensor import cuda, dtypes
 from tensor.autograd.tensor import Tensor
-from tensor.ops.record import Array, composite, operator, unary
+from tensor.ops.elementwise import unary
+from tensor.ops.record import Array, attach, composite, operator
 from tensor.ops.unary import sigmoid
 
 __all__ = [
@@ -143,4 +144,4 @@ def _polygamma_method(self: Tensor, n: int) -> Tensor:
     return polygamma(n, self)
 
 
-Tensor.polygamma = _polygamma_method  # type: ignore[attr-defined]
+attach(polygamma=_polygamma_method)

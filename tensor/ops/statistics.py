@@ -9,8 +9,8 @@ import numpy as np
 
 from tensor import dtypes
 from tensor.autograd.tensor import Tensor
+from tensor.ops.join import stack
 from tensor.ops.record import composite
-from tensor.ops.shape import stack
 
 __all__ = ["cartesian_prod", "cdist", "combinations", "corrcoef", "cov", "cumulative_trapezoid", "dist", "nanquantile", "quantile", "renorm", "trapezoid", "trapz"]  # fmt: skip
 

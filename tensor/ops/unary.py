@@ -12,7 +12,8 @@ import numpy as np
 
 from tensor import dtypes
 from tensor.autograd.tensor import Tensor
-from tensor.ops.record import Array, operator, unary
+from tensor.ops.elementwise import unary
+from tensor.ops.record import Array, attach, operator
 
 __all__ = [
     "abs", "absolute", "acos", "acosh", "angle", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctanh", "asin",
@@ -165,7 +166,4 @@ def conj(x: Array) -> Array:
     return np.conj(x) if x.dtype.kind == "c" else x
 
 
-Tensor.__neg__ = neg
-Tensor.__abs__ = abs  # type: ignore[attr-defined]
-Tensor.__invert__ = bitwise_not
-Tensor.__pos__ = positive  # type: ignore[attr-defined]
+attach(__neg__=neg, __abs__=abs, __invert__=bitwise_not, __pos__=positive)

@@ -33,7 +33,7 @@ def test_what_the_shown_space_samples_becomes_actions_of_the_environment(space: 
     translate.space.seed(0)
     for _ in range(20):
         actions = translate(np.stack([translate.space.sample() for _ in range(NUM_ENVS)]))
-        assert all(space.contains(action) for action in actions)
+        assert all(space.contains(np.asarray(action)) for action in actions)
 
 
 @given(st.lists(st.integers(0, 3), min_size=NUM_ENVS, max_size=NUM_ENVS), st.integers(-5, 5))

@@ -97,7 +97,8 @@ def test_every_mode_gives_the_same_transitions(counting_env: Any, mode: str, as_
             rows[i].append((observation[i].tolist(), *outcome))
         for i in np.flatnonzero(~step.valid):
             assert step.reward[i] == 0
-            assert not (step.terminated[i] or step.truncated[i])
+            assert not step.terminated[i]
+            assert not step.truncated[i]
         invalid += int(np.count_nonzero(~step.valid))
         episodes += step.episodes
         observation = step.observation

@@ -94,7 +94,7 @@ def test_bounds_beyond_float32_are_infinite() -> None:
     ],
 )
 def test_other_spaces_are_refused_in_one_line(space: Space[Any]) -> None:
-    with pytest.raises(SpaceError, match="Maze-v0: cannot serve the observation space .*expected Box") as caught:
+    with pytest.raises(SpaceError, match=r"Maze-v0: cannot serve the observation space .*expected Box") as caught:
         Flattener(space, "Maze-v0")
     assert "\n" not in str(caught.value)
 

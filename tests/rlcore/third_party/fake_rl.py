@@ -73,6 +73,9 @@ class FakeAgent:
     def observe(self, observation, action, reward, next_observation, terminated, truncated, valid):
         self.buffer.add(observation=observation[valid], reward=reward[valid])
 
+    def interrupt(self):
+        pass
+
     def learn(self):
         if len(self.buffer) < self.config.batch_size:
             return None

@@ -1,0 +1,195 @@
+"""Joining tensors and splitting them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tensor.autograd.tensor import Tensor
+from tensor.ops.record import Array, attach, composite, operator
+from tensor.ops.shape import narrow, select, several, unsqueeze
+
+__all__ = [
+    "atleast_1d",
+    "atleast_2d",
+    "atleast_3d",
+    "cat",
+    "chunk",
+    "column_stack",
+    "concat",
+    "concatenate",
+    "dsplit",
+    "dstack",
+    "hsplit",
+    "hstack",
+    "row_stack",
+    "split",
+    "split_with_sizes",
+    "stack",
+    "tensor_split",
+    "unbind",
+    "vsplit",
+    "vstack",
+]
+
+
+def _cat_rule(g: Tensor, tensors: Sequence[Any], dim: int) -> list[Tensor]:
+    parts, start = [], 0
+    for x in tensors:
+        if x.ndim == 1 and g.ndim > 1 and not x.shape[0]:  # an empty vector joins anything
+            parts.append(x * 0)
+            continue
+        n = x.shape[dim]
+        parts.append(g.narrow(dim, start, n))
+        start += n
+    return parts
+
+
+@operator(_cat_rule, dtype="promote", method=False, aliases=["concat", "concatenate"], onnx="Concat")
+def cat(tensors: Sequence[Array], dim: int = 0) -> Array:
+    """Tensors one after another along an existing dimension."""
+    if not len(tensors):
+        msg = "cat: expected a non-empty sequence of tensors"
+        raise RuntimeError(msg)
+    return np.concatenate([x for x in tensors if x.shape != (0,)] or tensors, axis=dim)
+
+
+concat = concatenate = cat
+
+
+def _cat_with(self: Tensor, *rest: Any) -> Tensor:
+    *others, dim = rest
+    return cat([self, *others], dim)
+
+
+attach(cat_with=_cat_with)
+
+
+@composite(method=False)
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Tensors of one shape along a new dimension."""
+    shapes = {tuple(x.shape) for x in tensors}
+    if len(shapes) != 1:
+        msg = f"stack: expected tensors of one shape, got {sorted(shapes)}"
+        raise RuntimeError(msg)
+    return cat([unsqueeze(x, dim) for x in tensors], dim)
+
+
+def _atleast(n: int, xs: tuple[Any, ...], grow: Any) -> Any:
+    results = [x if x.ndim >= n else grow(x) for x in several(xs)]
+    return results[0] if len(xs) == 1 and isinstance(xs[0], Tensor) else tuple(results)
+
+
+@composite(method=False)
+def atleast_1d(*tensors: Any) -> Any:
+    """With at least one dimension."""
+    return _atleast(1, tensors, lambda x: x.reshape(1))
+
+
+@composite(method=False)
+def atleast_2d(*tensors: Any) -> Any:
+    """With at least two dimensions: a vector becomes a row."""
+    return _atleast(2, tensors, lambda x: x.reshape(1, -1))
+
+
+@composite(method=False)
+def atleast_3d(*tensors: Any) -> Any:
+    """With at least three dimensions."""
+    return _atleast(3, tensors, lambda x: x.reshape(1, -1, 1) if x.ndim < 2 else x.unsqueeze(-1))
+
+
+@composite(method=False)
+def hstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Joined along dimension 1 (0 for vectors)."""
+    xs = atleast_1d(list(tensors))
+    return cat(xs, 0 if xs[0].ndim == 1 else 1)
+
+
+@composite(method=False, aliases=["row_stack"])
+def vstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Joined along dimension 0, vectors as rows."""
+    return cat(atleast_2d(list(tensors)), 0)
+
+
+row_stack = vstack
+
+
+@composite(method=False)
+def dstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Joined along dimension 2."""
+    return cat(atleast_3d(list(tensors)), 2)
+
+
+@composite(method=False)
+def column_stack(tensors: Sequence[Tensor]) -> Tensor:
+    """Joined along dimension 1, vectors as columns."""
+    return hstack([x.reshape(-1, 1) if x.ndim < 2 else x for x in tensors])
+
+
+@composite()
+def split_with_sizes(x: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """Views of the given lengths along ``dim``."""
+    if sum(split_sizes) != x.shape[dim]:
+        msg = f"split: sizes {list(split_sizes)} add up to {sum(split_sizes)}, expected {x.shape[dim]} along dimension {dim}"
+        raise RuntimeError(msg)
+    starts = np.cumsum([0, *split_sizes])
+    return tuple(narrow(x, dim, int(s), n) for s, n in zip(starts, split_sizes, strict=False))
+
+
+@composite()
+def split(x: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """Views of one length (the last may be shorter), or of the lengths given."""
+    size = split_size_or_sections
+    if not isinstance(size, int):
+        return split_with_sizes(x, size, dim)
+    total = x.shape[dim]
+    return tuple(narrow(x, dim, s, min(size, total - s)) for s in range(0, max(total, 1), size))
+
+
+@composite()
+def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """At most ``chunks`` views of equal length (the last may be shorter)."""
+    if chunks < 1:
+        msg = f"chunk: expected at least one chunk, got {chunks}"
+        raise RuntimeError(msg)
+    return split(x, max(-(-x.shape[dim] // chunks), 1), dim)
+
+
+@composite()
+def tensor_split(x: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Views cut at the given indices, or as nearly equal parts."""
+    where, n = indices_or_sections, x.shape[dim]
+    if isinstance(where, Tensor):
+        where = where.tolist()
+    if isinstance(where, int):
+        base, more = divmod(n, where)
+        where = list(np.cumsum([base + 1] * more + [base] * (where - more)))[:-1]
+    cuts = [0, *(min(max(int(i) + (n if i < 0 else 0), 0), n) for i in where), n]
+    return tuple(narrow(x, dim, a, max(b - a, 0)) for a, b in itertools.pairwise(cuts))
+
+
+@composite()
+def hsplit(x: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+    """`tensor_split` along dimension 1 (0 for vectors)."""
+    return tensor_split(x, indices_or_sections, 0 if x.ndim == 1 else 1)
+
+
+@composite()
+def vsplit(x: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+    """`tensor_split` along dimension 0."""
+    return tensor_split(x, indices_or_sections, 0)
+
+
+@composite()
+def dsplit(x: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+    """`tensor_split` along dimension 2."""
+    return tensor_split(x, indices_or_sections, 2)
+
+
+@composite()
+def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+    """A view for each index along ``dim``."""
+    return tuple(select(x, dim, i) for i in range(x.shape[dim]))
