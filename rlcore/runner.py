@@ -189,11 +189,11 @@ class Runner:
                     next_show = now + progress.interval
         except RlcoreError as error:
             if acting:
-                raise self._world_error(error) from error
+                raise self._world_error(error) from error.__cause__ or error
             raise
         except Exception as error:
             if acting:
-                raise self._world_error(error) from error
+                raise self._world_error(error) from error.__cause__ or error
             message = f"agent {run.agent} on {self._where}: {_one_line(error)}"
             raise RunError(message) from error
 
@@ -207,7 +207,7 @@ class Runner:
             observation = self._world.reset(seed)
             _check_finite("observation", observation)
         except Exception as error:
-            raise self._world_error(error) from error
+            raise self._world_error(error) from error.__cause__ or error
         return observation
 
     @property
@@ -215,6 +215,9 @@ class Runner:
         return f"{self.settings.run.env} at step {self.tally.steps:,}"
 
     def _world_error(self, error: Exception) -> WorldError:
+        """The error with environment and step in front, unless the world has named them itself."""
+        if isinstance(error, WorldError):
+            return error
         return WorldError(f"{self._where}: {_one_line(error)}")
 
 
@@ -231,10 +234,10 @@ def _check(step: Step, shape: tuple[int, ...]) -> None:
     """
     if step.observation.shape != shape or step.next_observation.shape != shape:
         message = f"expected observations of shape {shape}, got {step.observation.shape}, {step.next_observation.shape}"
-        raise WorldError(message)
+        raise ValueError(message)
     if step.reward.shape != shape[:1]:
         message = f"expected rewards of shape {shape[:1]}, got {step.reward.shape}"
-        raise WorldError(message)
+        raise ValueError(message)
     total = np.vdot(step.observation, step.observation) + np.vdot(step.next_observation, step.next_observation)
     if not math.isfinite(total + np.vdot(step.reward, step.reward)):
         _check_finite("observation", step.observation)
@@ -247,12 +250,12 @@ def _check_finite(name: str, array: NDArray[Any]) -> None:
     if not finite.all():
         index = int(np.argwhere(~finite)[0][0])
         message = f"expected finite numbers, got the {name} {array[index]} from environment {index}"
-        raise WorldError(message)
+        raise ValueError(message)
 
 
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
-    if isinstance(error, RlcoreError):
+    if text and (isinstance(error, RlcoreError) or type(error) is ValueError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

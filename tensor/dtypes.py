@@ -219,4 +219,4 @@ def result_dtype(operands: tuple[Any, ...]) -> np.dtype[Any]:
 # The short names come last: they hide Python's own in this module.
 half, double, cfloat, cdouble = float16, float64, complex64, complex128
 short, long = int16, int64
-bool, int, float = bool_, int32, float32  # type: ignore[assignment]
+bool, int, float = bool_, int32, float32

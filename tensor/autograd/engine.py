@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tensor.autograd.modes import record_gradients
 from tensor.autograd.node import Leaf, Node, OutputNode
 
@@ -136,7 +138,8 @@ def root_gradients(
             if y._array.size != 1:
                 msg = f"{who}: grad can be implicitly created only for scalar outputs, got shape {tuple(y.shape)}"
                 raise RuntimeError(msg)
-            g = y.detach().new_ones(y.shape)
+            g = y.data  # a plain tensor, for the ones that follow
+            g._array = np.ones_like(y._array)
         elif g._array.shape != y._array.shape:
             msg = f"{who}: expected a gradient of shape {tuple(y.shape)}, got {tuple(g.shape)}"
             raise RuntimeError(msg)

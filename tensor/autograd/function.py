@@ -65,7 +65,7 @@ class FunctionNode(Node):
     def __init__(
         self, cls: type[Function], context: FunctionContext, edges: tuple[Node | None, ...], inputs: tuple[int, ...]
     ) -> None:
-        super().__init__(edges, (), None)
+        self.setup(edges, (), None)
         self.cls, self.context, self.tensor_inputs = cls, context, inputs
         self.outputs: list[tuple[Any, Any]] = []
 

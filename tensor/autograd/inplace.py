@@ -67,7 +67,7 @@ class ReplaceRegion(Node):
     __slots__ = ("steps",)
 
     def __init__(self, root: Tensor, value: Node | None, steps: list[Any]) -> None:
-        super().__init__((root._node, value), root._array.shape, root._array.dtype)
+        self.setup((root._node, value), root._array.shape, root._array.dtype)
         self.steps = steps
 
     def backward(self, g: Any) -> tuple[Any, ...]:

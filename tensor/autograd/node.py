@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tensor.autograd.tensor import Tensor
 
-__all__ = ["FREED", "Leaf", "Node", "OpNode", "OutputNode", "Version", "version_of"]
+__all__ = ["FREED", "Leaf", "Node", "OpNode", "OutputNode", "Version", "op_node", "version_of"]
 
 next_number = count(1).__next__
 
@@ -48,8 +48,13 @@ class Node:
 
     edges: tuple[Node | None, ...]
     hooks: list[Hook] | None
+    number: int
+    shape: Any
+    dtype: Any
 
-    def __init__(self, edges: tuple[Node | None, ...], shape: Any, dtype: Any) -> None:
+    # No __init__ here: Python makes an object of a class without one in two thirds of the time, and `OpNode` is the hot one.
+    def setup(self, edges: tuple[Node | None, ...], shape: Any, dtype: Any) -> None:
+        """Fill in what all nodes have; comes last in a constructor's work, once, right after the node was made."""
         self.edges = edges
         self.shape = shape
         self.dtype = dtype
@@ -83,7 +88,7 @@ class Leaf(Node):
     __slots__ = ("grad", "post_hooks")
 
     def __init__(self, shape: Any, dtype: Any) -> None:
-        super().__init__((), shape, dtype)
+        self.setup((), shape, dtype)
         self.grad: Tensor | None = None
         self.post_hooks: list[Any] | None = None
 
@@ -98,7 +103,7 @@ class OutputNode(Node):
     __slots__ = ("index",)
 
     def __init__(self, parent: Node, index: int, shape: Any, dtype: Any) -> None:
-        super().__init__((parent,), shape, dtype)
+        self.setup((parent,), shape, dtype)
         self.index = index
 
     @property
@@ -117,15 +122,8 @@ class OpNode(Node):
 
     __slots__ = ("op", "saved")
 
-    def __init__(self, op: Any, edges: tuple[Node | None, ...], saved: tuple[Any, ...], array: Any) -> None:
-        # Written out rather than through super(): this is the hottest constructor of the package.
-        self.op = op
-        self.edges = edges
-        self.saved = saved
-        self.shape = array.shape
-        self.dtype = array.dtype
-        self.hooks = None
-        self.number = next_number()
+    op: Any
+    saved: Any
 
     def backward(self, g: Any) -> tuple[Any, ...]:
         saved = self.saved
@@ -145,3 +143,16 @@ class OpNode(Node):
     @property
     def name(self) -> str:
         return f"{''.join(p.capitalize() for p in self.op.name.split('_'))}Backward"
+
+
+def op_node(op: Any, edges: tuple[Node | None, ...], saved: tuple[Any, ...], array: Any) -> OpNode:
+    """The node of an operator's result ``array``."""
+    node = OpNode()
+    node.op = op
+    node.edges = edges
+    node.saved = saved
+    node.shape = array.shape
+    node.dtype = array.dtype
+    node.hooks = None
+    node.number = next_number()
+    return node

@@ -15,7 +15,7 @@ import numpy as np
 __all__ = ["array_module", "cupy", "device_count", "device_of", "is_available", "scalar_types", "to_device", "to_host"]
 
 #: Scalars that NumPy's reductions return in place of 0-d arrays.
-scalar_types: tuple[type, ...] = (np.generic,)
+scalar_types: tuple[type[Any], ...] = (np.generic,)
 
 
 @cache

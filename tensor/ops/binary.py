@@ -84,7 +84,17 @@ def _truncate(a: Array, b: Array) -> Array:
     return q.astype(np.result_type(a, b)) if q.dtype.kind == "f" and np.result_type(a, b).kind in "iu" else q
 
 
+def _minus(a: Array, b: Array) -> Array:
+    try:
+        return np.subtract(a, b)
+    except TypeError:
+        msg = "sub: subtraction of bool tensors is not supported; use logical_xor"
+        raise RuntimeError(msg) from None
+
+
 def _pow(a: Array, b: Array) -> Array:
+    if (b.__class__ is int or b.__class__ is float) and a.dtype.kind == "f":
+        return np.square(a) if b == 2 else np.sqrt(a) if b == 0.5 else np.power(a, b)
     if np.result_type(a, b).kind in "iu" and np.any(np.less(b, 0)):
         if not isinstance(b, np.ndarray):
             msg = "pow: integers to negative integer powers are not allowed"
@@ -92,17 +102,12 @@ def _pow(a: Array, b: Array) -> Array:
         # Integer powers below zero are 0, but for the bases 1 and -1.
         base = np.where(np.abs(a) == 1, a, 0)
         return np.where(b < 0, np.where(base == 1, 1, np.where(base == -1, 1 - 2 * (b & 1), 0)), np.power(a, np.maximum(b, 0)))
-    if b.__class__ is int or b.__class__ is float:
-        if b == 2:
-            return np.square(a) if a.dtype.kind != "b" else np.power(a, b)
-        if b == 0.5 and a.dtype.kind == "f":
-            return np.sqrt(a)
     return np.power(a, b)
 
 
 def _pow_base(g: Tensor, a: Any, b: Any) -> Tensor:
     if not isinstance(b, Tensor):
-        return g * 0 if b == 0 else g * a * 2 if b == 2 else g * (b * a ** (b - 1))
+        return g * 0 if b == 0 else g * (a + a) if b == 2 else g * (b * a ** (b - 1))
     slope: Tensor = b * a ** (b - 1)
     return (g * slope).masked_fill(b == 0, 0)
 
@@ -138,7 +143,7 @@ def _trunc_quotient(g: Tensor, a: Any, b: Any) -> Tensor:
 
 # fmt: off
 _add = binary("add", np.add, {"a": lambda g: g, "b": lambda g: g}, "a + b.", method=False, lowering="a + b", onnx="Add")
-_sub = binary("sub", np.subtract, {"a": lambda g: g, "b": lambda g: -g}, "a - b.", method=False, lowering="a - b", onnx="Sub")
+_sub = binary("sub", _minus, {"a": lambda g: g, "b": lambda g: -g}, "a - b.", method=False, lowering="a - b", onnx="Sub")
 mul = binary("mul", np.multiply, {"a": lambda g, b: g * b, "b": lambda g, a: g * a}, "a * b.", aliases=["multiply"], lowering="a * b", onnx="Mul")
 _div = binary("div", np.true_divide, {"a": lambda g, b: g / b, "b": lambda g, b, y: -g * (y / b)}, "a / b.", dtype="float", method=False, lowering="a / b", onnx="Div")
 pow = binary("pow", _pow, {"a": _pow_base, "b": _pow_exponent}, "a to the power b.", lowering="pow(a, b)", onnx="Pow")
@@ -179,13 +184,6 @@ bitwise_right_shift = binary("bitwise_right_shift", np.right_shift, {}, "a shift
 multiply, arctan2, not_equal, less, less_equal, greater, greater_equal = mul, atan2, ne, lt, le, gt, ge
 
 
-def _refuse_bool_minus(a: Any, b: Any) -> None:
-    kinds = {x.dtype if isinstance(x, Tensor) else type(x) for x in (a, b)}
-    if kinds <= {dtypes.bool_, bool}:
-        msg = "sub: subtraction of bool tensors is not supported; use logical_xor"
-        raise RuntimeError(msg)
-
-
 @composite(inplace=True)
 def add(a: Any, b: Any, *, alpha: float = 1) -> Tensor:
     """``a + alpha * b``, broadcast."""
@@ -195,7 +193,6 @@ def add(a: Any, b: Any, *, alpha: float = 1) -> Tensor:
 @composite(inplace=True, aliases=["subtract"])
 def sub(a: Any, b: Any, *, alpha: float = 1) -> Tensor:
     """``a - alpha * b``, broadcast."""
-    _refuse_bool_minus(a, b)
     return _sub(a, b) if alpha == 1 and alpha is not True else _sub(a, mul(b, alpha))
 
 
@@ -374,14 +371,8 @@ def _reflected(f: Any) -> Any:
     return lambda self, other: f(other, self)
 
 
-def _minus(a: Any, b: Any) -> Tensor:
-    if (a if isinstance(a, Tensor) else b)._array.dtype.kind == "b":
-        _refuse_bool_minus(a, b)
-    return _sub(a, b)
-
-
 _DUNDERS: dict[str, Any] = {
-    "add": _add, "sub": _minus, "mul": mul, "truediv": _div, "floordiv": floor_divide, "mod": remainder, "pow": pow,
+    "add": _add, "sub": _sub, "mul": mul, "truediv": _div, "floordiv": floor_divide, "mod": remainder, "pow": pow,
     "and": bitwise_and, "or": bitwise_or, "xor": bitwise_xor, "lshift": bitwise_left_shift, "rshift": bitwise_right_shift,
 }  # fmt: skip
 for _name, _f in _DUNDERS.items():

@@ -47,7 +47,7 @@ def windows_back(
 ) -> Array:
     """Patches added up where `windows` took them from."""
     n = len(kernel)
-    r = np.zeros_like(g, shape=tuple(shape))
+    r: Array = np.zeros_like(g, shape=tuple(shape))
     places = g.shape[g.ndim - 2 * n : g.ndim - n]
     for offset in np.ndindex(*kernel):  # one strided addition for each place in the kernel
         where = tuple(

@@ -122,7 +122,7 @@ def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
 
 def _like(make: Any) -> Any:
     def function(x: Tensor, *args: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-        t = make(tuple(x.shape), *args, dtype=dtype or x.dtype, device=device or x.device)
+        t: Tensor = make(tuple(x.shape), *args, dtype=dtype or x.dtype, device=device or x.device)
         return t.requires_grad_() if requires_grad else t
 
     function.__name__ = f"{make.__name__}_like"
@@ -137,7 +137,7 @@ def _new(make: Any) -> Any:
     def method(self: Tensor, size: Any, *args: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
         if isinstance(size, int) and make is not full:
             size, args = (size, *args), ()
-        t = make(tuple(size), *args, dtype=dtype or self.dtype, device=device or self.device)
+        t: Tensor = make(tuple(size), *args, dtype=dtype or self.dtype, device=device or self.device)
         return t.requires_grad_() if requires_grad else t
 
     method.__name__ = f"new_{make.__name__}"

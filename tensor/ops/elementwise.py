@@ -11,15 +11,15 @@ import numpy as np
 from tensor import dtypes
 from tensor.autograd.data import to_array
 from tensor.autograd.modes import disabled
-from tensor.autograd.node import OpNode, Version, next_number
+from tensor.autograd.node import OpNode, Version, next_number, op_node
 from tensor.autograd.tensor import Tensor
-from tensor.ops.record import Array, Operator, Rule, as_array, cast_operands, explain, keep, register
+from tensor.ops.dispatch import as_array, cast_operands, explain
+from tensor.ops.record import Array, Operator, Rule, keep, register
 
 __all__ = ["binary", "unary"]
 
 ndarray = np.ndarray
 new_tensor = Tensor.__new__
-new_node = OpNode.__new__
 
 
 def unary(
@@ -63,9 +63,9 @@ def unary(
             # `Operator.record` for the two common cases, without its loop.
             if only_output:
                 version = out._version = Version()
-                out._node = OpNode(op, (node,), ((r, version, 0),), r)
+                out._node = op_node(op, (node,), ((r, version, 0),), r)
             elif only_input:
-                out._node = OpNode(op, (node,), (keep(x),), r)
+                out._node = op_node(op, (node,), (keep(x),), r)
             else:
                 op.record((x,), (node,), 1, out)
         return out
@@ -99,21 +99,34 @@ def binary(
     floats = dtype == "float"
 
     def function(a: Any, b: Any) -> Tensor:
-        na = nb = None
-        if a.__class__ is Tensor or isinstance(a, Tensor):
+        if a.__class__ is Tensor and b.__class__ is Tensor:
             x = a._array
-            na = a._node
-        else:
-            x = a if type(a) in _NUMBERS else to_array(a, copy=False)
-        if b.__class__ is Tensor or isinstance(b, Tensor):
             y = b._array
+            na = a._node
             nb = b._node
-            if x.__class__ is not ndarray or x.dtype is not y.dtype or (floats and y.dtype.kind != "f"):
+            d = x.dtype
+            if d is not y.dtype or (floats and d.kind != "f"):
                 x, y = cast_operands((x, y), dtype, name)
+                d = x.dtype
         else:
-            y = b if type(b) in _NUMBERS else to_array(b, copy=False)
-            if x.__class__ is not ndarray or x.dtype.kind != "f" or type(y) not in _REAL:
-                x, y = cast_operands((x, y), dtype, name)
+            na = nb = d = None
+            if isinstance(a, Tensor):
+                x = a._array
+                na = a._node
+            else:
+                x = a if type(a) in _NUMBERS else to_array(a, copy=False)
+            if isinstance(b, Tensor):
+                y = b._array
+                nb = b._node
+                if type(x) in _REAL:
+                    if y.dtype.kind != "f":
+                        x, y = cast_operands((x, y), dtype, name)
+                elif x.__class__ is not ndarray or x.dtype is not y.dtype or (floats and y.dtype.kind != "f"):
+                    x, y = cast_operands((x, y), dtype, name)
+            else:
+                y = b if type(b) in _NUMBERS else to_array(b, copy=False)
+                if x.__class__ is not ndarray or x.dtype.kind != "f" or type(y) not in _REAL:
+                    x, y = cast_operands((x, y), dtype, name)
         try:
             r = forward(x, y)
         except ValueError as e:
@@ -126,12 +139,12 @@ def binary(
         out._version = out._view = out._extra = None
         if (na is not None or nb is not None) and recorded and (not disabled or get_ident() not in disabled):
             if saves_nothing:
-                node = new_node(OpNode)
+                node = OpNode()
                 node.op = op
                 node.edges = (na, nb)
                 node.saved = ()
                 node.shape = r.shape
-                node.dtype = r.dtype
+                node.dtype = d or r.dtype
                 node.hooks = None
                 node.number = next_number()
                 out._node = node

@@ -60,7 +60,7 @@ def matmul(a: Array, b: Array) -> Array:
     {
         "x": lambda g, weight: g @ weight,
         "weight": lambda g, x, weight_shape: _weight_rule(g, x, weight_shape),
-        "bias": lambda g, bias_shape: g.sum(tuple(range(g.ndim - 1))) if g.ndim > 1 and bias_shape else g,
+        "bias": lambda g, bias_shape: row_sum(g) if g.ndim == 2 and bias_shape else g.sum_to_size(bias_shape),
     },
     method=False,
     onnx="Gemm",
@@ -90,7 +90,20 @@ def _weight_rule(g: Tensor, x: Tensor, shape: Any) -> Tensor:
         return (x * g.unsqueeze(-1)).reshape(-1, shape[0]).sum(0)
     if g.ndim != 2:
         g, x = g.reshape(-1, shape[0]), x.reshape(-1, shape[1])
-    return g.T @ x
+    return outer_sum(g, x)
+
+
+@operator({"x": lambda g, x_shape: g.expand(x_shape)}, method=False)
+def row_sum(x: Array) -> Array:
+    """The sum of a matrix's rows: the gradient of a bias."""
+    return x[0].copy() if len(x) == 1 else np.add.reduce(x, 0)
+
+
+@operator({"a": lambda gg, b: linear(b, gg), "b": lambda gg, a: a @ gg}, method=False)
+def outer_sum(a: Array, b: Array) -> Array:
+    """``a.T @ b``: the sum over rows of outer products, the gradient of a linear layer's weight."""
+    # For a single row NumPy's product of a column and a row is five times slower than broadcasting.
+    return a.T * b if len(a) == 1 else np.matmul(a.T, b)
 
 
 def _dims(name: str, *wanted: tuple[Any, int]) -> None:
@@ -274,7 +287,7 @@ def einsum(equation: str, *operands: Any) -> Tensor:
         order = [t.index(c) for c in everything if c in t]
         x = x.permute(*order) if order else x
         aligned.append(x.reshape([x.shape[[c for c in everything if c in t].index(c)] if c in t else 1 for c in everything]))
-    result = aligned[0]
+    result: Tensor = aligned[0]
     for k, x in enumerate(aligned[1:], 1):
         later = {c for t in terms[k + 1 :] for c in t} | set(output)
         result = _contract(result, x, [i for i, c in enumerate(everything) if c not in later])

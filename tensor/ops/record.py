@@ -1,4 +1,4 @@
-"""One record per operator, and the dispatcher that runs it.
+"""One record per operator; `tensor.ops.dispatch` runs it.
 
 A record is declared where its forward is written, with NumPy functions on raw arrays::
 
@@ -26,12 +26,11 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
-from tensor import cuda, dtypes
-from tensor.autograd.data import to_array
-from tensor.autograd.inplace import assign, check_writable, link_view
-from tensor.autograd.modes import is_grad_enabled
-from tensor.autograd.node import Node, OpNode, Version, version_of
+from tensor import dtypes
+from tensor.autograd.inplace import assign, check_writable
+from tensor.autograd.node import Node, OpNode, Version, op_node, version_of
 from tensor.autograd.tensor import Tensor
+from tensor.ops.dispatch import dispatcher
 
 __all__ = ["OPERATORS", "Array", "Operator", "attach", "composite", "operator"]
 
@@ -46,8 +45,6 @@ Rule: TypeAlias = Callable[..., Any] | None
 #: Every operator by its public name.
 OPERATORS: dict[str, Operator] = {}
 
-ndarray = np.ndarray
-
 
 class Operator:
     """All that is known of one operator."""
@@ -55,6 +52,7 @@ class Operator:
     __slots__ = (
         "_plans",
         "composite",
+        "differentiable",
         "dtype",
         "forward",
         "function",
@@ -82,6 +80,7 @@ class Operator:
         self.lowering = lowering  #: the scalar expression of an elementwise operator, for a compiler
         self.onnx = onnx  #: the ONNX operator with the same meaning
         self.composite = False
+        self.differentiable = bool(vjp)  #: whether using it is recorded; a single missing rule is found when it is needed
         self.function: Callable[..., Any] = forward
         #: parameter positions that are tensors, and whether each is a sequence of them
         self.inputs: list[tuple[int, bool]] = []
@@ -166,7 +165,7 @@ class Operator:
                 if version is None:
                     version = out._version = Version()
                 saved[slot] = (out._array, version, version.value)
-        out._node = OpNode(self, edges, tuple(saved), out._array)
+        out._node = op_node(self, edges, tuple(saved), out._array)
 
     def unpack(self, node: OpNode, slots: tuple[int, ...]) -> list[Any]:
         """The values that a rule asked for, checked against in-place writes since."""
@@ -247,30 +246,6 @@ def keep(x: Any) -> Any:
     return x
 
 
-def as_array(r: Any) -> Any:
-    """NumPy gives scalars where a 0-d array is meant."""
-    return np.asarray(r) if isinstance(r, (*cuda.scalar_types, bool, int, float, complex)) else r
-
-
-def cast_operands(raws: Sequence[Any], rule: str, who: str) -> list[Any]:
-    """Bring operands to their common dtype; Python numbers stay, they are weak in NumPy too."""
-    try:
-        d = dtypes.result_dtype(tuple(raws))
-    except AttributeError:
-        kinds = ", ".join(type(x).__name__ for x in raws)
-        msg = f"{who}: expected tensors or numbers, got {kinds}"
-        raise TypeError(msg) from None
-    if rule == "float" and d.kind in "biu":
-        d = dtypes.get_default_dtype().numpy
-    return [x.astype(d, copy=False) if hasattr(x, "astype") else np.asarray(x, d)[()] if d.kind in "biu" else x for x in raws]
-
-
-def shares_memory(view: Any, array: Any) -> bool:
-    """Whether one raw array was made as a view of the other (NumPy collapses chains of bases)."""
-    base = view.base
-    return view is array or (base is not None and (base is array or base is array.base))
-
-
 def attach(**methods: Any) -> None:
     """Give Tensor methods and properties of these names."""
     for name, method in methods.items():
@@ -336,120 +311,11 @@ def operator(
 
     def declare(forward: Callable[P, Any]) -> Callable[P, Tensor]:
         op = Operator(name or forward.__name__.rstrip("_"), forward, vjp, dtype, lowering, onnx)
-        function = functools.wraps(forward)(_dispatcher(op, view))
+        function = functools.wraps(forward)(dispatcher(op, view))
         register(op, function, doc=None, method=method, inplace=inplace, aliases=aliases)
         return function
 
     return declare
-
-
-def _dispatcher(op: Operator, view: bool) -> Callable[..., Any]:
-    forward, name, inputs, rule = op.forward, op.name, op.inputs, op.dtype
-    parameters = list(inspect.signature(forward).parameters.values())
-    variadic = bool(parameters) and parameters[-1].kind is inspect.Parameter.VAR_POSITIONAL
-    arity = len(parameters)
-    defaults = [p.default for p in parameters]
-    index = {p.name: i for i, p in enumerate(parameters)}
-    single = inputs[0][0] if len(inputs) == 1 and not inputs[0][1] else None
-    empty = inspect.Parameter.empty
-
-    def bind(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
-        bound = list(args)
-        if len(bound) > arity:
-            msg = f"{name}: expected at most {arity} arguments, got {len(bound)}"
-            raise TypeError(msg)
-        bound += defaults[len(bound) :]
-        for key, value in kwargs.items():
-            i = index.get(key)
-            if i is None or i < len(args):
-                msg = f"{name}: unexpected keyword argument {key!r}; expected {', '.join(index)}"
-                raise TypeError(msg)
-            bound[i] = value
-        for i, value in enumerate(bound):
-            if value is empty:
-                msg = f"{name}: missing argument {parameters[i].name!r}"
-                raise TypeError(msg)
-        return bound
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if variadic:  # f(x, 1, 2) means f(x, (1, 2))
-            rest = args[arity - 1 :]
-            if len(rest) == 1 and isinstance(rest[0], (tuple, list)):
-                rest = tuple(rest[0])
-            bound = [*args[: arity - 1], tuple(rest)]
-            if kwargs:
-                (bound[arity - 1],) = kwargs.values()
-        else:
-            bound = list(args) if len(args) == arity and not kwargs else bind(args, kwargs)
-        raws = list(bound)
-        mask, bit = 0, 1
-        if single is not None:
-            x = bound[single]
-            if isinstance(x, Tensor):
-                raws[single] = x._array
-                edges: Any = (x._node,)
-                if x._node is not None:
-                    mask = 1
-            else:
-                edges = (None,)
-                if x is not None:
-                    raws[single] = to_array(x, copy=False)
-        else:
-            edges = []
-            for i, many in inputs:
-                x = bound[i]
-                if many:
-                    raws[i] = [t._array if isinstance(t, Tensor) else to_array(t, copy=False) for t in x]
-                    nodes = [t._node if isinstance(t, Tensor) else None for t in x]
-                    edges += nodes
-                    if any(nodes):
-                        mask |= bit
-                else:
-                    node = None
-                    if isinstance(x, Tensor):
-                        raws[i] = x._array
-                        node = x._node
-                    edges.append(node)
-                    if node is not None:
-                        mask |= bit
-                bit <<= 1
-        if rule is not None:
-            where = [i for i, many in inputs if not many and raws[i] is not None]
-            flat = [raws[i] for i in where] or [a for i, many in inputs if many for a in raws[i]]
-            cast = cast_operands(flat, rule, name)
-            if where:
-                for i, a in zip(where, cast, strict=True):
-                    raws[i] = a
-            else:
-                raws[inputs[0][0]] = cast
-        try:
-            r = forward(*raws[:-1], *raws[-1]) if variadic else forward(*raws)
-        except (ValueError, IndexError, TypeError) as e:
-            raise explain(e, name, raws) from e
-        if type(r) is not ndarray:
-            r = as_array(r)
-        out = Tensor(r)
-        if mask and is_grad_enabled() and r.dtype.kind in "fc":
-            if op.joint:
-                mask = -1
-            op.record(bound, tuple(edges), mask, out)
-        if view and single is not None and isinstance(bound[single], Tensor) and shares_memory(r, raws[single]):
-            steps = bound[1:-1] + list(bound[-1]) if variadic else bound[1:]
-            link_view(bound[single], out, (call, tuple(steps), {}))
-        return out
-
-    return call
-
-
-def explain(e: Exception, name: str, raws: Sequence[Any]) -> Exception:
-    """The same kind of error, naming the operation with the shapes and dtypes it was given."""
-    text = str(e)
-    if text.startswith(f"{name}:"):
-        return e
-    arrays = [a for x in raws for a in (x if isinstance(x, list) else [x]) if isinstance(a, ndarray)]
-    shown = [f"{a.dtype}{list(a.shape)}" for a in arrays]
-    kind = RuntimeError if isinstance(e, ValueError) else type(e)
-    return kind(f"{name}: {text} (operands {', '.join(shown)})")
 
 
 def composite(

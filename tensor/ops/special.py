@@ -128,7 +128,8 @@ def xlog1py(a: Any, b: Any) -> Tensor:
         b = a.new_tensor(b, dtype=a.dtype if a.is_floating_point() else dtypes.get_default_dtype())
     inside = b.log1p()
     zero = (a == 0) if isinstance(a, Tensor) else inside.new_full((), a == 0, dtype=dtypes.bool_)
-    return inside.masked_fill(zero & ~b.isnan(), 0) * a
+    product: Tensor = inside.masked_fill(zero & ~b.isnan(), 0) * a
+    return product
 
 
 @composite(method=False)

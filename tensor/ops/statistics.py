@@ -118,7 +118,8 @@ def _spacing(y: Tensor, x: Tensor | None, dx: float | None, dim: int) -> Any:
 def _trapezoids(y: Tensor, x: Tensor | None, dx: float | None, dim: int) -> Tensor:
     n = y.shape[dim]
     later, earlier = y.narrow(dim, 1, n - 1), y.narrow(dim, 0, n - 1)
-    return (later + earlier) * _spacing(y, x, dx, dim) / 2
+    areas: Tensor = (later + earlier) * _spacing(y, x, dx, dim) / 2
+    return areas
 
 
 @composite(method=False, aliases=["trapz"])
@@ -139,7 +140,7 @@ def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float | None
 @composite(method=False)
 def cartesian_prod(*tensors: Any) -> Tensor:
     """All tuples with one element from each vector."""
-    xs = list(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else list(tensors)
+    xs: list[Tensor] = list(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else list(tensors)
     if len(xs) == 1:
         return xs[0]
     shape = [x.shape[0] for x in xs]

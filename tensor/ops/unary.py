@@ -71,7 +71,7 @@ acos = unary("acos", np.arccos, lambda g, x: -g * (1 - x * x).rsqrt(), "Inverse 
 atan = unary("atan", np.arctan, lambda g, x: g / (1 + x * x), "Inverse tangent, in [-pi/2, pi/2].", aliases=["arctan"], lowering="atan(x)", onnx="Atan")
 sinh = unary("sinh", np.sinh, lambda g, x: g * x.cosh(), "Hyperbolic sine.", lowering="(exp(x) - exp(-x)) / 2", onnx="Sinh")
 cosh = unary("cosh", np.cosh, lambda g, x: g * x.sinh(), "Hyperbolic cosine.", lowering="(exp(x) + exp(-x)) / 2", onnx="Cosh")
-tanh = unary("tanh", np.tanh, lambda g, y: g * (1 - y * y), "Hyperbolic tangent.", lowering="tanh(x)", onnx="Tanh")
+tanh = unary("tanh", np.tanh, lambda g, y: g - g * (y * y), "Hyperbolic tangent.", lowering="tanh(x)", onnx="Tanh")
 asinh = unary("asinh", np.arcsinh, lambda g, x: g * (x * x + 1).rsqrt(), "Inverse hyperbolic sine.", aliases=["arcsinh"], onnx="Asinh")
 acosh = unary("acosh", np.arccosh, lambda g, x: g * (x * x - 1).rsqrt(), "Inverse hyperbolic cosine, x >= 1.", aliases=["arccosh"], onnx="Acosh")
 atanh = unary("atanh", np.arctanh, lambda g, x: g / (1 - x * x), "Inverse hyperbolic tangent, |x| <= 1.", aliases=["arctanh"], onnx="Atanh")
