@@ -17,7 +17,7 @@ from agents.settings import at_least, check, fraction, positive
 from agents.state import generator_state, load_generator, pack, unpack
 from rlcore.buffers import RolloutBuffer
 from rlcore.types import State
-from tensor import Tensor, nn, optim
+from tensor import nn, optim
 
 __all__ = ["PPO", "PPOConfig"]
 
@@ -104,24 +104,21 @@ class PPO:
         self.actor = mlp(inputs, hidden, self.head.size, activation=activation, output_gain=0.01)
         self.critic = mlp(inputs, hidden, 1, activation=activation, output_gain=1.0)
         self.networks = nn.ModuleDict({"actor": self.actor, "critic": self.critic, "head": self.head})
-        self.optimizer = optim.Adam(self.networks.parameters(), lr=config.learning_rate, eps=1e-5)
+        self._parameters = list(self.networks.parameters())
+        self.optimizer = optim.Adam(self._parameters, lr=config.learning_rate, eps=1e-5)
         self.rollout = RolloutBuffer(
             config.rollout_length,
             num_envs,
             {
                 "observation": ((inputs,), np.float32),
                 "action": (self.head.action_shape, self.head.action_dtype),
-                "log_prob": ((), np.float32),
-                "value": ((), np.float32),
                 "reward": ((), np.float32),
-                "final_value": ((), np.float32),  # of the true last state, where the step was truncated
+                "next_observation": ((inputs,), np.float32),
                 "terminated": ((), np.bool_),
                 "truncated": ((), np.bool_),
                 "valid": ((), np.bool_),
             },
         )
-        self._last_observation = np.zeros((num_envs, inputs), np.float32)
-        self._drawn: tuple[NDArray[Any], NDArray[Any]] | None = None
 
     @property
     def num_parameters(self) -> int:
@@ -133,14 +130,8 @@ class PPO:
     def act(self, observation: NDArray[np.float32], *, deterministic: bool = False) -> NDArray[Any]:
         """Draw actions from the policy; the most likely ones with ``deterministic``."""
         with T.no_grad():
-            x = T.from_numpy(observation)
-            outputs = self.actor(x)
-            if deterministic:
-                return self.head.mode(outputs)
-            action = self.head.sample(outputs, self.rng)
-            log_prob, _ = self.head.evaluate(outputs, T.from_numpy(action))
-            self._drawn = log_prob.numpy(), self.critic(x).numpy()[:, 0]
-        return action
+            outputs = self.actor(T.from_numpy(observation))
+            return self.head.mode(outputs) if deterministic else self.head.sample(outputs, self.rng)
 
     def observe(
         self,
@@ -153,37 +144,20 @@ class PPO:
         valid: NDArray[np.bool_],
     ) -> None:
         """Add a step to the rollout."""
-        if self._drawn is None:
-            msg = "ppo learns from its own actions: call act() before each observe()"
-            raise RuntimeError(msg)
-        log_prob, value = self._drawn
-        final_value = np.zeros_like(value)
-        cut = truncated & ~terminated
-        if cut.any():
-            final_value[cut] = self._values(next_observation[cut])
         self.rollout.add(
             observation=observation,
             action=action,
-            log_prob=log_prob,
-            value=value,
             reward=reward,
-            final_value=final_value,
+            next_observation=next_observation,
             terminated=terminated,
             truncated=truncated,
             valid=valid,
         )
-        self._last_observation = next_observation
-        self._drawn = None
         self.steps += int(np.count_nonzero(valid))
 
     def interrupt(self) -> None:
         """The episodes under way were cut off without an outcome: drop what would span the break."""
         self.rollout.clear()
-        self._drawn = None
-
-    def _values(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
-        with T.no_grad():
-            return self.critic(T.from_numpy(observation)).numpy()[:, 0]  # type: ignore[no-any-return]
 
     # --- learning -----------------------------------------------------------------------------------------------
 
@@ -199,28 +173,49 @@ class PPO:
         clip = config.clip_range * (before if config.anneal_clip_range else 1.0)
         metrics = self._update(batch, clip)
         self.rollout.clear()
+        with T.no_grad():
+            entropy = self.head.entropy(self.actor(T.from_numpy(batch["observation"]))).mean().item()
         return {
             **metrics,
+            "entropy": entropy,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "explained_variance": _explained_variance(batch["value"], batch["returns"]),
             "remaining": remaining,
         }
 
     def _batch(self) -> dict[str, NDArray[Any]]:
-        """The rollout with advantages and returns, as flat rows; rows that only reset an environment are left out."""
-        r = self.rollout
-        values = r["value"]
+        """The rollout as flat rows with log probabilities, values, advantages and returns.
+
+        Log probabilities and values are computed here, in one pass, rather than at each step: the networks have not changed
+        since. Rows that only reset an environment are left out.
+        """
+        r, config = self.rollout, self.config
+        shape = r["reward"].shape
+        observation, action = r["observation"].reshape(-1, r["observation"].shape[-1]), r["action"]
+        with T.no_grad():
+            x = T.from_numpy(observation)
+            flat_action = T.from_numpy(action.reshape(-1, *action.shape[2:]))
+            log_prob = self.head.log_prob(self.actor(x), flat_action).numpy()
+            values = self.critic(x).numpy().reshape(shape)
+        # The value of where each step led: that of the next row, but for the last row and for episodes cut short, which
+        # are followed by something else. (After a termination there is none.)
         next_values = np.empty_like(values)
         next_values[:-1] = values[1:]
-        next_values[-1] = self._values(self._last_observation)
-        cut = r["truncated"] & ~r["terminated"]
-        next_values[cut] = r["final_value"][cut]
-        config = self.config
-        advantages = gae(r["reward"], values, next_values, r["terminated"], r["truncated"], config.gamma, config.gae_lambda)
+        apart = r["truncated"] & ~r["terminated"]
+        apart[-1] = True
+        with T.no_grad():
+            next_values[apart] = self.critic(T.from_numpy(r["next_observation"][apart])).numpy()[:, 0]
+        ends = r["terminated"], r["truncated"]
+        advantages = gae(r["reward"], values, next_values, *ends, config.gamma, config.gae_lambda)
+        flat = {
+            "observation": observation,
+            "action": flat_action.numpy(),
+            "log_prob": log_prob,
+            "value": values.reshape(-1),
+            "advantage": advantages.reshape(-1),
+            "returns": (advantages + values).reshape(-1),
+        }
         valid = r["valid"].reshape(-1)
-        columns = {name: r[name] for name in ("observation", "action", "log_prob", "value")}
-        columns |= {"advantage": advantages, "returns": advantages + values}
-        flat = {name: a.reshape(-1, *a.shape[2:]) for name, a in columns.items()}
         return flat if valid.all() else {name: a[valid] for name, a in flat.items()}
 
     def _update(self, batch: dict[str, NDArray[Any]], clip: float) -> dict[str, float]:
@@ -235,7 +230,7 @@ class PPO:
                 rows = order[start : start + size]
                 if len(rows) < 2 and n > 1:
                     continue  # a single leftover row has no variance to normalise by
-                figures = self._step({name: T.from_numpy(a[rows]) for name, a in batch.items()}, clip)
+                figures = self._step({name: a[rows] for name, a in batch.items()}, clip)
                 kl = figures["approx_kl"]
                 for name, value in figures.items():
                     sums[name] = sums.get(name, 0.0) + value
@@ -244,40 +239,42 @@ class PPO:
                 break
         return {name: total / updates for name, total in sums.items()}
 
-    def _step(self, batch: dict[str, Tensor], clip: float) -> dict[str, float]:
+    def _step(self, rows: dict[str, NDArray[Any]], clip: float) -> dict[str, float]:
         """One gradient step on a minibatch."""
         config = self.config
-        advantage = batch["advantage"]
         if config.normalize_advantage:
-            advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
-        log_prob, entropy = self.head.evaluate(self.actor(batch["observation"]), batch["action"])
-        log_ratio = log_prob - batch["log_prob"]
+            a = rows["advantage"]
+            rows["advantage"] = (a - a.mean()) / (a.std() + np.float32(1e-8))
+        batch = {name: T.from_numpy(a) for name, a in rows.items()}
+        advantage, old_value, returns = batch["advantage"], batch["value"], batch["returns"]
+        outputs = self.actor(batch["observation"])
+        log_ratio = self.head.log_prob(outputs, batch["action"]) - batch["log_prob"]
         ratio = log_ratio.exp()
         policy_loss = -T.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage).mean()
 
-        value, returns = self.critic(batch["observation"]).squeeze(-1), batch["returns"]
+        value = self.critic(batch["observation"]).squeeze(-1)
         value_loss = (value - returns) ** 2
         if config.clip_value_loss:
-            near = batch["value"] + (value - batch["value"]).clamp(-clip, clip)
+            near = old_value + (value - old_value).clamp(-clip, clip)
             value_loss = T.maximum(value_loss, (near - returns) ** 2)
         value_loss = value_loss.mean()
 
         loss = policy_loss + value_loss * config.value_coefficient
         if config.entropy_coefficient:
-            loss = loss - entropy.mean() * config.entropy_coefficient
+            loss = loss - self.head.entropy(outputs).mean() * config.entropy_coefficient
         self.optimizer.zero_grad()
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.networks.parameters(), config.max_grad_norm)
+        norm = nn.utils.clip_grad_norm_(self._parameters, config.max_grad_norm)
         self.optimizer.step()
-        with T.no_grad():  # the low-variance estimate of the KL divergence (http://joschu.net/blog/kl-approx.html)
-            return {
-                "loss/policy": policy_loss.item(),
-                "loss/value": value_loss.item(),
-                "entropy": entropy.mean().item(),
-                "approx_kl": (ratio - 1 - log_ratio).mean().item(),
-                "clip_fraction": ((ratio - 1).abs() > clip).to(T.float32).mean().item(),
-                "grad_norm": float(norm),
-            }
+        moved, log_moved = ratio.detach().numpy(), log_ratio.detach().numpy()
+        return {
+            "loss/policy": policy_loss.item(),
+            "loss/value": value_loss.item(),
+            # The estimate of the KL divergence with the lower variance (J. Schulman, "Approximating KL divergence", 2020).
+            "approx_kl": float(np.mean(moved - 1 - log_moved)),
+            "clip_fraction": np.count_nonzero(np.abs(moved - 1) > clip) / len(moved),
+            "grad_norm": float(norm),
+        }
 
     # --- keeping ------------------------------------------------------------------------------------------------
 
@@ -287,7 +284,6 @@ class PPO:
             "networks": pack(self.networks.state_dict()),
             "optimizer": pack(self.optimizer.state_dict()),
             "rollout": self.rollout.state_dict(),
-            "last_observation": self._last_observation.copy(),
             "steps": self.steps,
             "generator": generator_state(self.rng),
         }
@@ -297,10 +293,8 @@ class PPO:
         self.networks.load_state_dict(unpack(state["networks"]))
         self.optimizer.load_state_dict(unpack(state["optimizer"]))
         self.rollout.load_state_dict(state["rollout"])
-        self._last_observation = state["last_observation"].copy()
         self.steps = state["steps"]
         load_generator(self.rng, state["generator"])
-        self._drawn = None
 
 
 def _explained_variance(predicted: NDArray[Any], actual: NDArray[Any]) -> float:

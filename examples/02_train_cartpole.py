@@ -9,7 +9,7 @@ from rlcore.config import resolve
 
 def main(steps: int = 30_000) -> None:
     # The preset of the pair, with a value of our own over it; resolve("CartPole-v1", "ppo", Path("file.toml")) reads a file.
-    settings = resolve("CartPole-v1", "ppo", None).overlay({"run": {"steps": steps}}, where=__file__)
+    settings = resolve("CartPole-v1", "ppo").overlay({"run": {"steps": steps}}, where=__file__)
 
     with tempfile.TemporaryDirectory() as directory:
         result = rlcore.train(settings, directory)

@@ -44,7 +44,7 @@ class Docking(gymnasium.Env):
 def main(steps: int = 40_000) -> None:
     rlcore.ENVS.register("Docking-v0", Docking)  # an installed package does this with an entry point
     values = {"run": {"steps": steps}, "agent": {"rollout_length": 64, "minibatch_size": 128, "learning_rate": 1e-3}}
-    settings = resolve("Docking-v0", "ppo", None).overlay(values, where=__file__)
+    settings = resolve("Docking-v0", "ppo").overlay(values, where=__file__)
     with tempfile.TemporaryDirectory() as directory:
         rlcore.train(settings, directory)
         print(rlcore.load(directory).evaluate(episodes=20))

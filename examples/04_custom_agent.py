@@ -10,16 +10,13 @@ import rlcore
 from rlcore.config import resolve
 
 
-@dataclass
-class RandomSearchConfig:
-    """Try a change of the weights for one episode; keep it where the return was no worse."""
-
-    noise: float = 0.5
-    """Standard deviation of a change."""
-
-
 class RandomSearch:
-    Config = RandomSearchConfig
+    @dataclass
+    class Config:
+        """Try a change of the weights for one episode; keep it where the return was no worse."""
+
+        noise: float = 0.5
+        """Standard deviation of a change."""
 
     def __init__(self, config, observation_space, action_space, *, num_envs, total_steps, seed):
         self.config, self.rng = config, np.random.default_rng(seed)
@@ -36,8 +33,7 @@ class RandomSearch:
     def learn(self):
         if not self.over:
             return None
-        if self.total >= self.best_return:
-            self.best, self.best_return = self.trial, self.total
+        self.best, self.best_return = max((self.trial, self.total), (self.best, self.best_return), key=lambda pair: pair[1])
         self.trial = self.best + self.rng.normal(0, self.config.noise, self.best.shape)
         self.interrupt()
         return {"best_return": self.best_return}
@@ -46,21 +42,18 @@ class RandomSearch:
         self.total, self.over = 0.0, False
 
     def state_dict(self):
-        names = ("best", "trial", "best_return", "total", "over")
-        return {name: getattr(self, name) for name in names} | {"generator": self.rng.bit_generator.state}
+        kept = {name: value for name, value in vars(self).items() if name not in ("config", "rng")}
+        return {**kept, "generator": self.rng.bit_generator.state}
 
     def load_state_dict(self, state):
         self.rng.bit_generator.state = state["generator"]
         vars(self).update({name: value for name, value in state.items() if name != "generator"})
 
 
-def main(steps: int = 20_000) -> None:
+if __name__ == "__main__":
     rlcore.AGENTS.register("random-search", RandomSearch)  # an installed package does this with an entry point
-    settings = resolve("CartPole-v1", "random-search", None).overlay({"run": {"steps": steps}}, where=__file__)
+    steps = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
+    settings = resolve("CartPole-v1", "random-search").overlay({"run": {"steps": steps}}, where=__file__)
     with tempfile.TemporaryDirectory() as directory:
         rlcore.train(settings, directory)
         print(rlcore.load(directory).evaluate(episodes=20))
-
-
-if __name__ == "__main__":
-    main(*map(int, sys.argv[1:2]))

@@ -19,6 +19,9 @@ from tensor import Tensor, nn
 __all__ = ["ActionHead", "BernoulliHead", "CategoricalHead", "GaussianHead", "MultiCategoricalHead", "make_head"]
 
 
+HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+
+
 class ActionHead(nn.Module):
     """What heads have in common. ``outputs`` are ``[n, size]``, actions ``[n, *action_shape]``."""
 
@@ -34,8 +37,12 @@ class ActionHead(nn.Module):
         """The most likely actions."""
         raise NotImplementedError
 
-    def evaluate(self, outputs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """The pair (log probability of the actions, entropy), both ``[n]``."""
+    def log_prob(self, outputs: Tensor, actions: Tensor) -> Tensor:
+        """The log probability (density) of the actions, ``[n]``."""
+        raise NotImplementedError
+
+    def entropy(self, outputs: Tensor) -> Tensor:
+        """The entropy of the distributions, ``[n]``."""
         raise NotImplementedError
 
 
@@ -44,10 +51,13 @@ def _gumbel_argmax(logits: NDArray[Any], rng: np.random.Generator) -> NDArray[np
     return (logits + rng.gumbel(size=logits.shape)).argmax(-1)  # type: ignore[no-any-return]
 
 
-def _categorical(logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+def _categorical_log_prob(logits: Tensor, actions: Tensor) -> Tensor:
+    return logits.log_softmax(-1).gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+
+
+def _categorical_entropy(logits: Tensor) -> Tensor:
     logp = logits.log_softmax(-1)
-    chosen = logp.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
-    return chosen, -(logp * logp.exp()).sum(-1)
+    return -(logp * logp.exp()).sum(-1)
 
 
 class CategoricalHead(ActionHead):
@@ -63,8 +73,11 @@ class CategoricalHead(ActionHead):
     def mode(self, outputs: Tensor) -> NDArray[Any]:
         return outputs.numpy().argmax(-1)  # type: ignore[no-any-return]
 
-    def evaluate(self, outputs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        return _categorical(outputs, actions)
+    def log_prob(self, outputs: Tensor, actions: Tensor) -> Tensor:
+        return _categorical_log_prob(outputs, actions)
+
+    def entropy(self, outputs: Tensor) -> Tensor:
+        return _categorical_entropy(outputs)
 
 
 class MultiCategoricalHead(ActionHead):
@@ -81,10 +94,12 @@ class MultiCategoricalHead(ActionHead):
     def mode(self, outputs: Tensor) -> NDArray[Any]:
         return np.stack([part.numpy().argmax(-1) for part in outputs.split(self.counts, -1)], -1)
 
-    def evaluate(self, outputs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+    def log_prob(self, outputs: Tensor, actions: Tensor) -> Tensor:
         parts = zip(outputs.split(self.counts, -1), actions.unbind(-1), strict=True)
-        scores = [_categorical(logits, a) for logits, a in parts]
-        return T.stack([s for s, _ in scores]).sum(0), T.stack([e for _, e in scores]).sum(0)
+        return T.stack([_categorical_log_prob(logits, a) for logits, a in parts]).sum(0)
+
+    def entropy(self, outputs: Tensor) -> Tensor:
+        return T.stack([_categorical_entropy(logits) for logits in outputs.split(self.counts, -1)]).sum(0)
 
 
 class BernoulliHead(ActionHead):
@@ -101,12 +116,15 @@ class BernoulliHead(ActionHead):
     def mode(self, outputs: Tensor) -> NDArray[Any]:
         return (outputs.numpy() > 0).astype(np.int64)
 
-    def evaluate(self, outputs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        yes, no = nn.functional.logsigmoid(outputs), nn.functional.logsigmoid(-outputs)
-        chosen = actions.to(outputs.dtype)
-        logp = (chosen * yes + (1 - chosen) * no).sum(-1)
-        p = outputs.sigmoid()
-        return logp, -(p * yes + (1 - p) * no).sum(-1)
+    def log_prob(self, outputs: Tensor, actions: Tensor) -> Tensor:
+        return self._weighted(outputs, actions.to(outputs.dtype))
+
+    def entropy(self, outputs: Tensor) -> Tensor:
+        return -self._weighted(outputs, outputs.sigmoid())
+
+    def _weighted(self, outputs: Tensor, yes: Tensor) -> Tensor:
+        logsigmoid = nn.functional.logsigmoid
+        return (yes * logsigmoid(outputs) + (1 - yes) * logsigmoid(-outputs)).sum(-1)
 
 
 class GaussianHead(ActionHead):
@@ -131,12 +149,12 @@ class GaussianHead(ActionHead):
     def mode(self, outputs: Tensor) -> NDArray[Any]:
         return self._shaped(outputs.numpy().copy())
 
-    def evaluate(self, outputs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+    def log_prob(self, outputs: Tensor, actions: Tensor) -> Tensor:
         z = (actions.reshape(len(actions), self.size) - outputs) * (-self.log_std).exp()
-        constant = 0.5 * math.log(2 * math.pi)
-        logp = ((z * z) * -0.5 - self.log_std - constant).sum(-1)
-        entropy = (self.log_std + (0.5 + constant)).sum()
-        return logp, entropy.expand(len(actions))
+        return ((z * z) * -0.5 - self.log_std - HALF_LOG_TWO_PI).sum(-1)
+
+    def entropy(self, outputs: Tensor) -> Tensor:
+        return (self.log_std + (0.5 + HALF_LOG_TWO_PI)).sum().expand(len(outputs))
 
 
 def make_head(space: spaces.Space[Any], agent: str) -> ActionHead:

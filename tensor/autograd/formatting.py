@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,54 +28,71 @@ def set_printoptions(
     _options.update({k: v for k, v in given.items() if v is not None})
 
 
-def _float_formatter(array: np.ndarray[Any, Any]) -> Any:
-    """One format for all elements: whole numbers as ``3.``, else fixed or scientific by the spread of magnitudes."""
-    finite = np.abs(array[np.isfinite(array)].astype(np.float64))
+def _float_formatter(shown: np.ndarray[Any, Any]) -> Callable[[Any], str]:
+    """One format for all elements: whole numbers as ``3.``, else fixed or scientific by the spread of magnitudes.
+
+    As in PyTorch the width is that of the finite numbers other than 0.
+    """
+    values = shown[np.isfinite(shown) & (shown != 0)].astype(np.float64)
     precision = _options["precision"]
-    if finite.size == 0 or ((finite == np.floor(finite)).all() and (finite.max(initial=0) < 1e8)):
-        return lambda x: f"{x:.0f}." if np.isfinite(x) else str(x)
-    nonzero = finite[finite > 0]
-    low, high = (nonzero.min(), nonzero.max()) if nonzero.size else (1.0, 1.0)
-    if high / low > 1000 or high > 1e8 or low < 1e-4:
-        return lambda x: f"{x:.{precision}e}" if np.isfinite(x) else str(x)
-    return lambda x: f"{x:.{precision}f}" if np.isfinite(x) else str(x)
+    low, high = (np.abs(values).min(), np.abs(values).max()) if values.size else (1.0, 1.0)
+    whole = bool((values == np.ceil(values)).all())
+    if high / low > 1000 or high > 1e8 or (low < 1e-4 and not whole):
+        spec, point = f".{precision}e", ""
+    elif whole:
+        spec, point = ".0f", "."
+    else:
+        spec, point = f".{precision}f", ""
+    width = max((len(f"{v:{spec}}{point}") for v in values), default=1)
+    return lambda x: (f"{x:{spec}}{point}" if np.isfinite(x) else str(float(x))).rjust(width)
+
+
+def _formatter(shown: np.ndarray[Any, Any]) -> Callable[[Any], str]:
+    """How to print one element, chosen by looking at all that are shown."""
+    kind = shown.dtype.kind
+    if kind == "f":
+        return _float_formatter(shown)
+    if kind == "c":
+        real, imag = _float_formatter(shown.real), _float_formatter(np.abs(shown.imag))
+        return lambda x: real(x.real) + ("-" if np.signbit(x.imag) else "+") + imag(abs(x.imag)).lstrip() + "j"
+    width = max((len(str(x)) for x in shown.ravel().tolist()), default=1)
+    return lambda x: str(x).rjust(width)
+
+
+def _body(array: np.ndarray[Any, Any], one: Callable[[Any], str], indent: int, summarise: bool) -> str:
+    """Nested brackets; long dimensions only at their edges."""
+    if not array.ndim:
+        return one(array.item() if array.dtype.kind in "biu" else array[()])
+    n = _options["edgeitems"]
+    cut = summarise and len(array) > 2 * n
+    parts = [*array[:n], *array[-n:]] if cut else list(array)
+    if array.ndim > 1:
+        items = [_body(part, one, indent + 1, summarise) for part in parts]
+        if cut:
+            items.insert(n, "...")
+        return "[" + ("," + "\n" * (array.ndim - 1) + " " * (indent + 1)).join(items) + "]"
+    items = [one(x.item() if array.dtype.kind in "biu" else x) for x in parts]
+    per_line = max(1, (_options["linewidth"] - indent) // (max(map(len, items), default=0) + 2))
+    if cut:
+        items.insert(n, " ...")
+    lines = [", ".join(items[i : i + per_line]) for i in range(0, len(items), per_line)]
+    return "[" + (",\n" + " " * (indent + 1)).join(lines) + "]"
 
 
 def format_tensor(t: Tensor) -> str:
     """``repr`` of a tensor."""
     array = cuda.to_host(t._array)
     prefix = "Parameter containing:\ntensor(" if type(t).__name__ == "Parameter" else "tensor("
-    indent = "tensor("
+    indent = len("tensor(")
     notes = []
     if array.size == 0:
         body = "[]"
         if array.ndim > 1:
             notes.append(f"size={tuple(array.shape)}")
     else:
-        shown = array if array.size <= _options["threshold"] else _edges(array)
-        formatter: dict[str, Any] = {}
-        if array.dtype.kind == "f":
-            one = _float_formatter(shown)
-            width = max(len(one(x)) for x in shown.ravel())
-            formatter = {"float_kind": lambda x: one(x).rjust(width)}
-        elif array.dtype.kind == "b":
-            width = max(len(str(bool(x))) for x in shown.ravel())
-            formatter = {"bool": lambda x: str(bool(x)).rjust(width)}
-        body = (
-            np.array2string(
-                array,
-                separator=", ",
-                prefix=indent,
-                formatter=formatter or None,  # type: ignore[arg-type]
-                precision=_options["precision"],
-                threshold=_options["threshold"],
-                edgeitems=_options["edgeitems"],
-                max_line_width=_options["linewidth"],
-            )
-            if array.ndim
-            else (formatter.get("float_kind") or formatter.get("bool") or str)(array[()])
-        )
-    default = {dtypes.get_default_dtype(), dtypes.int64, dtypes.bool_}
+        summarise = array.size > _options["threshold"]
+        body = _body(array, _formatter(_edges(array) if summarise else array), indent, summarise)
+    default = {dtypes.get_default_dtype(), dtypes.default_complex(), dtypes.int64, dtypes.bool_}
     if t.dtype not in default or (array.size == 0 and t.dtype is not dtypes.get_default_dtype()):
         notes.append(f"dtype={t.dtype}")
     if t.is_cuda:
@@ -83,7 +101,11 @@ def format_tensor(t: Tensor) -> str:
         notes.append(f"grad_fn={t.grad_fn!r}")
     elif t.requires_grad:
         notes.append("requires_grad=True")
-    return prefix + ", ".join([body, *notes]) + ")"
+    text = prefix + body
+    for note in notes:  # each on the last line while it fits
+        used = len(text) - (text.rfind("\n") + 1)
+        text += (",\n" + " " * indent if used + len(note) + 2 > _options["linewidth"] else ", ") + note
+    return text + ")"
 
 
 def _edges(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -54,7 +54,7 @@ class Node:
 
     # No __init__ here: Python makes an object of a class without one in two thirds of the time, and `OpNode` is the hot one.
     def setup(self, edges: tuple[Node | None, ...], shape: Any, dtype: Any) -> None:
-        """Fill in what all nodes have; comes last in a constructor's work, once, right after the node was made."""
+        """Fill in what all nodes have."""
         self.edges = edges
         self.shape = shape
         self.dtype = dtype

@@ -158,7 +158,7 @@ minimum = binary("minimum", np.minimum, {"a": _smaller, "b": lambda g, a, b: _sm
 fmax = binary("fmax", np.fmax, {"a": lambda g, a, b: g * ((a >= b) | _nan(b)), "b": lambda g, a, b: g * ~((a >= b) | _nan(b))}, "The larger; a number wins over nan.")
 fmin = binary("fmin", np.fmin, {"a": lambda g, a, b: g * ((a <= b) | _nan(b)), "b": lambda g, a, b: g * ~((a <= b) | _nan(b))}, "The smaller; a number wins over nan.")
 copysign = binary("copysign", np.copysign, {"a": lambda g, a, y: g * (a.sign() * y.sign()), "b": lambda g: g * 0}, "|a| with b's sign.", dtype="float")
-nextafter = binary("nextafter", np.nextafter, {}, "The next number after a towards b.")
+nextafter = binary("nextafter", np.nextafter, {"a": lambda g: g, "b": lambda g: g * 0}, "The next number after a towards b.")
 logaddexp = binary("logaddexp", np.logaddexp, {"a": lambda g, a, b: g * (a - b).sigmoid(), "b": lambda g, a, b: g * (b - a).sigmoid()}, "log(exp(a) + exp(b)) without overflow.")
 logaddexp2 = binary("logaddexp2", np.logaddexp2, {"a": lambda g, a, b: g * ((a - b) * LN2).sigmoid(), "b": lambda g, a, b: g * ((b - a) * LN2).sigmoid()}, "log2(2**a + 2**b) without overflow.")
 heaviside = binary("heaviside", np.heaviside, {}, "0 below 0, b at 0, 1 above.")

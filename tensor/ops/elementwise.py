@@ -44,7 +44,7 @@ def unary(
     op.forward = forward
     floats = dtype == "float"
     slots = op.rules[0][1]
-    recorded = rule is not None
+    recorded = rule is not None  # without a rule only what could have a gradient: using it is the error
     only_output = [op.names[s][0] for s in slots] == ["output"]
     only_input = [op.names[s][0] for s in slots] == ["value"]
 
@@ -59,7 +59,7 @@ def unary(
             r = as_array(r)
         out = Tensor(r)
         node = x._node
-        if node is not None and recorded and (not disabled or get_ident() not in disabled):
+        if node is not None and (recorded or r.dtype.kind in "fc") and (not disabled or get_ident() not in disabled):
             # `Operator.record` for the two common cases, without its loop.
             if only_output:
                 version = out._version = Version()
@@ -104,12 +104,10 @@ def binary(
             y = b._array
             na = a._node
             nb = b._node
-            d = x.dtype
-            if d is not y.dtype or (floats and d.kind != "f"):
+            if x.dtype is not y.dtype or (floats and y.dtype.kind != "f"):
                 x, y = cast_operands((x, y), dtype, name)
-                d = x.dtype
         else:
-            na = nb = d = None
+            na = nb = None
             if isinstance(a, Tensor):
                 x = a._array
                 na = a._node
@@ -137,14 +135,14 @@ def binary(
         out = new_tensor(Tensor)
         out._array = r
         out._version = out._view = out._extra = None
-        if (na is not None or nb is not None) and recorded and (not disabled or get_ident() not in disabled):
+        if (na is not None or nb is not None) and (recorded or r.dtype.kind in "fc") and (not disabled or get_ident() not in disabled):
             if saves_nothing:
                 node = OpNode()
                 node.op = op
                 node.edges = (na, nb)
                 node.saved = ()
                 node.shape = r.shape
-                node.dtype = d or r.dtype
+                node.dtype = r.dtype
                 node.hooks = None
                 node.number = next_number()
                 out._node = node

@@ -110,7 +110,7 @@ def _setitem(self: Tensor, index: Any, value: Any) -> None:
 
 
 @operator({
-    "x": lambda g, value_shape, index, accumulate: g if accumulate else g.put_at(g.new_zeros(()), index, False),
+    "x": lambda g, value_shape, index, accumulate: g if accumulate else put_at(g, g.new_zeros(()), index, False),
     "value": lambda g, index: g[index],
 }, method=False)  # fmt: skip
 def put_at(x: Array, value: Array, index: Any, accumulate: bool) -> Array:
@@ -139,7 +139,7 @@ def _index_parts(x: Array, dim: int, index: Array) -> tuple[Any, ...]:
     return tuple(parts)
 
 
-@operator({"x": lambda g, x_shape, dim, index: g.new_zeros(x_shape).scatter_add(dim, index, g)}, onnx="GatherElements")
+@operator({"x": lambda g, x_shape, dim, index: gather_back(g, index, x_shape, dim)}, onnx="GatherElements")
 def gather(x: Array, dim: int, index: Array, sparse_grad: bool = False) -> Array:
     """``y[i][j] = x[index[i][j]][j]`` for dim 0: along ``dim`` an element for each entry of ``index`` (int64)."""
     if not x.ndim:
@@ -148,6 +148,21 @@ def gather(x: Array, dim: int, index: Array, sparse_grad: bool = False) -> Array
         return x[index]
     d = check_axis(dim, x.ndim)
     return x[_index_parts(x, d, index)]
+
+
+@operator({"g": lambda gg, dim, index: gg.gather(dim, index)}, method=False)
+def gather_back(g: Array, index: Array, shape: tuple[int, ...], dim: int) -> Array:
+    """Zeros with ``g`` added where `gather` read."""
+    r = np.zeros_like(g, shape=shape)
+    if not shape:
+        return r + g.sum(dtype=g.dtype)
+    d = check_axis(dim, len(shape))
+    where = _index_parts(r, d, index)
+    if index.shape[d] == 1:  # nothing is read twice, and writing is faster than adding
+        r[where] = g
+    else:
+        np.add.at(r, where, g)
+    return r
 
 
 def _as_source(x: Any, source: Any, index: Any) -> Any:

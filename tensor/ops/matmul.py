@@ -53,6 +53,8 @@ def matmul(a: Array, b: Array) -> Array:
     tensor([3., 3.])
     """
     _check_product(a, b)
+    if a.shape[-1] == 1 and a.ndim == b.ndim == 2:  # a column by a row: NumPy's product is three times slower than its broadcast
+        return a * b
     return np.matmul(a, b)
 
 
@@ -96,7 +98,10 @@ def _weight_rule(g: Tensor, x: Tensor, shape: Any) -> Tensor:
 @operator({"x": lambda g, x_shape: g.expand(x_shape)}, method=False)
 def row_sum(x: Array) -> Array:
     """The sum of a matrix's rows: the gradient of a bias."""
-    return x[0].copy() if len(x) == 1 else np.add.reduce(x, 0)
+    if len(x) == 1:
+        return x[0].copy()
+    # BLAS sums rows three times faster than a reduction over the first axis.
+    return np.matmul(np.ones_like(x, shape=len(x)), x) if x.dtype.kind == "f" else np.add.reduce(x, 0)
 
 
 @operator({"a": lambda gg, b: linear(b, gg), "b": lambda gg, a: a @ gg}, method=False)

@@ -1,0 +1,293 @@
+"""Modules that hold others: in a row, in a list, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Self, overload
+
+from tensor.autograd.tensor import Tensor
+from tensor.nn.module import Module
+from tensor.nn.parameter import Parameter
+
+__all__ = ["ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
+
+
+def _position(index: int, n: int, who: str) -> int:
+    if not -n <= index < n:
+        msg = f"{who}: index {index} is out of range for {n} entries"
+        raise IndexError(msg)
+    return index % n
+
+
+class _Row(Module):
+    """What Sequential and ModuleList share: modules named by their positions."""
+
+    def _modules_in_row(self) -> list[Any]:
+        return list(self._modules.values())
+
+    def _set_row(self, modules: Iterable[Module]) -> None:
+        """Name the modules anew, from 0."""
+        row = list(modules)
+        for name in list(self._modules):
+            delattr(self, name)
+        for i, module in enumerate(row):
+            self.add_module(str(i), module)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._modules.values())
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        self.add_module(list(self._modules)[_position(index, len(self), type(self).__name__)], module)
+
+    def __delitem__(self, index: int | slice) -> None:
+        row = self._modules_in_row()
+        del row[index if isinstance(index, slice) else _position(index, len(row), type(self).__name__)]
+        self._set_row(row)
+
+    def append(self, module: Module) -> Self:
+        """Add a module at the end."""
+        self.add_module(str(len(self)), module)
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> Self:
+        """Add modules at the end."""
+        for module in list(modules):
+            self.append(module)
+        return self
+
+    def insert(self, index: int, module: Module) -> Self:
+        """Put a module before position ``index``; those after it move up."""
+        row = self._modules_in_row()
+        row.insert(index, module)
+        self._set_row(row)
+        return self
+
+    def pop(self, index: int = -1) -> Any:
+        """Take a module out; those after it move down."""
+        row = self._modules_in_row()
+        module = row.pop(_position(index, len(row), type(self).__name__))
+        self._set_row(row)
+        return module
+
+
+class Sequential(_Row):
+    """Modules applied one after the other, named by position, or by the keys of a mapping.
+
+    >>> import tensor as T
+    >>> net = Sequential(T.nn.Linear(3, 2), T.nn.Tanh())
+    >>> net(T.ones(5, 3)).shape
+    tensor.Size([5, 2])
+    >>> net[1]
+    Tanh()
+    """
+
+    def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
+        super().__init__()
+        if len(modules) == 1 and isinstance(modules[0], Mapping):
+            for name, module in modules[0].items():
+                self.add_module(name, module)
+        else:
+            for i, module in enumerate(modules):
+                self.add_module(str(i), module)  # type: ignore[arg-type]  # add_module tells what is wrong
+
+    def forward(self, x: Any) -> Any:
+        """The last module's output."""
+        for module in self._modules.values():
+            x = module(x)  # type: ignore[misc]
+        return x
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequential: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        """A module, or for a slice a Sequential that shares the modules and keeps their names."""
+        if isinstance(index, slice):
+            return Sequential(dict(list(self._modules.items())[index]))  # type: ignore[arg-type]
+        return self._modules_in_row()[_position(index, len(self), "Sequential")]
+
+
+class ModuleList(_Row):
+    """A list of modules, for a forward that loops over them.
+
+    >>> import tensor as T
+    >>> layers = ModuleList(T.nn.Linear(2, 2) for _ in range(3))
+    >>> len(layers), layers[-1]
+    (3, Linear(in_features=2, out_features=2, bias=True))
+    """
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        super().__init__()
+        self.extend(modules)
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> ModuleList: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        """A module, or for a slice a ModuleList that shares the modules."""
+        row = self._modules_in_row()
+        return ModuleList(row[index]) if isinstance(index, slice) else row[_position(index, len(row), "ModuleList")]
+
+
+class ModuleDict(Module):
+    """Modules by name, in the order in which they were added.
+
+    >>> import tensor as T
+    >>> heads = ModuleDict({"actor": T.nn.Linear(2, 3), "critic": T.nn.Linear(2, 1)})
+    >>> heads["critic"].out_features, list(heads)
+    (1, ['actor', 'critic'])
+    """
+
+    def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] = ()) -> None:
+        super().__init__()
+        self.update(modules)
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self._modules:
+            msg = f"ModuleDict: no module {key!r}; it has {', '.join(self._modules) or 'none'}"
+            raise KeyError(msg)
+        return self._modules[key]
+
+    def __setitem__(self, key: str, module: Module) -> None:
+        self.add_module(key, module)
+
+    def __delitem__(self, key: str) -> None:
+        self[key]
+        delattr(self, key)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._modules
+
+    def keys(self) -> Iterable[str]:
+        """The names."""
+        return self._modules.keys()
+
+    def values(self) -> Iterable[Any]:
+        """The modules."""
+        return self._modules.values()
+
+    def items(self) -> Iterable[tuple[str, Any]]:
+        """Names with their modules."""
+        return self._modules.items()
+
+    def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
+        """Add or replace modules."""
+        for key, module in dict(modules).items():
+            self[key] = module
+
+    def pop(self, key: str) -> Any:
+        """Take a module out. Raises KeyError for an unknown name."""
+        module = self[key]
+        del self[key]
+        return module
+
+    def clear(self) -> None:
+        """Take all modules out."""
+        for key in list(self._modules):
+            del self[key]
+
+
+def _as_parameter(value: Any) -> Parameter:
+    return value if isinstance(value, Parameter) else Parameter(value)
+
+
+def _entries(parameters: Iterable[tuple[str, Parameter | None]]) -> str:
+    rows = [f"({k}): Parameter of size {list(p.shape)} and {p.dtype}" for k, p in parameters if p is not None]
+    return "\n  ".join(rows)
+
+
+class ParameterList(Module):
+    """A list of parameters; tensors become parameters.
+
+    >>> import tensor as T
+    >>> weights = ParameterList([T.zeros(2), T.zeros(3)])
+    >>> [tuple(w.shape) for w in weights]
+    [(2,), (3,)]
+    """
+
+    def __init__(self, values: Iterable[Any] = ()) -> None:
+        super().__init__()
+        self.extend(values)
+
+    def __len__(self) -> int:
+        return len(self._parameters)
+
+    def __iter__(self) -> Iterator[Parameter]:
+        return (p for p in self._parameters.values() if p is not None)
+
+    def __getitem__(self, index: int) -> Parameter:
+        return list(self)[_position(index, len(self), "ParameterList")]
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        setattr(self, str(_position(index, len(self), "ParameterList")), _as_parameter(value))
+
+    def append(self, value: Tensor) -> Self:
+        """Add a parameter at the end."""
+        self.register_parameter(str(len(self)), _as_parameter(value))
+        return self
+
+    def extend(self, values: Iterable[Any]) -> Self:
+        """Add parameters at the end."""
+        for value in list(values):
+            self.append(value)
+        return self
+
+    def extra_repr(self) -> str:
+        return _entries(self._parameters.items())
+
+
+class ParameterDict(Module):
+    """Parameters by name; tensors become parameters.
+
+    >>> import tensor as T
+    >>> ParameterDict({"scale": T.ones(2)})["scale"].requires_grad
+    True
+    """
+
+    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        for key, value in (values or {}).items():
+            self[key] = value
+
+    def __len__(self) -> int:
+        return len(self._parameters)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parameters)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._parameters
+
+    def __getitem__(self, key: str) -> Parameter:
+        return self.get_parameter(key)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.register_parameter(key, _as_parameter(value))
+
+    def __delitem__(self, key: str) -> None:
+        delattr(self, key)
+
+    def keys(self) -> Iterable[str]:
+        """The names."""
+        return self._parameters.keys()
+
+    def values(self) -> Iterable[Parameter | None]:
+        """The parameters."""
+        return self._parameters.values()
+
+    def items(self) -> Iterable[tuple[str, Parameter | None]]:
+        """Names with their parameters."""
+        return self._parameters.items()
+
+    def extra_repr(self) -> str:
+        return _entries(self._parameters.items())

@@ -1,0 +1,61 @@
+"""Every example runs, from a clean process, and ends well."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+def run(path: Path, cwd: Path, *arguments: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-W", "error", str(path), *arguments]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def mean_return(output: str) -> float:
+    found = re.search(r"mean return (-?[\d.]+)", output)
+    assert found, output
+    return float(found[1])
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_is_short(path: Path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 60
+
+
+def test_fits_a_curve_and_its_slope(tmp_path: Path):
+    output = run(ROOT / "examples" / "01_tensor_autograd.py", tmp_path)
+    (error,) = re.findall(r"error of the slope +([\d.]+)", output)
+    assert float(error) < 0.2
+
+
+def test_trains_cartpole(tmp_path: Path):
+    assert mean_return(run(ROOT / "examples" / "02_train_cartpole.py", tmp_path, "4000")) > 15  # it runs; 8 to 10 is the floor
+
+
+def test_trains_on_its_own_environment(tmp_path: Path):
+    run(ROOT / "examples" / "03_custom_env.py", tmp_path, "4000")
+
+
+@pytest.mark.slow
+def test_learns_on_its_own_environment(tmp_path: Path):
+    assert mean_return(run(ROOT / "examples" / "03_custom_env.py", tmp_path)) > 50
+
+
+def test_trains_its_own_agent(tmp_path: Path):
+    assert mean_return(run(ROOT / "examples" / "04_custom_agent.py", tmp_path, "5000")) > 100
+
+
+def test_leave_nothing_behind(tmp_path: Path):
+    run(ROOT / "examples" / "04_custom_agent.py", tmp_path, "200")
+    assert not list(tmp_path.iterdir())

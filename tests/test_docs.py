@@ -1,0 +1,124 @@
+"""What the documentation says is true: its code runs, its commands exist, its links lead somewhere.
+
+- Doctests in the docstrings of the four packages, one test a module; and those of operators, which their dispatcher hides from
+  the usual search.
+- ``python`` and ``pycon`` blocks of the README and of ``docs/``: each page is one session, from its top to its end, in an empty directory.
+- ``run-agent`` commands in ``bash`` blocks: every flag is one that the command's help knows.
+"""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from unittest import mock
+
+import gymnasium
+import pytest
+
+import rlcore
+from rlcore.cli import main
+from tensor.ops import OPERATORS
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("tensor", "rlcore", "envs", "agents")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TEXTS = [*PAGES, ROOT / "CHANGELOG.md", *(ROOT / folder / "README.md" for folder in ("benchmarks", "examples", "envs"))]
+
+FENCE = re.compile(r"^```(python|pycon|bash|toml)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\(([^)\s#]+)[^)]*\)")
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def blocks(page: Path, *languages: str) -> list[tuple[str, str, int]]:
+    """The fenced blocks of a page: language, text, number of the line above."""
+    text = page.read_text(encoding="utf-8")
+    return [(m[1], m[2], text[: m.start(2)].count("\n")) for m in FENCE.finditer(text) if m[1] in languages]
+
+
+def modules_with_examples() -> list[str]:
+    files = (file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py")))
+    found = [file.relative_to(ROOT).with_suffix("") for file in files if ">>>" in file.read_text(encoding="utf-8")]
+    return [".".join(path.parts).removesuffix(".__init__") for path in found]
+
+
+def run_examples(tests: list[doctest.DocTest]) -> None:
+    report: list[str] = []
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    for test in tests:
+        runner.run(test, out=report.append, clear_globs=False)
+    assert not runner.failures, "".join(report)
+
+
+@pytest.mark.parametrize("name", modules_with_examples())
+def test_examples_of_a_module(name: str):
+    run_examples(doctest.DocTestFinder(exclude_empty=True).find(importlib.import_module(name), name))
+
+
+def test_examples_of_operators():
+    parser = doctest.DocTestParser()
+    unique = {id(operator): (name, operator.function) for name, operator in OPERATORS.items()}
+    texts = {name: function.__doc__ for name, function in unique.values() if ">>>" in (function.__doc__ or "")}
+    run_examples([parser.get_doctest(text, {"T": importlib.import_module("tensor")}, name, name, 0) for name, text in texts.items()])
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python", "pycon")], ids=name_of)
+def test_code_of_a_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    session: dict[str, object] = {"__name__": "__main__"}
+    registries = (OPERATORS, gymnasium.registry, rlcore.ENVS._entries, rlcore.AGENTS._entries)
+    with mock.patch.dict(registries[0]), mock.patch.dict(registries[1]), mock.patch.dict(registries[2]), mock.patch.dict(registries[3]):
+        for language, text, line in blocks(page, "python", "pycon"):
+            if language == "pycon":
+                test = doctest.DocTestParser().get_doctest(text, session, page.name, str(page), line)
+                test.globs = session  # it took a copy; later blocks go on from here
+                run_examples([test])
+            else:
+                exec(compile("\n" * line + text, str(page), "exec"), session)
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The arguments of each `run-agent` in a page's shell blocks."""
+    lines = (line for _, text, _ in blocks(page, "bash") for line in text.splitlines())
+    parts = (part.strip() for line in lines for part in line.partition(" #")[0].split("&&"))
+    return [shlex.split(part)[1:] for part in parts if re.match(r"(\S*/)?run-agent ", part)]
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if commands(p)], ids=name_of)
+def test_commands_of_a_page(page: Path, capsys: pytest.CaptureFixture[str]):
+    for command, *arguments in commands(page):
+        agent = arguments[arguments.index("--agent") + 1] if "--agent" in arguments else "ppo"
+        if agent not in rlcore.AGENTS:
+            continue  # the reader's own
+        chosen = ["--agent", agent] if command == "train" else []
+        assert main([command, *chosen, "--help"]) == 0
+        known = set(re.findall(r"--[\w-]+", capsys.readouterr().out))
+        unknown = {argument for argument in arguments if argument.startswith("--")} - known - {"--help"}
+        assert not unknown, f"run-agent {command} {shlex.join(arguments)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_toml_of_a_page(page: Path):
+    for _, text, _ in blocks(page, "toml"):
+        tomllib.loads(text)
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=name_of)
+def test_links_of_a_page(page: Path):
+    targets = [target for target in LINK.findall(page.read_text(encoding="utf-8")) if ":" not in target]
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_readme_starts_with_something_to_run():
+    before, _, _ = (ROOT / "README.md").read_text(encoding="utf-8").partition("```bash\n")
+    assert len(before.split()) < 100
+    first, second = (text.strip() for _, text, _ in blocks(ROOT / "README.md", "bash")[:2])
+    assert "\n" not in first
+    assert "run-agent train --env CartPole-v1" in first
+    assert second.endswith("--group test && .venv/bin/python -m pytest")

@@ -1,0 +1,74 @@
+"""The scripts and benchmarks run."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def load(name: str) -> ModuleType:
+    """A script as a module."""
+    spec = importlib.util.spec_from_file_location(Path(name).stem, ROOT / name)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / name), *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("name", ["scripts/evaluate.py", "scripts/plot_runs.py", "benchmarks/learning.py", "benchmarks/startup.py"])
+def test_has_help(name: str):
+    done = run(name, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "usage:" in done.stdout
+
+
+def test_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    sizes = load("scripts/check_sizes.py")
+    monkeypatch.setattr(sizes, "ROOT", tmp_path)
+    monkeypatch.setattr(sizes, "ALLOWED", {})
+    (tmp_path / "tensor").mkdir()
+    (tmp_path / "tensor" / "long.py").write_text("\n" * 501)
+    assert sizes.main() == 1
+    assert "tensor/long.py: 501 lines, expected at most 500" in capsys.readouterr().err
+    monkeypatch.setattr(sizes, "ALLOWED", {"tensor/long.py": "a table"})
+    assert sizes.main() == 0
+    (tmp_path / "tensor" / "long.py").write_text("\n")
+    assert sizes.main() == 1
+    assert "take it off the list" in capsys.readouterr().err
+
+
+def test_learning_benchmark_judges_by_its_floors():
+    tasks = load("benchmarks/learning.py").TASKS
+    assert tasks["ppo-cartpole"].reached([500, 500, 500, 480, 440])
+    assert not tasks["ppo-cartpole"].reached([500, 500, 500, 470, 470])  # only three at 475
+    assert not tasks["ppo-cartpole"].reached([476, 476, 476, 476, 476])  # the mean is below 480
+    assert tasks["ppo-pendulum"].reached([-200, -250, -300])
+
+
+def test_plots_runs(tmp_path: Path):
+    pytest.importorskip("matplotlib")
+    for seed in range(2):
+        (tmp_path / f"run-{seed}").mkdir()
+        entries = [{"step": step, "mean_return": step * (seed + 1) if step else None} for step in range(0, 100, 10)]
+        (tmp_path / f"run-{seed}" / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    done = run("scripts/plot_runs.py", tmp_path / "curve.svg", f"PPO={tmp_path}/run-*", "--limit", 100)
+    assert done.returncode == 0, done.stderr
+    assert "</svg>" in (tmp_path / "curve.svg").read_text()
+    assert run("scripts/plot_runs.py", tmp_path / "no.svg", f"PPO={tmp_path}/none-*").returncode == 2
