@@ -17,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
 RUN_AGENT = (sys.executable, "-c", "import sys; from rlcore.cli import main; sys.exit(main())")
+TRAIN = (*RUN_AGENT, "train", "--env", "CartPole-v1", "--agent", "ppo")
 
 #: Name to (what is measured, the largest value that is good).
 FLOORS = {
@@ -39,7 +40,7 @@ def seconds(command: tuple[str, ...], repeats: int) -> float:
 
 def first_progress(directory: str) -> float:
     """Seconds until `run-agent train` shows a step beyond the first."""
-    command = (*RUN_AGENT, "train", "--env", "CartPole-v1", "--agent", "ppo", "--dir", directory)
+    command = (*TRAIN, "--dir", directory)
     start = time.perf_counter()
     with subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         assert process.stderr is not None
@@ -53,7 +54,7 @@ def first_progress(directory: str) -> float:
 
 def peak_memory_mb(directory: str, steps: int) -> float:
     """The largest resident size of a training process. `ru_maxrss` is the maximum over all children: this one comes last."""
-    command = (*RUN_AGENT, "train", "--env", "CartPole-v1", "--agent", "ppo", "--steps", str(steps), "--dir", directory, "--quiet")
+    command = (*TRAIN, "--steps", str(steps), "--dir", directory, "--quiet")
     subprocess.run(command, env=ENVIRONMENT, capture_output=True, check=True)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)

@@ -23,7 +23,7 @@ def main() -> None:
     x.requires_grad_()
     (slope,) = T.autograd.grad(net(x).sum(), x, create_graph=True)
     (bend,) = T.autograd.grad(slope.sum(), x)
-    print(f"largest error of the slope      {(slope - T.cos(x)).abs().max().item():.3f}   (it should be cos x)")
+    print(f"mean error of the slope         {(slope - T.cos(x)).abs().mean().item():.3f}   (it should be cos x)")
     print(f"mean error of the second slope  {(bend + T.sin(x)).abs().mean().item():.3f}   (it should be -sin x)")
 
 

@@ -7,7 +7,7 @@ import rlcore
 from rlcore.config import resolve
 
 
-def main(steps: int = 30_000) -> None:
+def main(steps: int = 100_000) -> None:
     # The preset of the pair, with a value of our own over it; resolve("CartPole-v1", "ppo", Path("file.toml")) reads a file.
     settings = resolve("CartPole-v1", "ppo").overlay({"run": {"steps": steps}}, where=__file__)
 

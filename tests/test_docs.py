@@ -2,12 +2,13 @@
 
 - Doctests in the docstrings of the four packages, one test a module; and those of operators, which their dispatcher hides from
   the usual search.
-- ``python`` and ``pycon`` blocks of the README and of ``docs/``: each page is one session, from its top to its end, in an empty directory.
+- ``python`` and ``pycon`` blocks of the README and of ``docs/``: each page is one session, in an empty directory.
 - ``run-agent`` commands in ``bash`` blocks: every flag is one that the command's help knows.
 """
 
 from __future__ import annotations
 
+import contextlib
 import doctest
 import importlib
 import re
@@ -20,6 +21,7 @@ import gymnasium
 import pytest
 
 import rlcore
+import tensor
 from rlcore.cli import main
 from tensor.ops import OPERATORS
 
@@ -65,15 +67,16 @@ def test_examples_of_operators():
     parser = doctest.DocTestParser()
     unique = {id(operator): (name, operator.function) for name, operator in OPERATORS.items()}
     texts = {name: function.__doc__ for name, function in unique.values() if ">>>" in (function.__doc__ or "")}
-    run_examples([parser.get_doctest(text, {"T": importlib.import_module("tensor")}, name, name, 0) for name, text in texts.items()])
+    run_examples([parser.get_doctest(text, {"T": tensor}, name, name, 0) for name, text in texts.items()])
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python", "pycon")], ids=name_of)
 def test_code_of_a_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     session: dict[str, object] = {"__name__": "__main__"}
-    registries = (OPERATORS, gymnasium.registry, rlcore.ENVS._entries, rlcore.AGENTS._entries)
-    with mock.patch.dict(registries[0]), mock.patch.dict(registries[1]), mock.patch.dict(registries[2]), mock.patch.dict(registries[3]):
+    with contextlib.ExitStack() as stack:  # what a page registers is gone after it
+        for registry in (OPERATORS, gymnasium.registry, rlcore.ENVS._entries, rlcore.AGENTS._entries):
+            stack.enter_context(mock.patch.dict(registry))
         for language, text, line in blocks(page, "python", "pycon"):
             if language == "pycon":
                 test = doctest.DocTestParser().get_doctest(text, session, page.name, str(page), line)

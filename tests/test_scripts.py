@@ -32,7 +32,10 @@ def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize("name", ["scripts/evaluate.py", "scripts/plot_runs.py", "benchmarks/learning.py", "benchmarks/startup.py"])
+COMMANDS = ("scripts/evaluate.py", "scripts/plot_runs.py", "benchmarks/learning.py", "benchmarks/startup.py")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_has_help(name: str):
     done = run(name, "--help")
     assert done.returncode == 0, done.stderr

@@ -131,9 +131,7 @@ class Operators(SphinxDirective):
         public = {name: operator for name, operator in OPERATORS.items() if is_public(name)}
         for name, operator in public.items():
             by_family[family_of(operator)].setdefault(id(operator), (operator, []))[1].append(name)
-        result: list[nodes.Node] = [
-            nodes.paragraph("", f"{len(public)} names, {sum(map(len, by_family.values()))} operators.")
-        ]
+        result: list[nodes.Node] = [nodes.paragraph("", f"{len(public)} names, {sum(map(len, by_family.values()))} operators.")]
         for family, operators in by_family.items():
             if not operators:
                 continue

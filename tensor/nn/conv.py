@@ -50,13 +50,20 @@ class _Conv(Module):
         if isinstance(padding, str) and padding not in ("same", "valid"):
             msg = f"{name}: expected padding numbers, 'same' or 'valid', got {padding!r}"
             raise ValueError(msg)
-        self.in_channels, self.out_channels, self.groups, self.padding_mode = in_channels, out_channels, groups, padding_mode
+        self.in_channels, self.out_channels, self.groups, self.padding_mode = (
+            in_channels,
+            out_channels,
+            groups,
+            padding_mode,
+        )
         self.kernel_size, self.stride, self.dilation = (self._tuple(x) for x in (kernel_size, stride, dilation))
-        self.padding = padding if isinstance(padding, str) else self._tuple(padding)
+        self.padding: str | tuple[int, ...] = padding if isinstance(padding, str) else self._tuple(padding)
         if padding == "same" and any(s != 1 for s in self.stride):
             msg = f"{name}: padding='same' needs stride 1, got {self.stride}"
             raise ValueError(msg)
-        self.weight = Parameter(empty(out_channels, in_channels // groups, *self.kernel_size, device=device, dtype=dtype))
+        self.weight = Parameter(
+            empty(out_channels, in_channels // groups, *self.kernel_size, device=device, dtype=dtype)
+        )
         self.register_parameter("bias", Parameter(empty(out_channels, device=device, dtype=dtype)) if bias else None)
         self.reset_parameters()
 
@@ -82,7 +89,7 @@ class _Conv(Module):
         if self.padding == "same":
             totals = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
             return [w for t in reversed(totals) for w in (t // 2, t - t // 2)]
-        return [int(p) for p in reversed(self.padding) for _ in range(2)]
+        return [p for p in reversed(self._tuple(self.padding)) for _ in range(2)]
 
     def forward(self, x: Tensor) -> Tensor:
         convolve = (ops.conv1d, ops.conv2d)[self._n - 1]

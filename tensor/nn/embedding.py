@@ -18,8 +18,8 @@ __all__ = ["Embedding"]
 class Embedding(Module):
     """A learnt vector for each integer below ``num_embeddings``: int [...] to [..., embedding_dim].
 
-    The vector of ``padding_idx`` starts at 0 and is never learnt. Raises ValueError for a ``padding_idx`` out of range; calling it
-    raises IndexError for an index out of range.
+    The vector of ``padding_idx`` starts at 0 and is never learnt. Raises ValueError for a ``padding_idx`` out of
+    range; calling it raises IndexError for an index out of range.
 
     >>> import tensor as T
     >>> Embedding(10, 3)(T.tensor([[1, 2], [4, 4]])).shape
@@ -60,7 +60,8 @@ class Embedding(Module):
     @classmethod
     def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None) -> Embedding:
         """A layer over given vectors [num_embeddings, embedding_dim], which stay as they are unless ``freeze`` is False."""
-        layer = cls(*embeddings.shape, padding_idx=padding_idx)
+        rows, columns = embeddings.shape
+        layer = cls(rows, columns, padding_idx)
         layer.weight = Parameter(embeddings.detach(), requires_grad=not freeze)
         return layer
 

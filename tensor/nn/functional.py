@@ -3,24 +3,83 @@
 from __future__ import annotations
 
 from tensor.ops.activation import (
-    celu, dropout, elu, gelu, glu, hardshrink, hardsigmoid, hardswish, hardtanh, leaky_relu, logsigmoid, mish, prelu, relu6, selu,
-    silu, softmin, softplus, softshrink, softsign, tanhshrink, threshold,
-)  # fmt: skip
+    celu,
+    dropout,
+    elu,
+    gelu,
+    glu,
+    hardshrink,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    leaky_relu,
+    logsigmoid,
+    mish,
+    prelu,
+    relu6,
+    selu,
+    silu,
+    softmin,
+    softplus,
+    softshrink,
+    softsign,
+    tanhshrink,
+    threshold,
+)
 from tensor.ops.conv import (
-    avg_pool1d, avg_pool2d, avg_pool3d, conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d, max_pool1d,
-    max_pool2d, max_pool3d, pad, unfold,
-)  # fmt: skip
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+    pad,
+    unfold,
+)
 from tensor.ops.loss import (
-    binary_cross_entropy, binary_cross_entropy_with_logits, cosine_embedding_loss, cosine_similarity, cross_entropy,
-    gaussian_nll_loss, hinge_embedding_loss, huber_loss, kl_div, l1_loss, margin_ranking_loss, mse_loss,
-    multilabel_soft_margin_loss, nll_loss, pairwise_distance, poisson_nll_loss, smooth_l1_loss, soft_margin_loss,
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cosine_embedding_loss,
+    cosine_similarity,
+    cross_entropy,
+    gaussian_nll_loss,
+    hinge_embedding_loss,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    margin_ranking_loss,
+    mse_loss,
+    multilabel_soft_margin_loss,
+    nll_loss,
+    pairwise_distance,
+    poisson_nll_loss,
+    smooth_l1_loss,
+    soft_margin_loss,
     triplet_margin_loss,
-)  # fmt: skip
+)
 from tensor.ops.matmul import linear
 from tensor.ops.normalization import (
-    batch_norm, bilinear, channel_shuffle, embedding, group_norm, instance_norm, layer_norm, local_response_norm, normalize,
-    one_hot, pixel_shuffle, pixel_unshuffle, rms_norm, scaled_dot_product_attention,
-)  # fmt: skip
+    batch_norm,
+    bilinear,
+    channel_shuffle,
+    embedding,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    local_response_norm,
+    normalize,
+    one_hot,
+    pixel_shuffle,
+    pixel_unshuffle,
+    rms_norm,
+    scaled_dot_product_attention,
+)
 from tensor.ops.reduce import log_softmax, softmax
 from tensor.ops.unary import relu, sigmoid, tanh
 

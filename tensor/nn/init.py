@@ -20,9 +20,8 @@ __all__ = [
     "trunc_normal_", "uniform_", "xavier_normal_", "xavier_uniform_", "zeros_",
 ]  # fmt: skip
 
-_GAINS = {
-    "linear": 1.0, "conv1d": 1.0, "conv2d": 1.0, "conv3d": 1.0, "sigmoid": 1.0, "tanh": 5.0 / 3, "relu": math.sqrt(2), "selu": 0.75,
-}  # fmt: skip
+_GAINS = dict.fromkeys(("linear", "conv1d", "conv2d", "conv3d", "sigmoid"), 1.0)
+_GAINS |= {"tanh": 5.0 / 3, "relu": math.sqrt(2), "selu": 0.75}
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -74,7 +73,7 @@ def trunc_normal_(
     generator: Generator | None = None,
 ) -> Tensor:
     """Normal, with draws outside [a, b] drawn again by inverting the distribution on the interval."""
-    from scipy.special import ndtr, ndtri  # noqa: PLC0415  # SciPy is slow to import and rarely needed here
+    from scipy.special import ndtr, ndtri  # SciPy is slow to import and rarely needed here
 
     low, high = ndtr((a - mean) / std), ndtr((b - mean) / std)
     drawn = ndtri(low + _rng(generator).random(tuple(tensor.shape)) * (high - low))

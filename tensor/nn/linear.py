@@ -33,8 +33,8 @@ class Identity(Module):
 class Linear(Module):
     """``x @ weight.T + bias``: [..., in_features] to [..., out_features].
 
-    ``weight`` is [out_features, in_features], ``bias`` [out_features]; both start uniform within 1 / sqrt(in_features). Calling it
-    raises RuntimeError for another last dimension or dtype.
+    ``weight`` is [out_features, in_features], ``bias`` [out_features]; both start uniform within
+    1 / sqrt(in_features). Calling it raises RuntimeError for another last dimension or dtype.
 
     >>> import tensor as T
     >>> Linear(3, 2)(T.ones(5, 3)).shape
@@ -43,7 +43,9 @@ class Linear(Module):
 
     bias: Parameter | None
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None
+    ) -> None:
         super().__init__()
         self.in_features = in_features
         self.out_features = out_features

@@ -85,6 +85,12 @@ class Module:
         msg = f"{type(self).__name__} has no forward"
         raise NotImplementedError(msg)
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__call__" in cls.__dict__:  # `Sequential` may go straight to forward
+            msg = f"{cls.__name__}: override forward, not __call__, which runs the hooks around it"
+            raise TypeError(msg)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._hooks:
             return self._call_with_hooks(args, kwargs)
@@ -151,7 +157,7 @@ class Module:
 
     def __delattr__(self, name: str) -> None:
         for registry in (self._parameters, self._buffers, self._modules):
-            if registry.pop(name, self) is not self:  # type: ignore[attr-defined]
+            if registry.pop(name, self) is not self:
                 self._transient.discard(name)
                 object.__setattr__(self, "_structure", self._structure + 1)
         object.__delattr__(self, name)
@@ -160,7 +166,7 @@ class Module:
         """Register ``value`` under a name, which then means nothing else."""
         for other in (self._parameters, self._buffers, self._modules):
             if other is not registry:
-                other.pop(name, None)  # type: ignore[attr-defined]
+                other.pop(name, None)
         if registry is not self._buffers:
             self._transient.discard(name)
         registry[name] = value
@@ -273,7 +279,9 @@ class Module:
         """All parameters, those of this module first."""
         return (p for _, p in self.named_parameters(recurse=recurse))
 
-    def named_buffers(self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True) -> Iterator[tuple[str, Tensor]]:
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
         """All buffers with their dotted names."""
         return self._named(lambda m: m._buffers, prefix, recurse, remove_duplicate)
 
@@ -339,8 +347,9 @@ class Module:
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> LoadResult:
         """Copy tensors (or arrays) into the parameters and buffers of the same names.
 
-        ``assign`` adopts the given arrays, with their dtype, in place of copying. Raises RuntimeError, with everything that is
-        wrong in one line, for a shape that differs and, when ``strict``, for missing and unexpected names; nothing is changed then.
+        ``assign`` adopts the given arrays, with their dtype, in place of copying. Raises RuntimeError, with
+        everything that is wrong in one line, for a shape that differs and, when ``strict``, for missing and unexpected
+        names; nothing is changed then.
 
         >>> import tensor as T
         >>> T.nn.Linear(2, 1).load_state_dict({"weight": T.ones(1, 3)})

@@ -13,7 +13,8 @@ from tensor.autograd.tensor import Tensor
 from tensor.ops.join import cat
 
 __all__ = [
-    "clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm", "parameters_to_vector", "vector_to_parameters",
+    "clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm", "parameters_to_vector",
+    "vector_to_parameters",
 ]  # fmt: skip
 
 
@@ -36,7 +37,9 @@ def _norm(arrays: list[Any], norm_type: float) -> Any:
     return np.sum(np.abs(flat) ** norm_type) ** (1 / norm_type)
 
 
-def get_total_norm(tensors: Tensor | Iterable[Tensor], norm_type: float = 2.0, error_if_nonfinite: bool = False) -> Tensor:
+def get_total_norm(
+    tensors: Tensor | Iterable[Tensor], norm_type: float = 2.0, error_if_nonfinite: bool = False
+) -> Tensor:
     """The norm of all elements of the tensors as one vector, a 0-d tensor; 0 without tensors.
 
     Raises RuntimeError for an infinite or NaN norm with ``error_if_nonfinite``.
@@ -79,8 +82,8 @@ def clip_grad_norm_(
 ) -> Tensor:
     """Scale the gradients of all parameters, in place, so that their norm together is at most ``max_norm``.
 
-    Returns the norm before, a 0-d tensor. A NaN norm makes all gradients NaN, as in PyTorch; with ``error_if_nonfinite`` it (or an
-    infinite one) raises RuntimeError.
+    Returns the norm before, a 0-d tensor. A NaN norm makes all gradients NaN, as in PyTorch; with
+    ``error_if_nonfinite`` it (or an infinite one) raises RuntimeError.
 
     >>> import tensor as T
     >>> w = T.tensor([3.0, 4.0], requires_grad=True)

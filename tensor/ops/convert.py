@@ -96,7 +96,7 @@ def _install() -> None:
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """A tensor for anything that `tensor` takes, sharing memory where that is possible."""
-    t = data if isinstance(data, Tensor) else Tensor(to_array(data, copy=False))
+    t = data if isinstance(data, Tensor) else Tensor(to_array(data, copy=False, dtype=dtype))
     return _to(t, dtype=dtype, device=device)
 
 

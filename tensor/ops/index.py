@@ -69,7 +69,10 @@ def _getitem(x: Array, index: Any) -> Array:
     """The elements at an index: ints, slices, None and ... give views; tensors and lists of ints or bools copies."""
     raw = raw_index(index)
     _check_steps(raw)
-    return x[raw]
+    r = x[raw]
+    if isinstance(r, np.generic):  # NumPy gives a scalar where a 0-d view is meant
+        r = x[(*raw, ...) if isinstance(raw, tuple) else (raw, ...)]
+    return r
 
 
 @operator({"g": lambda gg, index: gg[index]})

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
@@ -277,10 +278,16 @@ def inplace_method(function: Callable[..., Any], name: str) -> Callable[..., Ten
 
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         check_writable(self, name + "_")
-        # The operator sees the value as it was: same memory and counter, so a rule that needs it finds it changed.
+        # The operator sees the value as it was. Where a rule keeps it, it must outlive the write: only then is it copied.
+        # (A rule that keeps a view of it shares the version counter, and says at backward that the value is gone.)
         before = Tensor(self._array, self._node)
         before._version = version_of(self)
+        kept = weakref.ref(before)
         value = function(before, *args, **kwargs)
+        del before
+        old = kept()
+        if old is not None:
+            old._array, old._version = old._array.copy(), None
         source, target = value._array, self._array
         if source.shape != target.shape:
             msg = f"{name}_: the result has shape {tuple(source.shape)}, which does not fit the tensor's {tuple(target.shape)}"

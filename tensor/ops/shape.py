@@ -87,7 +87,7 @@ def sum_to_size(x: Array, *shape: int) -> Array:
     """Sum over what broadcasting ``shape`` to this shape would repeat: the reverse of `expand`."""
     lead = x.ndim - len(shape)
     gone = tuple(range(lead)) + tuple(i + lead for i, n in enumerate(shape) if n == 1 and x.shape[i + lead] != 1)
-    r = np.add.reduce(x, axis=gone, keepdims=True) if gone else x
+    r = np.add.reduce(x, axis=gone, keepdims=True) if gone else x.copy()
     return r.reshape(shape)
 
 
@@ -387,7 +387,8 @@ def repeat(x: Tensor, *sizes: Any) -> Tensor:
         raise RuntimeError(msg)
     shape = (1,) * lead + tuple(x.shape)
     wide = x.reshape([k for n in shape for k in (1, n)]).expand([k for c, n in zip(counts, shape, strict=True) for k in (c, n)])
-    return wide.reshape([c * n for c, n in zip(counts, shape, strict=True)])
+    result = wide.reshape([c * n for c, n in zip(counts, shape, strict=True)])
+    return result if result._view is None else result.clone()
 
 
 @composite()

@@ -101,7 +101,7 @@ trunc = unary("trunc", _whole(np.trunc), zero, "x without its fraction.", dtype=
 frac = unary("frac", lambda x: x - np.trunc(x), lambda g: g, "The fraction of x, with its sign.", dtype="same", lowering="x - trunc(x)")
 relu = unary("relu", lambda x: np.maximum(x, 0), lambda g, y: g * (y > 0), "max(x, 0).", dtype="same", lowering="fmax(x, 0)", onnx="Relu")
 clone = unary("clone", lambda x: x.copy(order="K"), lambda g: g, "A copy that the gradient passes through.", dtype="same", inplace=False, onnx="Identity")
-positive = unary("positive", lambda x: x, lambda g: g, "x itself.", dtype="same", inplace=False)
+positive = unary("positive", np.positive, lambda g: g, "A copy of x.", dtype="same", inplace=False)
 
 logical_not = unary("logical_not", np.logical_not, None, "True where x is zero.", dtype="same", onnx="Not")
 bitwise_not = unary("bitwise_not", np.invert, None, "Every bit flipped; logical not of bools.", dtype="same")
@@ -160,10 +160,10 @@ def imag(x: Array) -> Array:
     return x.imag
 
 
-@operator({"x": lambda g: g})
+@operator({"x": lambda g: g}, view=True)
 def conj(x: Array) -> Array:
-    """The complex conjugate; a real tensor itself."""
+    """The complex conjugate; of a real tensor a view of it."""
     return np.conj(x) if x.dtype.kind == "c" else x
 
 
-attach(__neg__=neg, __abs__=abs, __invert__=bitwise_not, __pos__=positive)
+attach(__neg__=neg, __abs__=abs, __invert__=bitwise_not, __pos__=positive, real=property(real), imag=property(imag))

@@ -36,7 +36,7 @@ def test_is_short(path: Path):
 def test_fits_a_curve_and_its_slope(tmp_path: Path):
     output = run(ROOT / "examples" / "01_tensor_autograd.py", tmp_path)
     (error,) = re.findall(r"error of the slope +([\d.]+)", output)
-    assert float(error) < 0.2
+    assert float(error) < 0.05
 
 
 def test_trains_cartpole(tmp_path: Path):

@@ -1,0 +1,196 @@
+"""Parameters side by side in one array, with their moments: what lets an update be a dozen NumPy calls.
+
+A `Flat` moves the arrays of its parameters into views of one buffer; the Parameter objects stay who they are. Gradients stay
+ordinary tensors and are copied together at each step, so a ``.grad`` that somebody holds is never overwritten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from tensor.autograd.inplace import bump
+from tensor.autograd.node import Version, version_of
+from tensor.autograd.tensor import Tensor
+
+__all__ = ["FLUSH_EVERY", "Flat", "Run", "kind_of"]
+
+#: Elements updated at a time: the arrays of one piece stay in the processor's cache between the calls that work on them.
+PIECE = 16_384
+
+#: Steps between two flushes of numbers that decay towards zero; see `Run.flush`.
+FLUSH_EVERY = 64
+
+
+class Run:
+    """Neighbouring elements that are updated together: their parts of all flat arrays, and memory to compute in.
+
+    ``data`` are the parameters, ``grad`` a copy of the gradients that may be overwritten, ``scratch`` any values;
+    ``pair`` is grad and scratch as two rows. ``moments`` has one row for each name of the optimizer's moments, ``rows``
+    are these one by one and ``first_two`` the first two together.
+    """
+
+    __slots__ = ("data", "first_two", "grad", "moments", "pair", "rows", "scratch")
+
+    def __init__(self, data: Any, pair: Any, moments: Any) -> None:
+        self.data, self.pair, self.moments = data, pair, moments
+        self.grad, self.scratch = pair[0], pair[1]
+        self.rows = tuple(moments[i] for i in range(len(moments)))
+        self.first_two = moments[:2]
+
+    def flush(self) -> None:
+        """Set moments to zero that are too small to matter.
+
+        Where gradients stay zero, moments decay into subnormal numbers and stay there; many processors compute with those tens of
+        times slower. The bound lies far below any value that changes a parameter, and far enough above the subnormal numbers for
+        a moment to need more than `FLUSH_EVERY` steps to get there.
+        """
+        small = np.finfo(self.data.dtype).tiny * 1024
+        for row in self.rows:
+            np.abs(row, out=self.scratch)
+            np.copyto(row, 0, where=self.scratch < small)
+
+
+class Flat:
+    """Parameters of one dtype and device, with their moments and how often each was updated.
+
+    ``steps`` is one number while all parameters were updated equally often, as they nearly always are, else one for each.
+    """
+
+    __slots__ = (
+        "_grad", "_pair", "_runs", "_whole", "data", "dtype", "extra", "moments", "names", "offsets", "params", "steps",
+        "versions", "views",
+    )  # fmt: skip
+
+    def __init__(self, params: Sequence[Tensor], names: tuple[str, ...]) -> None:
+        first = params[0]._array
+        self.params = list(params)
+        self.names = names
+        self.dtype = first.dtype
+        self.offsets = [0]
+        for p in params:
+            self.offsets.append(self.offsets[-1] + p._array.size)
+        n = self.offsets[-1]
+        self.data = np.empty_like(first, shape=(n,), order="C")
+        self.moments = np.zeros_like(first, shape=(len(names), n), order="C")
+        self._pair = np.empty_like(first, shape=(2, n), order="C")
+        self._grad = self._pair[0]
+        self.steps: int | list[int] = 0
+        self.views = [
+            self.data[a:b].reshape(p._array.shape)
+            for p, a, b in zip(params, self.offsets, self.offsets[1:], strict=False)
+        ]
+        for i in range(len(params)):
+            self.adopt(i)
+        self.versions: list[Version] = [version_of(p) for p in params]
+        self._runs: dict[tuple[int, int], list[Run]] = {}
+        self._whole = self.runs(0, len(params))
+        self.extra: dict[Any, Any] = {}  #: what an optimizer wants to keep beside, such as constants of this dtype
+
+    def adopt(self, i: int) -> None:
+        """Move parameter i into the buffer. Raises RuntimeError when its shape is not the one it had."""
+        p, view = self.params[i], self.views[i]
+        if p._array.shape != view.shape:
+            msg = (
+                f"optimizer: a parameter changed its shape from {list(view.shape)} to {list(p._array.shape)}; "
+                "make a new optimizer for it"
+            )
+            raise RuntimeError(msg)
+        view[...] = p._array
+        p._array = view
+
+    def fits(self) -> bool:
+        """Bring back parameters whose array was replaced from outside; False when one has another dtype or device now."""
+        for p, view in zip(self.params, self.views):  # noqa: B905  # hot; of one length by construction
+            if p._array is not view:
+                return self._bring_back()
+        return True
+
+    def _bring_back(self) -> bool:
+        for i, (p, view) in enumerate(zip(self.params, self.views, strict=True)):
+            array = p._array
+            if array is not view:
+                if kind_of(array) != kind_of(view):
+                    return False
+                self.adopt(i)
+        return True
+
+    def runs(self, i: int, j: int) -> list[Run]:
+        """The elements of parameters i to j - 1 in pieces that fit into the cache."""
+        found = self._runs.get((i, j))
+        if found is None:
+            if len(self._runs) > 256:  # ever other parameters without a gradient: do not collect their views for ever
+                self._runs.clear()
+            start, stop = self.offsets[i], self.offsets[j]
+            cuts = [*range(start, stop, PIECE), stop] if stop > start + PIECE else [start, stop]
+            found = [Run(self.data[a:b], self._pair[:, a:b], self.moments[:, a:b]) for a, b in pairwise(cuts)]
+            self._runs[i, j] = found
+        return found
+
+    def gather(self) -> list[tuple[list[Run], int]]:
+        """Copy the gradients together and count the step: what to update, each with its number of steps.
+
+        Parameters without a gradient are left out, with their moments and counts.
+        """
+        try:
+            grads = [p._node.grad._array for p in self.params]  # type: ignore[union-attr]
+        except AttributeError:  # one without a gradient, or that requires none any more: rare, so found out by failing
+            return self._gather_some()
+        np.concatenate(grads, axis=None, out=self._grad)
+        for version in self.versions:
+            version.value += 1
+        if self.steps.__class__ is int:
+            self.steps += 1
+            return [(self._whole, self.steps)]
+        return self._count([True] * len(self.params))
+
+    def _gather_some(self) -> list[tuple[list[Run], int]]:
+        grads = [p.grad for p in self.params]
+        for g, p, a, b in zip(grads, self.params, self.offsets, self.offsets[1:], strict=False):
+            if g is not None:
+                self._grad[a:b].reshape(g._array.shape)[...] = g._array
+                bump(p)
+        return self._count([g is not None for g in grads])
+
+    def _count(self, active: list[bool]) -> list[tuple[list[Run], int]]:
+        counts = [s + a for s, a in zip(self.step_list(), active, strict=True)]
+        result = []
+        i, n = 0, len(counts)
+        while i < n:
+            j = i + 1
+            while j < n and active[j] == active[i] and counts[j] == counts[i]:
+                j += 1
+            if active[i]:
+                result.append((self.runs(i, j), counts[i]))
+            i = j
+        self.set_steps(counts)
+        return result
+
+    def step_list(self) -> list[int]:
+        """How often each parameter was updated."""
+        return [self.steps] * len(self.params) if isinstance(self.steps, int) else self.steps
+
+    def set_steps(self, counts: list[int]) -> None:
+        """Set how often each parameter was updated."""
+        self.steps = counts[0] if all(c == counts[0] for c in counts) else counts
+
+    def moment(self, name: str, i: int) -> Any:
+        """One moment of parameter i, a view in its shape."""
+        return self.moments[self.names.index(name), self.offsets[i] : self.offsets[i + 1]].reshape(self.views[i].shape)
+
+    def restore(self, i: int, step: int, moments: Mapping[str, Any]) -> None:
+        """Set the count and the moments of parameter i; arrays of its shape, in any dtype. Those not given become zero."""
+        counts = list(self.step_list())
+        counts[i] = step
+        self.set_steps(counts)
+        for name in self.names:
+            self.moment(name, i)[...] = moments.get(name, 0)
+
+
+def kind_of(array: Any) -> tuple[Any, ...]:
+    """What arrays must have in common to lie in one buffer: dtype, array type, device."""
+    return array.dtype, type(array), str(getattr(array, "device", "cpu"))
