@@ -19,23 +19,28 @@ F = TypeVar("F", bound=Callable[..., Any])
 disabled: set[int] = set()
 
 
-class _Watched(threading.local):
-    end: Any = None
-
-
-_watched = _Watched()
+_watched = threading.local()
+_watched_threads: set[int] = set()
 
 
 class _End:
-    """Takes a thread that ends out of the set: its number may be given to another thread."""
+    """Takes a thread that ends out of the sets: its number may be given to another thread."""
 
     __slots__ = ("ident",)
 
-    def __init__(self) -> None:
-        self.ident = get_ident()
+    def __init__(self, ident: int) -> None:
+        self.ident = ident
 
     def __del__(self) -> None:
         disabled.discard(self.ident)
+        _watched_threads.discard(self.ident)
+
+
+def _disable(me: int) -> None:
+    if me not in _watched_threads:
+        _watched_threads.add(me)
+        _watched.end = _End(me)
+    disabled.add(me)
 
 
 def is_grad_enabled() -> bool:
@@ -50,9 +55,7 @@ def record_gradients(value: bool) -> bool:
     if value:
         disabled.discard(me)
     elif before:
-        if _watched.end is None:
-            _watched.end = _End()
-        disabled.add(me)
+        _disable(me)
     return before
 
 
@@ -82,7 +85,7 @@ class set_grad_enabled:
 
 
 class _Fixed:
-    """A block with a fixed mode; may be entered again inside itself."""
+    """A block with a fixed mode, and a decorator."""
 
     __slots__ = ("_before",)
     value: bool
@@ -113,6 +116,16 @@ class no_grad(_Fixed):
 
     __slots__ = ()
     value = False
+
+    def __enter__(self) -> None:  # written out: acting enters such a block at every step
+        me = get_ident()
+        self._before = me not in disabled
+        if self._before:
+            _disable(me)
+
+    def __exit__(self, *exc: object) -> None:
+        if self._before:
+            disabled.discard(get_ident())
 
 
 class enable_grad(_Fixed):

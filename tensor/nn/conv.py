@@ -84,12 +84,12 @@ class _Conv(Module):
 
     def _widths(self) -> list[int]:
         """The padding before and after each dimension, the last dimension first, as `pad` takes it."""
-        if self.padding == "valid":
-            return [0, 0] * self._n
-        if self.padding == "same":
+        if isinstance(self.padding, str):
+            if self.padding == "valid":
+                return [0, 0] * self._n
             totals = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
             return [w for t in reversed(totals) for w in (t // 2, t - t // 2)]
-        return [p for p in reversed(self._tuple(self.padding)) for _ in range(2)]
+        return [p for p in reversed(self.padding) for _ in range(2)]
 
     def forward(self, x: Tensor) -> Tensor:
         convolve = (ops.conv1d, ops.conv2d)[self._n - 1]

@@ -10,7 +10,8 @@ __all__ = ["Dropout"]
 
 
 class Dropout(Module):
-    """Elements zeroed with probability ``p`` while training, the others scaled by 1 / (1 - p); any shape (arXiv 1207.0580).
+    """Elements zeroed with probability ``p`` while training, the others scaled by 1 / (1 - p); any shape (arXiv
+    1207.0580).
 
     Raises ValueError for a probability outside [0, 1].
 

@@ -59,7 +59,7 @@ class Embedding(Module):
 
     @classmethod
     def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None) -> Embedding:
-        """A layer over given vectors [num_embeddings, embedding_dim], which stay as they are unless ``freeze`` is False."""
+        """A layer over given vectors [num_embeddings, embedding_dim], learnt only if ``freeze`` is False."""
         rows, columns = embeddings.shape
         layer = cls(rows, columns, padding_idx)
         layer.weight = Parameter(embeddings.detach(), requires_grad=not freeze)

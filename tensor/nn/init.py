@@ -16,8 +16,8 @@ from tensor.device import move
 from tensor.ops.random import Generator, default_generator
 
 __all__ = [
-    "calculate_gain", "constant_", "eye_", "kaiming_normal_", "kaiming_uniform_", "normal_", "ones_", "orthogonal_", "sparse_",
-    "trunc_normal_", "uniform_", "xavier_normal_", "xavier_uniform_", "zeros_",
+    "calculate_gain", "constant_", "eye_", "kaiming_normal_", "kaiming_uniform_", "normal_", "ones_", "orthogonal_",
+    "sparse_", "trunc_normal_", "uniform_", "xavier_normal_", "xavier_uniform_", "zeros_",
 ]  # fmt: skip
 
 _GAINS = dict.fromkeys(("linear", "conv1d", "conv2d", "conv3d", "sigmoid"), 1.0)
@@ -181,7 +181,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None =
 
 
 def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator | None = None) -> Tensor:
-    """Normal, with the fraction ``sparsity`` of each column zero (Martens, 2010). Raises ValueError but for a matrix."""
+    """Normal, with the fraction ``sparsity`` of each column zero (Martens, 2010). For matrices only: ValueError."""
     _matrix(tensor, "sparse_")
     rng = _rng(generator)
     rows, columns = tensor.shape

@@ -7,7 +7,8 @@ from tensor.nn.module import Module
 from tensor.ops import loss as ops
 
 __all__ = [
-    "BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss", "HuberLoss", "KLDivLoss", "L1Loss", "MSELoss", "NLLLoss", "SmoothL1Loss",
+    "BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss", "HuberLoss", "KLDivLoss", "L1Loss", "MSELoss", "NLLLoss",
+    "SmoothL1Loss",
 ]  # fmt: skip
 
 
@@ -72,7 +73,8 @@ class HuberLoss(_Loss):
 
 
 class CrossEntropyLoss(_WeightedLoss):
-    """The negative log likelihood of softmax(input), [n, classes, ...], for classes [n, ...] or probabilities of its shape.
+    """The negative log likelihood of softmax(input), [n, classes, ...], for classes [n, ...] or probabilities of its
+    shape.
 
     >>> import tensor as T
     >>> CrossEntropyLoss()(T.zeros(1, 2), T.tensor([1]))

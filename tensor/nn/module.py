@@ -1,8 +1,9 @@
 """The base of all layers: a tree of modules that own parameters and buffers.
 
-Registered things live twice: in the registries (``_parameters``, ``_buffers``, ``_modules``), which give order and kind, and as
-ordinary attributes. So ``self.weight`` in a forward is a plain attribute read, where PyTorch goes through ``__getattr__`` and
-three dictionaries; writing, which is rare, keeps both in step. The tree's names and their state dictionaries are PyTorch's.
+Registered things live twice: in the registries (``_parameters``, ``_buffers``, ``_modules``), which give order and
+kind, and as ordinary attributes. So ``self.weight`` in a forward is a plain attribute read, where PyTorch goes through
+``__getattr__`` and three dictionaries; writing, which is rare, keeps both in step. The tree's names and their state
+dictionaries are PyTorch's.
 """
 
 from __future__ import annotations
@@ -119,7 +120,8 @@ class Module:
     def register_forward_pre_hook(self, hook: Callable[..., Any], *, with_kwargs: bool = False) -> RemovableHandle:
         """Call ``hook(module, args)`` before each forward; what it returns replaces the arguments.
 
-        With ``with_kwargs`` it is ``hook(module, args, kwargs)`` and returns both. Returns a handle whose ``remove()`` ends it.
+        With ``with_kwargs`` it is ``hook(module, args, kwargs)`` and returns both. Returns a handle whose ``remove()``
+        ends it.
         """
         return RemovableHandle(self._hooks, _Hook(hook, True, with_kwargs))
 
@@ -175,7 +177,8 @@ class Module:
 
     def _replace(self, registry: dict[str, Any], name: str, value: Any, kind: str) -> None:
         if value is not None:
-            msg = f"{type(self).__name__}.{name}: expected {kind} or None, got {type(value).__name__}; delete the attribute first"
+            given = type(value).__name__
+            msg = f"{type(self).__name__}.{name}: expected {kind} or None, got {given}; delete the attribute first"
             raise TypeError(msg)
         self._place(registry, name, None)
 
@@ -206,7 +209,8 @@ class Module:
         self._place(self._parameters, name, param)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Add a tensor that is state but not learnt, such as running statistics; left out of `state_dict` unless persistent.
+        """Add a tensor that is state but not learnt, such as running statistics; left out of `state_dict` unless
+        persistent.
 
         Raises KeyError for an unusable or taken name, TypeError for anything but a Tensor.
         """
@@ -218,7 +222,10 @@ class Module:
         (self._transient.discard if persistent else self._transient.add)(name)
 
     def add_module(self, name: str, module: Module | None) -> None:
-        """Add a submodule under a name. Raises KeyError for an unusable or taken name, TypeError for anything but a Module."""
+        """Add a submodule under a name.
+
+        Raises KeyError for an unusable or taken name, TypeError for anything but a Module.
+        """
         self._check_name(self._modules, name)
         if module is not None and not isinstance(module, Module):
             msg = f"{type(self).__name__}.{name}: expected a Module or None, got {type(module).__name__}"
@@ -244,8 +251,15 @@ class Module:
                 yield from child.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
 
     def modules(self) -> Iterator[Module]:
-        """This module and all below it."""
-        return (m for _, m in self.named_modules())
+        """This module and all below it, parents first, each once."""
+        found: dict[Module, None] = {}
+        stack: list[Module] = [self]
+        while stack:
+            module = stack.pop()
+            if module not in found:
+                found[module] = None
+                stack += [child for child in reversed(module._modules.values()) if child is not None]
+        return iter(found)
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The direct submodules with their names, each once."""
@@ -276,8 +290,14 @@ class Module:
         return self._named(lambda m: m._parameters, prefix, recurse, remove_duplicate)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
-        """All parameters, those of this module first."""
-        return (p for _, p in self.named_parameters(recurse=recurse))
+        """All parameters, those of this module first; one that is shared is given once."""
+        # Without the names, which take longer to build than the walk: optimizers and clipping ask at every step.
+        found: dict[int, Parameter] = {}
+        for module in self.modules() if recurse else (self,):
+            for p in module._parameters.values():
+                if p is not None:
+                    found[id(p)] = p
+        return iter(found.values())
 
     def named_buffers(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
@@ -409,7 +429,8 @@ class Module:
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move parameters, gradients and buffers: ``to(dtype)``, ``to(device)``, ``to(device, dtype)``, ``to(tensor)``.
 
-        Tensors keep their identity; a dtype only concerns floating ones. Raises TypeError for a dtype that is not floating.
+        Tensors keep their identity; a dtype only concerns floating ones. Raises TypeError for a dtype that is not
+        floating.
         """
         dtype, device = kwargs.get("dtype"), kwargs.get("device")
         for a in args:

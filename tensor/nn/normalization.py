@@ -140,7 +140,8 @@ class _BatchNorm(Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim not in self._ndims or x.shape[1] != self.num_features:
             dims = " or ".join(str(n) for n in self._ndims)
-            msg = f"{type(self).__name__}: expected [n, {self.num_features}, ...] with {dims} dimensions, got {list(x.shape)}"
+            expected = f"[n, {self.num_features}, ...] with {dims} dimensions"
+            msg = f"{type(self).__name__}: expected {expected}, got {list(x.shape)}"
             raise ValueError(msg)
         batch = self.training or self.running_mean is None
         if batch and x.numel() == self.num_features:
@@ -160,7 +161,8 @@ class _BatchNorm(Module):
 
 
 class BatchNorm1d(_BatchNorm):
-    """Mean 0 and variance 1 by feature, [n, features] or [n, features, length]: of the batch while training, else running.
+    """Mean 0 and variance 1 by feature, [n, features] or [n, features, length]: of the batch while training, else
+    running.
 
     Raises ValueError for another shape, and while training for a batch with one value per feature.
 

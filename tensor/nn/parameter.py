@@ -14,9 +14,9 @@ __all__ = ["Parameter"]
 class Parameter(Tensor):
     """A leaf tensor that a `Module` registers when it is assigned to an attribute.
 
-    It shares the memory of ``data`` (a tensor, an array or nested numbers; nothing for an empty one). Its identity is what
-    optimizers and registries hold on to; its array may be swapped. Raises RuntimeError when it should require a gradient but is
-    not of a floating dtype.
+    It shares the memory of ``data`` (a tensor, an array or nested numbers; nothing for an empty one). Its identity is
+    what optimizers and registries hold on to; its array may be swapped. Raises RuntimeError when it should require a
+    gradient but is not of a floating dtype.
 
     >>> import tensor as T
     >>> Parameter(T.ones(2))

@@ -17,7 +17,8 @@ Ints = int | Sequence[int]
 class MaxPool2d(Module):
     """The maximum of each window: [n, channels, height, width] to [n, channels, rows, columns].
 
-    ``stride`` is the window's size unless given; with ``return_indices`` also the place of each maximum in the flattened image.
+    ``stride`` is the window's size unless given; with ``return_indices`` also the place of each maximum in the
+    flattened image.
 
     >>> import tensor as T
     >>> MaxPool2d(2)(T.arange(4.0).reshape(1, 1, 2, 2))

@@ -117,7 +117,10 @@ def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
 
 
 def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
-    """Write the elements of a vector into the parameters, in place and unrecorded. Raises ValueError for another total length."""
+    """Write the elements of a vector into the parameters, in place and unrecorded.
+
+    Raises ValueError for a vector of another length than the parameters have together.
+    """
     targets = list(parameters)
     total = sum(p._array.size for p in targets)
     if vec._array.shape != (total,):

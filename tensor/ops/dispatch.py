@@ -1,7 +1,7 @@
 """How an operator's function is called: bind arguments, unwrap tensors, run the forward, wrap, record.
 
-Three shapes of signature, each with its own small function, since this runs for every operation: one tensor first (most
-operators), one tensor and any number of integers (``x.reshape(2, 3)``), and everything else.
+Each shape of signature has its own small function, since this runs for every operation: one tensor first (most operators), one
+tensor and any number of integers (``x.reshape(2, 3)``), several tensors, and a sequence of them.
 """
 
 from __future__ import annotations
@@ -33,8 +33,10 @@ def dispatcher(op: Operator, view: bool) -> Callable[..., Any]:
     first_only = op.inputs == [(0, False)]
     if parameters[-1].kind is inspect.Parameter.VAR_POSITIONAL:
         return _one_tensor_and_integers(op, len(parameters), view)
+    if op.inputs and not first_only and not any(many for _, many in op.inputs):
+        return _several_tensors(op, parameters)
     bind = _binder(op.name, parameters)
-    return _one_tensor(op, bind, len(parameters), view) if first_only else _any_tensors(op, bind, len(parameters))
+    return _one_tensor(op, bind, len(parameters), view) if first_only else _sequences(op, bind, len(parameters))
 
 
 def _binder(name: str, parameters: Sequence[inspect.Parameter]) -> Callable[..., tuple[Any, ...]]:
@@ -83,7 +85,7 @@ def _one_tensor(op: Operator, bind: Any, arity: int, view: bool) -> Callable[...
             (a,) = cast_operands((a,), rule, name)
         try:
             r = forward(a, *args[1:])
-        except (ValueError, IndexError, TypeError) as e:
+        except (ValueError, IndexError, TypeError, RuntimeError) as e:
             raise explain(e, name, (a,)) from e
         if r.__class__ is not ndarray:
             r = as_array(r)
@@ -113,7 +115,7 @@ def _one_tensor_and_integers(op: Operator, arity: int, view: bool) -> Callable[.
         a = x._array
         try:
             r = forward(a, *args)
-        except (ValueError, IndexError, TypeError) as e:
+        except (ValueError, IndexError, TypeError, RuntimeError) as e:
             raise explain(e, name, (a,)) from e
         if r.__class__ is not ndarray:
             r = as_array(r)
@@ -128,58 +130,78 @@ def _one_tensor_and_integers(op: Operator, arity: int, view: bool) -> Callable[.
     return call
 
 
-def _any_tensors(op: Operator, bind: Any, arity: int) -> Callable[..., Any]:
+def _several_tensors(op: Operator, parameters: Sequence[inspect.Parameter]) -> Callable[..., Any]:
+    """A function with the forward's own signature, written out for its tensors: no loops, and Python binds the arguments."""
+    tensors = [parameters[i].name for i, _ in op.inputs]
+    defaults = {f"_default_{p.name}": p.default for p in parameters if p.default is not p.empty}
+    signature = ", ".join(p.name + (f"=_default_{p.name}" if p.default is not p.empty else "") for p in parameters)
+    arrays = ", ".join(f"_a_{p.name}" if p.name in tensors else p.name for p in parameters)
+    names = ", ".join(p.name for p in parameters)
+    nodes = [f"_n_{t}" for t in tensors]
+    lines = [f"def call({signature}):"]
+    for t in tensors:
+        lines += [
+            f"    if isinstance({t}, Tensor):",
+            f"        _a_{t} = {t}._array; _n_{t} = {t}._node",
+            "    else:",
+            f"        _a_{t} = {t}; _n_{t} = None",
+        ]
+    if op.dtype is not None:
+        lines.append(f"    {', '.join(f'_a_{t}' for t in tensors)} = cast({', '.join(f'_a_{t}' for t in tensors)})")
+    lines += [
+        "    try:",
+        f"        r = forward({arrays})",
+        "    except (ValueError, IndexError, TypeError) as e:",
+        f"        raise explain(e, name, ({arrays},)) from e",
+        "    if r.__class__ is not ndarray:",
+        "        r = as_array(r)",
+        "    out = Tensor(r)",
+    ]
+    if op.differentiable:
+        mask = "-1" if op.joint else " | ".join(f"({n} is not None) << {i}" for i, n in enumerate(nodes))
+        wanted = " or ".join(f"{n} is not None" for n in nodes)
+        lines += [
+            f"    if (not disabled or get_ident() not in disabled) and ({wanted}) and r.dtype.kind in 'fc':",
+            f"        record(({names},), ({', '.join(nodes)},), {mask}, out)",
+        ]
+    lines.append("    return out")
+    rule, name = op.dtype, op.name
+
+    def cast(*raws: Any) -> list[Any]:
+        given = iter(cast_operands([x for x in raws if x is not None], rule or "", name))
+        return [None if x is None else next(given) for x in raws]
+
+    scope: dict[str, Any] = {**globals(), **defaults, "forward": op.forward, "name": name, "record": op.record, "cast": cast}
+    exec("\n".join(lines), scope)
+    function: Callable[..., Any] = scope["call"]
+    return function
+
+
+def _sequences(op: Operator, bind: Any, arity: int) -> Callable[..., Any]:
+    """For operators of a sequence of tensors, like `cat`."""
     forward, name, rule, inputs = op.forward, op.name, op.dtype, op.inputs
-    differentiable, joint = op.differentiable, op.joint
+    differentiable = op.differentiable
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if kwargs or len(args) != arity:
             args = bind(args, kwargs)
         raws = list(args)
         edges: list[Any] = []
-        mask, bit = 0, 1
-        for i, many in inputs:
-            x = args[i]
-            if x.__class__ is Tensor or isinstance(x, Tensor):
-                raws[i] = x._array
-                node = x._node
-                edges.append(node)
-                if node is not None:
-                    mask |= bit
-            elif many:
-                raws[i] = [t._array if isinstance(t, Tensor) else to_array(t, copy=False) for t in x]
-                nodes = [t._node if isinstance(t, Tensor) else None for t in x]
-                edges += nodes
-                if any(nodes):
-                    mask |= bit
-            else:
-                edges.append(None)
-            bit <<= 1
-        if rule is not None:
-            _cast_some(raws, inputs, rule, name)
+        for i, _ in inputs:
+            raws[i] = [t._array if isinstance(t, Tensor) else to_array(t, copy=False) for t in args[i]]
+            edges += [t._node if isinstance(t, Tensor) else None for t in args[i]]
+            if rule is not None:
+                raws[i] = cast_operands(raws[i], rule, name)
         try:
             r = forward(*raws)
         except (ValueError, IndexError, TypeError) as e:
             raise explain(e, name, raws) from e
-        if r.__class__ is not ndarray:
-            r = as_array(r)
-        out = Tensor(r)
-        if mask and differentiable and is_grad_enabled() and r.dtype.kind in "fc":
-            op.record(args, tuple(edges), -1 if joint else mask, out)
+        out = Tensor(r if r.__class__ is ndarray else as_array(r))
+        if differentiable and any(edges) and is_grad_enabled() and out._array.dtype.kind in "fc":
+            op.record(args, tuple(edges), -1, out)
         return out
 
     return call
-
-
-def _cast_some(raws: list[Any], inputs: Sequence[tuple[int, bool]], rule: str, name: str) -> None:
-    """Bring the tensor operands among the arguments to their common dtype, in place of the list."""
-    single = [i for i, many in inputs if not many and raws[i] is not None]
-    if single:
-        for i, a in zip(single, cast_operands([raws[i] for i in single], rule, name), strict=True):
-            raws[i] = a
-    else:
-        i = inputs[0][0]
-        raws[i] = cast_operands(raws[i], rule, name)
 
 
 def as_array(r: Any) -> Any:
@@ -201,9 +223,16 @@ def cast_operands(raws: Sequence[Any], rule: str, who: str) -> list[Any]:
 
 
 def shares_memory(view: Any, array: Any) -> bool:
-    """Whether one raw array was made as a view of the other (NumPy collapses chains of bases)."""
-    base = view.base
-    return view is array or (base is not None and (base is array or base is array.base))
+    """Whether one raw array was made as a view of the other.
+
+    NumPy collapses chains of bases, but for `as_strided`, which puts an object of its own between.
+    """
+    owner = array.base
+    while view is not None:
+        if view is array or view is owner:
+            return True
+        view = getattr(view, "base", None)
+    return False
 
 
 def explain(e: Exception, name: str, raws: Sequence[Any]) -> Exception:

@@ -52,9 +52,10 @@ def matmul(a: Array, b: Array) -> Array:
     >>> T.matmul(T.ones(2, 3), T.ones(3))
     tensor([3., 3.])
     """
+    if a.ndim == 2 and b.ndim == 2 and a.dtype is b.dtype and a.shape[1] == b.shape[0]:
+        # `dot` has half the overhead of `matmul`, and a column by a row is three times faster broadcast.
+        return a * b if a.shape[1] == 1 else a.dot(b)
     _check_product(a, b)
-    if a.shape[-1] == 1 and a.ndim == b.ndim == 2:  # a column by a row: NumPy's product is three times slower than its broadcast
-        return a * b
     return np.matmul(a, b)
 
 
@@ -69,18 +70,19 @@ def matmul(a: Array, b: Array) -> Array:
 )
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     """``x @ weight.T + bias``: [..., in], [out, in], [out] to [..., out]."""
-    if x.shape[-1:] != weight.shape[-1:]:
+    try:
+        if x.ndim > 2:
+            r = x.reshape(-1, x.shape[-1]).dot(weight.T).reshape(*x.shape[:-1], *weight.shape[:-1])
+        else:
+            r = x.dot(weight.T)
+    except ValueError:
         msg = f"linear: expected an input of shape [..., {weight.shape[-1]}], got {list(x.shape)}"
-        raise RuntimeError(msg)
+        raise RuntimeError(msg) from None
     if x.dtype is not weight.dtype and x.dtype != weight.dtype:
         msg = f"linear: expected input and weight of one dtype, got {x.dtype} and {weight.dtype}"
         raise RuntimeError(msg)
-    if x.ndim > 2:
-        r = np.matmul(x.reshape(-1, x.shape[-1]), weight.T).reshape(*x.shape[:-1], *weight.shape[:-1])
-    else:
-        r = np.matmul(x, weight.T)
     if bias is not None:
-        if r.ndim and r.shape[-1:] == bias.shape:
+        if weight.ndim == 2 and bias.ndim == 1:
             r += bias  # our own fresh array: no second pass over memory
         else:
             r = r + bias
@@ -107,8 +109,8 @@ def row_sum(x: Array) -> Array:
 @operator({"a": lambda gg, b: linear(b, gg), "b": lambda gg, a: a @ gg}, method=False)
 def outer_sum(a: Array, b: Array) -> Array:
     """``a.T @ b``: the sum over rows of outer products, the gradient of a linear layer's weight."""
-    # For a single row NumPy's product of a column and a row is five times slower than broadcasting.
-    return a.T * b if len(a) == 1 else np.matmul(a.T, b)
+    # For a single row broadcasting is faster than a product of a column and a row.
+    return a.T * b if len(a) == 1 else a.T.dot(b)
 
 
 def _dims(name: str, *wanted: tuple[Any, int]) -> None:

@@ -73,7 +73,7 @@ class _Adam(Optimizer):
         second = run.rows[1]
         if group["amsgrad"]:
             second = run.rows[2]
-            np.maximum(second, run.rows[1], second)
+            np.maximum(second, run.rows[1], out=second)
         # p -= lr / c1 * m / (sqrt(v) / sqrt(c2) + eps), with sqrt(c2) moved out of the fraction: one pass less.
         root = sqrt(1 - beta2**step)
         np.sqrt(second, t)
@@ -93,7 +93,8 @@ def _shares(flat: Flat, beta1: float, beta2: float) -> tuple[Any, Any]:
 
 
 class Adam(_Adam):
-    """Steps of about ``lr`` along the running mean of the gradients over the root of their running square (arXiv 1412.6980).
+    """Steps of about ``lr`` along the running mean of the gradients over the root of their running square (arXiv
+    1412.6980).
 
     Each parameter counts its own steps: those at which it had a gradient. ``weight_decay`` is added to the gradient,
     ``amsgrad`` keeps the largest running square (arXiv 1904.09237), ``maximize`` ascends. Raises ValueError for options

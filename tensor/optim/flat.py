@@ -1,14 +1,13 @@
 """Parameters side by side in one array, with their moments: what lets an update be a dozen NumPy calls.
 
-A `Flat` moves the arrays of its parameters into views of one buffer; the Parameter objects stay who they are. Gradients stay
-ordinary tensors and are copied together at each step, so a ``.grad`` that somebody holds is never overwritten.
+A `Flat` moves the arrays of its parameters into views of one buffer; the Parameter objects stay who they are.
+Gradients stay ordinary tensors and are copied together at each step, so a ``.grad`` that somebody holds is never
+overwritten.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,6 @@ from tensor.autograd.node import Version, version_of
 from tensor.autograd.tensor import Tensor
 
 __all__ = ["FLUSH_EVERY", "Flat", "Run", "kind_of"]
-
-#: Elements updated at a time: the arrays of one piece stay in the processor's cache between the calls that work on them.
-PIECE = 16_384
 
 #: Steps between two flushes of numbers that decay towards zero; see `Run.flush`.
 FLUSH_EVERY = 64
@@ -45,10 +41,12 @@ class Run:
     def flush(self) -> None:
         """Set moments to zero that are too small to matter.
 
-        Where gradients stay zero, moments decay into subnormal numbers and stay there; many processors compute with those tens of
-        times slower. The bound lies far below any value that changes a parameter, and far enough above the subnormal numbers for
-        a moment to need more than `FLUSH_EVERY` steps to get there.
+        Where gradients stay zero, moments decay into subnormal numbers and stay there, with which many processors
+        compute far more slowly. The bound lies far below any moment that changes a parameter, and so far above the
+        subnormal numbers that a moment needs more than `FLUSH_EVERY` steps from the one to the other.
         """
+        if self.data.dtype.itemsize < 4:  # half precision has no such room
+            return
         small = np.finfo(self.data.dtype).tiny * 1024
         for row in self.rows:
             np.abs(row, out=self.scratch)
@@ -58,7 +56,8 @@ class Run:
 class Flat:
     """Parameters of one dtype and device, with their moments and how often each was updated.
 
-    ``steps`` is one number while all parameters were updated equally often, as they nearly always are, else one for each.
+    ``steps`` is one number while all parameters were updated equally often, as they nearly always are, else one for
+    each.
     """
 
     __slots__ = (
@@ -87,24 +86,23 @@ class Flat:
         for i in range(len(params)):
             self.adopt(i)
         self.versions: list[Version] = [version_of(p) for p in params]
-        self._runs: dict[tuple[int, int], list[Run]] = {}
-        self._whole = self.runs(0, len(params))
+        self._runs: dict[tuple[int, int], Run] = {}
+        self._whole = self.run(0, len(params))
         self.extra: dict[Any, Any] = {}  #: what an optimizer wants to keep beside, such as constants of this dtype
+
+    def __reduce__(self) -> Any:
+        # Copied array by array, views would no longer be views: a copy (deep, or by pickle) is built anew.
+        return _rebuild, (self.params, self.names, self.moments, self.steps)
 
     def adopt(self, i: int) -> None:
         """Move parameter i into the buffer. Raises RuntimeError when its shape is not the one it had."""
         p, view = self.params[i], self.views[i]
-        if p._array.shape != view.shape:
-            msg = (
-                f"optimizer: a parameter changed its shape from {list(view.shape)} to {list(p._array.shape)}; "
-                "make a new optimizer for it"
-            )
-            raise RuntimeError(msg)
+        _check_shape(p._array, view)
         view[...] = p._array
         p._array = view
 
     def fits(self) -> bool:
-        """Bring back parameters whose array was replaced from outside; False when one has another dtype or device now."""
+        """Bring back parameters whose array was replaced from outside; False for another dtype or device."""
         for p, view in zip(self.params, self.views):  # noqa: B905  # hot; of one length by construction
             if p._array is not view:
                 return self._bring_back()
@@ -119,19 +117,17 @@ class Flat:
                 self.adopt(i)
         return True
 
-    def runs(self, i: int, j: int) -> list[Run]:
-        """The elements of parameters i to j - 1 in pieces that fit into the cache."""
+    def run(self, i: int, j: int) -> Run:
+        """The elements of parameters i to j - 1."""
         found = self._runs.get((i, j))
         if found is None:
             if len(self._runs) > 256:  # ever other parameters without a gradient: do not collect their views for ever
                 self._runs.clear()
-            start, stop = self.offsets[i], self.offsets[j]
-            cuts = [*range(start, stop, PIECE), stop] if stop > start + PIECE else [start, stop]
-            found = [Run(self.data[a:b], self._pair[:, a:b], self.moments[:, a:b]) for a, b in pairwise(cuts)]
-            self._runs[i, j] = found
+            part = slice(self.offsets[i], self.offsets[j])
+            found = self._runs[i, j] = Run(self.data[part], self._pair[:, part], self.moments[:, part])
         return found
 
-    def gather(self) -> list[tuple[list[Run], int]]:
+    def gather(self) -> list[tuple[Run, int]]:
         """Copy the gradients together and count the step: what to update, each with its number of steps.
 
         Parameters without a gradient are left out, with their moments and counts.
@@ -148,7 +144,7 @@ class Flat:
             return [(self._whole, self.steps)]
         return self._count([True] * len(self.params))
 
-    def _gather_some(self) -> list[tuple[list[Run], int]]:
+    def _gather_some(self) -> list[tuple[Run, int]]:
         grads = [p.grad for p in self.params]
         for g, p, a, b in zip(grads, self.params, self.offsets, self.offsets[1:], strict=False):
             if g is not None:
@@ -156,7 +152,7 @@ class Flat:
                 bump(p)
         return self._count([g is not None for g in grads])
 
-    def _count(self, active: list[bool]) -> list[tuple[list[Run], int]]:
+    def _count(self, active: list[bool]) -> list[tuple[Run, int]]:
         counts = [s + a for s, a in zip(self.step_list(), active, strict=True)]
         result = []
         i, n = 0, len(counts)
@@ -165,7 +161,7 @@ class Flat:
             while j < n and active[j] == active[i] and counts[j] == counts[i]:
                 j += 1
             if active[i]:
-                result.append((self.runs(i, j), counts[i]))
+                result.append((self.run(i, j), counts[i]))
             i = j
         self.set_steps(counts)
         return result
@@ -183,14 +179,33 @@ class Flat:
         return self.moments[self.names.index(name), self.offsets[i] : self.offsets[i + 1]].reshape(self.views[i].shape)
 
     def restore(self, i: int, step: int, moments: Mapping[str, Any]) -> None:
-        """Set the count and the moments of parameter i; arrays of its shape, in any dtype. Those not given become zero."""
+        """Set the count and the moments of parameter i; arrays of its shape, zeros where none is given."""
         counts = list(self.step_list())
         counts[i] = step
         self.set_steps(counts)
         for name in self.names:
-            self.moment(name, i)[...] = moments.get(name, 0)
+            target = self.moment(name, i)
+            if name in moments:
+                _check_shape(target, moments[name])
+                target[...] = moments[name]
+            else:
+                target[...] = 0
 
 
 def kind_of(array: Any) -> tuple[Any, ...]:
     """What arrays must have in common to lie in one buffer: dtype, array type, device."""
     return array.dtype, type(array), str(getattr(array, "device", "cpu"))
+
+
+def _rebuild(params: list[Tensor], names: tuple[str, ...], moments: Any, steps: int | list[int]) -> Flat:
+    flat = Flat(params, names)
+    flat.moments[...] = moments
+    flat.steps = steps
+    return flat
+
+
+def _check_shape(now: Any, before: Any) -> None:
+    if now.shape != before.shape:
+        change = f"from {list(before.shape)} to {list(now.shape)}"
+        msg = f"optimizer: the shape of a parameter was changed {change}; make a new optimizer for it"
+        raise RuntimeError(msg)

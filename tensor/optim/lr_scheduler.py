@@ -1,4 +1,4 @@
-"""Learning rates that change over time. Each is a closed formula of the step, so that a resumed run gets the same numbers."""
+"""Learning rates that change over time. Each is a formula of the step: a resumed run gets the same numbers."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ __all__ = ["CosineAnnealingLR", "LRScheduler", "LambdaLR", "LinearLR", "StepLR"]
 class LRScheduler:
     """Sets the "lr" of each group of an optimizer at every `step`; a subclass says to what (`rate`).
 
-    Each group's first rate is kept as its "initial_lr". ``last_epoch`` is the number of steps taken before, -1 for a new start;
-    otherwise the groups must have an "initial_lr", else KeyError.
+    Each group's first rate is kept as its "initial_lr". ``last_epoch`` is the number of steps taken before, -1 for a
+    new start; otherwise the groups must have an "initial_lr", else KeyError.
     """
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
@@ -99,7 +99,7 @@ class LinearLR(LRScheduler):
         last_epoch: int = -1,
     ) -> None:
         if not 0 < start_factor <= 1 or not 0 <= end_factor <= 1:
-            msg = f"LinearLR: expected 0 < start_factor <= 1 and 0 <= end_factor <= 1, got {start_factor} and {end_factor}"
+            msg = f"LinearLR: expected factors in [0, 1] and a start above 0, got {start_factor} and {end_factor}"
             raise ValueError(msg)
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
         super().__init__(optimizer, last_epoch)
@@ -124,7 +124,8 @@ class StepLR(LRScheduler):
 
 
 class CosineAnnealingLR(LRScheduler):
-    """Half a cosine wave from the first rate down to ``eta_min`` over ``T_max`` steps, then up again (arXiv 1608.03983).
+    """Half a cosine wave from the first rate down to ``eta_min`` over ``T_max`` steps, then up again (arXiv
+    1608.03983).
 
     Raises ValueError for a ``T_max`` below 1.
     """

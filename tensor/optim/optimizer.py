@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
@@ -18,6 +18,9 @@ from tensor.optim.flat import FLUSH_EVERY, Flat, Run, kind_of
 
 __all__ = ["Optimizer"]
 
+#: With a smaller "eps", moments that would be flushed still change parameters.
+SMALL_EPS = 1e-12
+
 Params = Iterable[Tensor] | Iterable[Mapping[str, Any]] | Iterable[tuple[str, Tensor]]
 
 
@@ -25,14 +28,12 @@ class Optimizer:
     """Updates parameters by their gradients.
 
     A subclass says which moments it keeps (`moment_names`), checks its options (`check`) and updates a run of elements
-    (`update`); this class finds the elements. ``param_groups`` is a list of dicts, each with its "params" and options, which may
-    be changed between steps.
+    (`update`); this class finds the elements. ``param_groups`` is a list of dicts, each with its "params" and options,
+    which may be changed between steps.
 
-    Parameters are moved into one flat buffer for each dtype and device of a group: they keep their identity, while an array
-    taken from one before (``p.detach()``, ``p.numpy()``) no longer follows it.
+    Parameters are moved into one flat buffer for each dtype and device of a group: they keep their identity, while an
+    array taken from one before (``p.detach()``, ``p.numpy()``) no longer follows it.
     """
-
-    keeps_step: ClassVar[bool] = True  #: whether "step" is part of the saved state, as PyTorch has it
 
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         self.defaults = defaults
@@ -74,7 +75,8 @@ class Optimizer:
     def add_param_group(self, param_group: Mapping[str, Any]) -> None:
         """Add parameters with options of their own; options left out are the optimizer's defaults.
 
-        Raises TypeError or ValueError for what cannot be optimised, parameters met twice, unknown options and bad values.
+        Raises TypeError or ValueError for what cannot be optimised, parameters met twice, unknown options and bad
+        values.
         """
         group = dict(param_group)
         params = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
@@ -121,7 +123,7 @@ class Optimizer:
         return [Flat(same, names) for same in kinds.values()]
 
     def _fit(self) -> None:
-        """Make the buffers right again where parameters were replaced from outside, or options ask for other moments."""
+        """Make the buffers right where parameters were replaced from outside, or options ask for other moments."""
         for k, group in enumerate(self.param_groups):
             names = self.moment_names(group)
             for flat in self._flats[k]:
@@ -160,7 +162,7 @@ class Optimizer:
                     p.grad = p.grad.detach().new_zeros(p.shape)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update all parameters that have a gradient; returns what ``closure``, called first with recording on, returned."""
+        """Update all parameters that have a gradient; returns what ``closure``, if given called first, returned."""
         loss = None
         if closure is not None:
             with enable_grad():
@@ -168,28 +170,26 @@ class Optimizer:
         self._fit()
         for group, flats in zip(self.param_groups, self._flats):  # noqa: B905  # hot; of one length by construction
             for flat in flats:
-                for runs, step in flat.gather():
-                    for run in runs:
-                        self.update(run, group, step, flat)
-                        if not step % FLUSH_EVERY:
-                            run.flush()
+                for run, step in flat.gather():
+                    self.update(run, group, step, flat)
+                    if not step % FLUSH_EVERY and group.get("eps", 1) > SMALL_EPS:
+                        run.flush()
         return loss
 
     # --- state --------------------------------------------------------------------------------------------------
 
     @property
     def state(self) -> dict[Tensor, dict[str, Tensor]]:
-        """What is kept for each parameter that was ever updated: "step" and the moments, which share the optimizer's memory."""
+        """What is kept for each parameter updated so far: "step", and the moments in the optimizer's own memory."""
         self._fit()
         result: dict[Tensor, dict[str, Tensor]] = {}
         for k in range(len(self.param_groups)):
             kept = self._kept(k)
             for p in self.param_groups[k]["params"]:
                 count, moments = kept[id(p)]
-                if count and self.keeps_step:
-                    result[p] = {"step": Tensor(np.asarray(count, np.float32))}
                 if count and moments:
-                    result.setdefault(p, {}).update({name: Tensor(a) for name, a in moments.items()})
+                    step = Tensor(np.asarray(count, np.float32))
+                    result[p] = {"step": step, **{name: Tensor(a) for name, a in moments.items()}}
         return result
 
     def state_dict(self) -> dict[str, Any]:
@@ -201,7 +201,7 @@ class Optimizer:
         >>> w.backward()
         >>> optimizer.step()
         >>> optimizer.state_dict()["state"]
-        {0: {'momentum_buffer': tensor([1.])}}
+        {0: {'step': tensor(1.), 'momentum_buffer': tensor([1.])}}
         """
         numbers = {id(p): i for i, p in enumerate(self._params())}
         state = {numbers[id(p)]: {name: t.clone() for name, t in kept.items()} for p, kept in self.state.items()}
@@ -217,7 +217,8 @@ class Optimizer:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restore what `state_dict` gave; parameters are matched by their order. Tensors (or arrays) are copied.
 
-        Raises ValueError when groups, numbers of parameters, names of moments or shapes differ; nothing is changed then.
+        Raises ValueError when groups, numbers of parameters, names of moments or shapes differ; nothing is changed
+        then.
         """
         groups, state = state_dict["param_groups"], state_dict["state"]
         sizes = [len(g["params"]) for g in self.param_groups], [len(g["params"]) for g in groups]
@@ -269,12 +270,13 @@ class Optimizer:
 
 
 def _check_apart(params: list[Tensor], who: str) -> None:
-    """Refuse parameters over the same memory: in a flat buffer each gets memory of its own, and the tie would silently break."""
+    """Refuse parameters over the same memory: the flat buffer would silently break that tie."""
     host = [
         (byte_bounds(p._array), i) for i, p in enumerate(params) if isinstance(p._array, np.ndarray) and p._array.size
     ]
     host.sort()
     for ((_, end), i), ((start, _), j) in pairwise(host):
         if start < end:
-            msg = f"{who}: parameters {min(i, j)} and {max(i, j)} share memory; to tie weights, use one Parameter in both places"
+            pair = f"parameters {min(i, j)} and {max(i, j)}"
+            msg = f"{who}: {pair} share memory; to tie weights, use one Parameter in both places"
             raise ValueError(msg)

@@ -17,7 +17,8 @@ __all__ = ["RMSprop"]
 class RMSprop(Optimizer):
     """Gradients divided by their running root mean square (Hinton, Coursera lecture 6e).
 
-    ``centered`` divides by the running standard deviation instead. ``alpha`` is the share of the running averages that stays at each step. Raises ValueError for negative options.
+    ``centered`` divides by the running standard deviation instead. ``alpha`` is the share of the running averages that
+    stays at each step. Raises ValueError for negative options.
 
     >>> import tensor as T
     >>> w = T.tensor([1.0], requires_grad=True)

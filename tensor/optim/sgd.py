@@ -29,8 +29,6 @@ class SGD(Optimizer):
     tensor([0.8000])
     """
 
-    keeps_step = False
-
     def __init__(
         self,
         params: Params,
