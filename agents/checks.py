@@ -61,7 +61,7 @@ class Driver:
                 self.metrics.append(dict(metrics))
             self.observation = after
             actions.append(np.array(action))
-        return np.stack(actions)
+        return np.stack(actions) if actions else np.empty(0)
 
 
 def small(agent_class: Any) -> Any:

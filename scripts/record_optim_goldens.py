@@ -1,6 +1,7 @@
 """Record what PyTorch's optimizers and schedules do, for `tests/tensor/test_optim_goldens.py`.
 
-Run with a Python that has PyTorch: ``python scripts/record_optim_goldens.py``. Writes ``tests/tensor/goldens/optim.json``.
+Run with a Python that has PyTorch: ``python scripts/record_optim_goldens.py``.
+Writes ``tests/tensor/goldens/optim.json``.
 Parameters and gradients follow from formulas that the test repeats; only the parameters after some steps are stored.
 """
 

@@ -2,7 +2,7 @@
 
 - Doctests in the docstrings of the four packages, one test a module; and those of operators, which their dispatcher hides from
   the usual search.
-- ``python`` and ``pycon`` blocks of the README and of ``docs/``: each page is one session, in an empty directory.
+- ``python`` and ``pycon`` blocks of the READMEs and of ``docs/``: each page is one session, in an empty directory.
 - ``run-agent`` commands in ``bash`` blocks: every flag is one that the command's help knows.
 """
 
@@ -27,8 +27,9 @@ from tensor.ops import OPERATORS
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("tensor", "rlcore", "envs", "agents")
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-TEXTS = [*PAGES, ROOT / "CHANGELOG.md", *(ROOT / folder / "README.md" for folder in ("benchmarks", "examples", "envs"))]
+ROOMS = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("README.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")), *ROOMS]
+TEXTS = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "README.md", ROOT / "examples" / "README.md"]
 
 FENCE = re.compile(r"^```(python|pycon|bash|toml)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s#]+)[^)]*\)")

@@ -1,9 +1,10 @@
-"""Tables made from the code, so that they cannot fall behind it: `{hyperparameters} ppo`, `{operators}`, `{presets} ppo`."""
+"""Tables made from the code, so that they cannot fall behind it: `{hyperparameters} ppo`, `{operators}`, ..."""
 
 from __future__ import annotations
 
 import ast
 import dataclasses
+import importlib
 import inspect
 import json
 import textwrap
@@ -37,11 +38,7 @@ FAMILIES = {
 
 
 def field_docs(config: type[Any]) -> dict[str, str]:
-    """The string below each field of a dataclass, which is also what `--help` shows.
-
-    >>> field_docs(__import__("rlcore").RunConfig)["steps"]
-    'Environment steps to train for, counted over all copies.'
-    """
+    """The string below each field of a dataclass, which is also what `--help` shows."""
     (body,) = ast.parse(textwrap.dedent(inspect.getsource(config))).body
     assert isinstance(body, ast.ClassDef)
     docs = {}
@@ -128,7 +125,8 @@ class Operators(SphinxDirective):
         from tensor.ops import OPERATORS
 
         by_family: dict[str, dict[int, tuple[Any, list[str]]]] = {family: {} for family in FAMILIES}
-        public = {name: operator for name, operator in OPERATORS.items() if is_public(name)}
+        public = {public_name(name): operator for name, operator in OPERATORS.items()}
+        public.pop(None, None)
         for name, operator in public.items():
             by_family[family_of(operator)].setdefault(id(operator), (operator, []))[1].append(name)
         result: list[nodes.Node] = [nodes.paragraph("", f"{len(public)} names, {sum(map(len, by_family.values()))} operators.")]
@@ -145,14 +143,30 @@ class Operators(SphinxDirective):
         return result
 
 
-def is_public(name: str) -> bool:
-    """Whether a name can be called as it stands: on the package, or as a method of a tensor."""
+class Namespace(SphinxDirective):
+    """The public names of a module, with the first sentence of each."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        module = importlib.import_module(self.arguments[0])
+        things = [(name, getattr(module, name)) for name in module.__all__]
+        rows = [(f"`{name}`", summary(thing.__doc__)) for name, thing in things if not inspect.ismodule(thing)]
+        return [table(("name", "meaning"), rows, (25, 75))]
+
+
+def public_name(name: str) -> str | None:
+    """The name to call an operator by: on the package, as a method, or in `tensor.special`; None for one that is ours alone."""
     import tensor
 
     thing: Any = tensor
     for part in name.split("."):
         thing = getattr(thing, part, None)
-    return not name.startswith("_") and (thing is not None or hasattr(tensor.Tensor, name))
+    if name.startswith("_"):
+        return None
+    if thing is not None or hasattr(tensor.Tensor, name):
+        return name
+    return f"special.{name}" if hasattr(tensor.special, name) else None
 
 
 def gradient(operator: Any) -> str:
@@ -166,4 +180,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("hyperparameters", Hyperparameters)
     app.add_directive("presets", Presets)
     app.add_directive("operators", Operators)
+    app.add_directive("namespace", Namespace)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

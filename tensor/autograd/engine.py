@@ -39,14 +39,9 @@ def run(
     heap: list[tuple[int, Node]] = []
     owned: set[Node] = set()  # gradients summed here, in memory nobody else sees
 
-    def give(edge: Node, g: Any) -> None:
-        into: Any = leaves if type(edge) is Leaf else pending
-        have = into.get(edge)
-        if have is None:
-            into[edge] = g
-            if into is pending:
-                heappush(heap, (-edge.number, edge))
-        elif create_graph:
+    def add(into: Any, edge: Node, g: Any) -> None:
+        have = into[edge]
+        if create_graph:
             into[edge] = have + g
         elif edge in owned:
             have._array += g._array
@@ -54,6 +49,15 @@ def run(
             total = into[edge] = have + g
             if total._array.shape:
                 owned.add(edge)
+
+    def give(edge: Node, g: Any) -> None:
+        into: Any = leaves if type(edge) is Leaf else pending
+        if edge in into:
+            add(into, edge, g)
+        else:
+            into[edge] = g
+            if into is pending:
+                heappush(heap, (-edge.number, edge))
 
     for node, g in roots:
         give(node, g)
@@ -85,7 +89,17 @@ def run(
                 ge = ge.sum_to_size(edge.shape)
             if array.dtype is not edge.dtype and array.dtype != edge.dtype:
                 ge = ge.to_gradient_dtype(edge.dtype)
-            give(edge, ge)
+            # `give`, written out for the two common cases: the first gradient to arrive at a leaf or at a node.
+            if edge.__class__ is Leaf:
+                if edge in leaves:
+                    add(leaves, edge, ge)
+                else:
+                    leaves[edge] = ge  # type: ignore[index]
+            elif edge in pending:
+                add(pending, edge, ge)
+            else:
+                pending[edge] = ge
+                heappush(heap, (-edge.number, edge))
         if not retain_graph:
             node.release()
     return leaves
@@ -139,7 +153,8 @@ def root_gradients(
                 msg = f"{who}: grad can be implicitly created only for scalar outputs, got shape {tuple(y.shape)}"
                 raise RuntimeError(msg)
             g = y.data  # a plain tensor, for the ones that follow
-            g._array = np.ones_like(y._array)
+            g._array = np.empty_like(y._array)
+            g._array.fill(1)
         elif g._array.shape != y._array.shape:
             msg = f"{who}: expected a gradient of shape {tuple(y.shape)}, got {tuple(g.shape)}"
             raise RuntimeError(msg)

@@ -137,7 +137,7 @@ class OpNode(Node):
         return grads
 
     def release(self) -> None:
-        if self.saved:
+        if self.op.holds_values:
             self.saved = FREED
 
     @property

@@ -9,6 +9,7 @@ from tensor.nn.module import Module
 from tensor.nn.parameter import Parameter
 from tensor.ops import activation as ops
 from tensor.ops.create import full
+from tensor.ops.record import OPERATORS
 
 __all__ = [
     "CELU", "ELU", "GELU", "GLU", "SELU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU",
@@ -44,6 +45,8 @@ class ReLU(_Plain):
     >>> ReLU()(T.tensor([-1.0, 2.0]))
     tensor([0., 2.])
     """
+
+    on_array = staticmethod(OPERATORS["relu"].forward)
 
     def forward(self, x: Tensor) -> Tensor:
         return x.relu()
@@ -94,12 +97,16 @@ class Hardswish(_Plain):
 class Tanh(_Activation):
     """The hyperbolic tangent, any shape."""
 
+    on_array = staticmethod(OPERATORS["tanh"].forward)
+
     def forward(self, x: Tensor) -> Tensor:
         return x.tanh()
 
 
 class Sigmoid(_Activation):
     """1 / (1 + exp(-x)), any shape."""
+
+    on_array = staticmethod(OPERATORS["sigmoid"].forward)
 
     def forward(self, x: Tensor) -> Tensor:
         return x.sigmoid()

@@ -61,9 +61,7 @@ class _Conv(Module):
         if padding == "same" and any(s != 1 for s in self.stride):
             msg = f"{name}: padding='same' needs stride 1, got {self.stride}"
             raise ValueError(msg)
-        self.weight = Parameter(
-            empty(out_channels, in_channels // groups, *self.kernel_size, device=device, dtype=dtype)
-        )
+        self.weight = Parameter(empty(out_channels, in_channels // groups, *self.kernel_size, device=device, dtype=dtype))
         self.register_parameter("bias", Parameter(empty(out_channels, device=device, dtype=dtype)) if bias else None)
         self.reset_parameters()
 

@@ -12,6 +12,9 @@ from tensor.nn.parameter import Parameter
 from tensor.ops.create import empty
 from tensor.ops.matmul import linear
 from tensor.ops.normalization import bilinear
+from tensor.ops.record import OPERATORS
+
+linear_forward = OPERATORS["linear"].forward
 
 __all__ = ["Bilinear", "Identity", "Linear"]
 
@@ -43,9 +46,7 @@ class Linear(Module):
 
     bias: Parameter | None
 
-    def __init__(
-        self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None
-    ) -> None:
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
         super().__init__()
         self.in_features = in_features
         self.out_features = out_features
@@ -65,6 +66,10 @@ class Linear(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias)
+
+    def on_array(self, a: Any) -> Any:
+        bias = self.bias
+        return linear_forward(a, self.weight._array, None if bias is None else bias._array)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

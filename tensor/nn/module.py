@@ -9,7 +9,7 @@ dictionaries are PyTorch's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeVar
 
 from tensor import dtypes
 from tensor.autograd.data import to_array
@@ -58,6 +58,9 @@ class Module:
     ['factor']
     """
 
+    #: The forward on a raw floating-point array, for layers that have one: what `Sequential` runs while nothing is recorded.
+    on_array: ClassVar[Any] = None
+
     training: bool
     _parameters: dict[str, Parameter | None]
     _buffers: dict[str, Tensor | None]
@@ -88,6 +91,8 @@ class Module:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "forward" in cls.__dict__ and "on_array" not in cls.__dict__:
+            cls.on_array = None
         if "__call__" in cls.__dict__:  # `Sequential` may go straight to forward
             msg = f"{cls.__name__}: override forward, not __call__, which runs the hooks around it"
             raise TypeError(msg)
@@ -156,6 +161,8 @@ class Module:
                 self._replace(self._buffers, name, value, "a Tensor")
         else:
             object.__setattr__(self, name, value)
+            if name == "forward":  # another forward for this one module
+                object.__setattr__(self, "on_array", None)
 
     def __delattr__(self, name: str) -> None:
         for registry in (self._parameters, self._buffers, self._modules):
@@ -481,9 +488,13 @@ class Module:
         """What a layer says of itself in the parentheses of its `repr`."""
         return ""
 
+    def _children_shown(self) -> list[tuple[str, str]]:
+        """The names and texts of submodules for `repr`."""
+        return [(key, repr(child)) for key, child in self._modules.items()]
+
     def __repr__(self) -> str:
         name = type(self).__name__
-        lines = [f"({key}): " + repr(child).replace("\n", "\n  ") for key, child in self._modules.items()]
+        lines = [f"({key}): " + text.replace("\n", "\n  ") for key, text in self._children_shown()]
         extra = self.extra_repr()
         if not lines:
             return f"{name}({extra})"

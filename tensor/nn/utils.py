@@ -37,9 +37,7 @@ def _norm(arrays: list[Any], norm_type: float) -> Any:
     return np.sum(np.abs(flat) ** norm_type) ** (1 / norm_type)
 
 
-def get_total_norm(
-    tensors: Tensor | Iterable[Tensor], norm_type: float = 2.0, error_if_nonfinite: bool = False
-) -> Tensor:
+def get_total_norm(tensors: Tensor | Iterable[Tensor], norm_type: float = 2.0, error_if_nonfinite: bool = False) -> Tensor:
     """The norm of all elements of the tensors as one vector, a 0-d tensor; 0 without tensors.
 
     Raises RuntimeError for an infinite or NaN norm with ``error_if_nonfinite``.

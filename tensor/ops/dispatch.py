@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["as_array", "cast_operands", "dispatcher", "explain"]
 
 ndarray = np.ndarray
+new_tensor = Tensor.__new__
 
 
 def dispatcher(op: Operator, view: bool) -> Callable[..., Any]:
@@ -155,7 +156,9 @@ def _several_tensors(op: Operator, parameters: Sequence[inspect.Parameter]) -> C
         f"        raise explain(e, name, ({arrays},)) from e",
         "    if r.__class__ is not ndarray:",
         "        r = as_array(r)",
-        "    out = Tensor(r)",
+        "    out = new_tensor(Tensor)",  # Tensor(r), written out
+        "    out._array = r",
+        "    out._node = out._version = out._view = out._extra = None",
     ]
     if op.differentiable:
         mask = "-1" if op.joint else " | ".join(f"({n} is not None) << {i}" for i, n in enumerate(nodes))

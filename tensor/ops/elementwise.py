@@ -57,7 +57,9 @@ def unary(
         r = forward(a)
         if r.__class__ is not ndarray:
             r = as_array(r)
-        out = Tensor(r)
+        out = new_tensor(Tensor)
+        out._array = r
+        out._node = out._version = out._view = out._extra = None
         node = x._node
         if node is not None and (recorded or r.dtype.kind in "fc") and (not disabled or get_ident() not in disabled):
             # `Operator.record` for the two common cases, without its loop.
@@ -135,7 +137,11 @@ def binary(
         out = new_tensor(Tensor)
         out._array = r
         out._version = out._view = out._extra = None
-        if (na is not None or nb is not None) and (recorded or r.dtype.kind in "fc") and (not disabled or get_ident() not in disabled):
+        if (
+            (na is not None or nb is not None)
+            and (recorded or r.dtype.kind in "fc")
+            and (not disabled or get_ident() not in disabled)
+        ):
             if saves_nothing:
                 node = OpNode()
                 node.op = op

@@ -71,10 +71,7 @@ def matmul(a: Array, b: Array) -> Array:
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     """``x @ weight.T + bias``: [..., in], [out, in], [out] to [..., out]."""
     try:
-        if x.ndim > 2:
-            r = x.reshape(-1, x.shape[-1]).dot(weight.T).reshape(*x.shape[:-1], *weight.shape[:-1])
-        else:
-            r = x.dot(weight.T)
+        r = x.dot(weight.T) if x.ndim <= 2 else np.matmul(x, weight.T)
     except ValueError:
         msg = f"linear: expected an input of shape [..., {weight.shape[-1]}], got {list(x.shape)}"
         raise RuntimeError(msg) from None
@@ -82,10 +79,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
         msg = f"linear: expected input and weight of one dtype, got {x.dtype} and {weight.dtype}"
         raise RuntimeError(msg)
     if bias is not None:
-        if weight.ndim == 2 and bias.ndim == 1:
-            r += bias  # our own fresh array: no second pass over memory
-        else:
-            r = r + bias
+        r += bias  # our own fresh array (or a number): no second pass over memory
     return r
 
 
@@ -102,8 +96,10 @@ def row_sum(x: Array) -> Array:
     """The sum of a matrix's rows: the gradient of a bias."""
     if len(x) == 1:
         return x[0].copy()
-    # BLAS sums rows three times faster than a reduction over the first axis.
-    return np.matmul(np.ones_like(x, shape=len(x)), x) if x.dtype.kind == "f" else np.add.reduce(x, 0)
+    if x.size < 8192 or x.dtype.kind != "f":
+        return np.add.reduce(x, 0)
+    # BLAS sums the rows of a larger matrix three times faster than a reduction over the first axis.
+    return np.ones_like(x, shape=len(x)).dot(x)
 
 
 @operator({"a": lambda gg, b: linear(b, gg), "b": lambda gg, a: a @ gg}, method=False)

@@ -57,6 +57,7 @@ class Operator:
         "dtype",
         "forward",
         "function",
+        "holds_values",
         "inputs",
         "joint",
         "lowering",
@@ -91,7 +92,12 @@ class Operator:
             if kind:
                 self.inputs.append((i, kind == "sequence"))
         positions = {p.name: i for i, p in enumerate(parameters)}
+        if vjp and "y" in positions:
+            msg = f"operator {name}: no parameter may be called y, which means the output in rules"
+            raise TypeError(msg)
         self._bind_rules(vjp, positions)
+        #: whether its nodes hold values, which a backward pass frees: without any, a graph may go backward again
+        self.holds_values = any(kind in ("value", "output") for kind, _ in self.names)
         self._plans: dict[int, tuple[tuple[int, str, int], ...]] = {}
 
     def _bind_rules(self, vjp: Any, positions: dict[str, int]) -> None:

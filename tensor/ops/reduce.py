@@ -71,10 +71,12 @@ def spread(g: Tensor, shape: Sequence[int], dim: Dims, keepdim: bool) -> Tensor:
     return restore(g, shape, dim, keepdim).expand(shape)
 
 
-@operator({"x": lambda g: g.sum()}, method=False)
-def filled(x: Array, shape: tuple[int, ...]) -> Array:
-    """A 0-d value repeated: for small shapes a third of the time of a broadcast view, and what follows runs faster."""
-    return np.full_like(x, x, shape=shape)
+@operator({"x": lambda g, divisor: g.sum() / divisor}, method=False)
+def filled(x: Array, shape: tuple[int, ...], divisor: float = 1) -> Array:
+    """A 0-d value over ``divisor``, repeated: a third of the time of a broadcast view, and what follows runs faster."""
+    r = np.empty_like(x, shape=shape)
+    r.fill(x / divisor)
+    return r
 
 
 def count(shape: Sequence[int], dim: Dims) -> int:
@@ -121,13 +123,19 @@ def nansum(x: Array, dim: Dims = None, keepdim: bool = False, dtype: Any = None)
     return np.nansum(x, axis=numpy_axis(dim, x.ndim), keepdims=keepdim)
 
 
-@operator({"x": lambda g, x_shape, dim, keepdim: spread(g / count(x_shape, dim), x_shape, dim, keepdim)}, onnx="ReduceMean")
+def _mean_rule(g: Tensor, x_shape: tuple[int, ...], dim: Dims, keepdim: bool) -> Tensor:
+    n = count(x_shape, dim)
+    return spread(g / n, x_shape, dim, keepdim) if g._array.ndim else filled(g, x_shape, n)
+
+
+@operator({"x": _mean_rule}, onnx="ReduceMean")
 def mean(x: Array, dim: Dims = None, keepdim: bool = False, dtype: Any = None) -> Array:
     """The arithmetic mean over ``dim`` (all when None) of a floating-point tensor."""
-    x = _float(x, dtype, "mean")
-    n = x.size if dim is None else count(x.shape, dim)
-    total = reduce_sum(x, None if dim is None else numpy_axis(dim, x.ndim), keepdim)
-    return total / total.dtype.type(n)
+    if x.dtype.kind != "f" or dtype is not None:
+        x = _float(x, dtype, "mean")
+    if dim is None:
+        return reduce_sum(x, None, keepdim) / x.size if x.size else reduce_sum(x, None, keepdim) / x.dtype.type(0)
+    return reduce_sum(x, numpy_axis(dim, x.ndim), keepdim) / x.dtype.type(count(x.shape, dim))
 
 
 @composite()

@@ -45,7 +45,7 @@ def test_promotion_between_tensors_0d_tensors_and_numbers() -> None:
 def test_operators_promote_by_the_table(name: str, kind: str) -> None:
     """Addition and multiplication of tensors really have the dtype that the table says."""
     for other in ("bool", "uint8", "int64", "float32", "float64"):
-        right = f"{kind}:{ {'int64': 'int', 'float32': 'float'}.get(other, other) if kind == 's' else other}"
+        right = f"{kind}:{ {'int64': 'int', 'float32': 'float'}.get(other, other) if kind == 's' else other }"
         expected = GOLDEN["result_type"].get(f"t:{name} {right}")
         if expected is None:
             continue
@@ -84,7 +84,9 @@ def test_every_dtype_pickles_to_itself(d: T.dtype) -> None:
     assert pickle.loads(pickle.dumps(d)) is d
 
 
-@pytest.mark.parametrize(("given", "expected"), [(float, "float32"), (int, "int64"), (bool, "bool"), (np.float16, "float16"), ("int8", "int8")])
+@pytest.mark.parametrize(
+    "given, expected", [(float, "float32"), (int, "int64"), (bool, "bool"), (np.float16, "float16"), ("int8", "int8")]
+)
 def test_as_dtype(given: Any, expected: str) -> None:
     assert as_dtype(given).name == expected
 
@@ -101,5 +103,7 @@ def test_can_cast_never_goes_down_the_kinds() -> None:
     assert T.can_cast(T.float64, T.float32)
     assert not T.can_cast(T.float32, T.int64)
     assert not T.can_cast(T.complex64, T.float64)
-    with pytest.raises(RuntimeError, match=r"mul_: the result has dtype tensor.float32, which cannot be written into tensor.int64"):
+    with pytest.raises(
+        RuntimeError, match=r"mul_: the result has dtype tensor.float32, which cannot be written into tensor.int64"
+    ):
         T.tensor([1, 2]).mul_(1.5)

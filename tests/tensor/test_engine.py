@@ -146,7 +146,9 @@ def test_grad_leaves_dot_grad_alone_and_takes_intermediates() -> None:
 
 def test_grad_of_unused_inputs() -> None:
     x, unused = leaf(1.0), leaf(1.0, 2.0)
-    with pytest.raises(RuntimeError, match="one of the inputs does not appear in the graph of the outputs; pass allow_unused=True"):
+    with pytest.raises(
+        RuntimeError, match="one of the inputs does not appear in the graph of the outputs; pass allow_unused=True"
+    ):
         grad((x * 1).sum(), [x, unused])
     assert grad((x * 1).sum(), [x, unused], allow_unused=True)[1] is None
     assert grad((x * 1).sum(), [x, unused], materialize_grads=True)[1].tolist() == [0, 0]
@@ -159,14 +161,17 @@ def test_grad_outputs_weigh_the_outputs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("run", "text"),
+    "run, text",
     [
         (lambda x: (x * 1).backward(), r"backward: grad can be implicitly created only for scalar outputs, got shape \(2,\)"),
         (lambda x: x.detach().sum().backward(), r"backward: a tensor of shape \(\) does not require grad and has no grad_fn"),
         (lambda x: (x * 1).backward(T.ones(3)), r"backward: expected a gradient of shape \(2,\), got \(3,\)"),
         (lambda x: backward([x.sum()], [T.tensor(1.0)] * 2), "expected 1 gradients, one for each output, got 2"),
         (lambda x: grad(x.sum(), T.ones(2)), r"grad: an input of shape \(2,\) does not require grad"),
-        (lambda x: x.requires_grad_().int().requires_grad_(), "only floating-point tensors can require gradients, got tensor.int32"),
+        (
+            lambda x: x.requires_grad_().int().requires_grad_(),
+            "only floating-point tensors can require gradients, got tensor.int32",
+        ),
         (lambda x: (x * 1).requires_grad_(False), "can only change the flag of leaf tensors"),
         (lambda x: setattr(x, "grad", T.ones(3)), r"grad: expected shape \(2,\), got \(3,\)"),
         (lambda x: x[:1].detach_(), "a view cannot be detached in place"),
@@ -193,9 +198,9 @@ def test_a_second_backward_is_an_error_unless_the_graph_was_retained() -> None:
 
 def test_a_graph_that_saved_nothing_may_go_backward_again() -> None:
     x = leaf(1.0, 2.0)
-    y = (x + 1).sum() if False else (x + 1)
-    y.backward(T.ones(2))
-    y.backward(T.ones(2))
+    y = (x + 1).reshape(1, 2).sum()
+    y.backward()
+    y.backward()
     assert x.grad.tolist() == [2, 2]
 
 
@@ -211,7 +216,7 @@ def test_backward_frees_what_was_saved() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "name"),
+    "make, name",
     [
         (lambda a, b: a * b, "mul: an input"), (lambda a, b: a.sin() + 0 * b, "sin: an input"), (lambda a, b: a / b, "div: an input"),
         (lambda a, b: a @ b, "matmul: an input"), (lambda a, b: T.cat([a, b]).prod() + (a * b).sum(), "mul: an input"),
@@ -244,7 +249,16 @@ def test_writing_over_what_backward_does_not_need() -> None:
     assert x.grad.tolist() == [1, 1]
 
 
-@pytest.mark.parametrize("write", [lambda x: x.add_(1), lambda x: x.zero_(), lambda x: x[0].mul_(2), lambda x: x.__setitem__(0, 5.0), lambda x: x.copy_(T.ones(2))])
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda x: x.add_(1),
+        lambda x: x.zero_(),
+        lambda x: x[0].mul_(2),
+        lambda x: x.__setitem__(0, 5.0),
+        lambda x: x.copy_(T.ones(2)),
+    ],
+)
 def test_a_leaf_that_requires_grad_refuses_writes_unless_unrecorded(write: Any) -> None:
     x = leaf(1.0, 2.0)
     with pytest.raises(RuntimeError, match="leaf tensor that requires grad is being used in an in-place operation"):
@@ -335,7 +349,7 @@ def test_retain_grad() -> None:
 
 
 def step(w: Any, b: Any, x: Any) -> Any:
-    h = (x @ w + b).tanh()
+    h = x @ w + b
     h[:, 0].mul_(2.0)
     loss = (h * h).mean()
     loss.backward()
@@ -364,24 +378,20 @@ def test_20_000_steps_do_not_grow_memory() -> None:
     w, b, x = T.ones(3, 2, requires_grad=True), T.zeros(2, requires_grad=True), T.ones(1, 3)
     for _ in range(500):
         step(w, b, x)
-    gc.collect()
+    gc.collect()  # also empties Python's free lists, which would count as growth
     tracemalloc.start()
-    before = tracemalloc.take_snapshot().compare_to(tracemalloc.take_snapshot(), "filename")
     start, _ = tracemalloc.get_traced_memory()
-    for _ in range(2_000):
+    for _ in range(4_000):  # tracing slows everything down eight times
         step(w, b, x)
-    middle, _ = tracemalloc.get_traced_memory()
+    gc.collect()
+    end, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert before is not None
-    assert middle - start < 20_000  # a single leaked object a step would be over 100,000
-    for _ in range(18_000):  # and without tracing, for the count of objects
+    assert end - start < 8_000  # two bytes a step
+    count = len(gc.get_objects())
+    for _ in range(16_000):
         step(w, b, x)
     gc.collect()
-    objects = len(gc.get_objects())
-    for _ in range(100):
-        step(w, b, x)
-    gc.collect()
-    assert len(gc.get_objects()) - objects < 50
+    assert len(gc.get_objects()) - count < 100
 
 
 def test_views_of_a_long_lived_tensor_do_not_pile_up() -> None:

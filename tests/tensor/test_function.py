@@ -74,7 +74,9 @@ def test_saved_tensors_are_checked_against_writes() -> None:
     y = x.clone()
     z = Cube.apply(y).sum()
     y.add_(1)
-    with pytest.raises(RuntimeError, match=r"a saved tensor of shape \(2,\) was changed by an in-place operation \(version 1, expected 0\)"):
+    with pytest.raises(
+        RuntimeError, match=r"a saved tensor of shape \(2,\) was changed by an in-place operation \(version 1, expected 0\)"
+    ):
         z.backward()
 
 

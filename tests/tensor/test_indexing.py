@@ -38,7 +38,16 @@ def advanced(draw: Any) -> tuple[Any, Any]:
         return shape, draw(hnp.integer_array_indices(shape, result_shape=hnp.array_shapes(max_dims=2, max_side=3)))
     parts: list[Any] = []
     for n in shape:
-        parts.append(draw(st.one_of(st.just(slice(None)), st.integers(-n, n - 1), st.just(slice(0, n, 2)), hnp.arrays(np.int64, 2, elements=st.integers(-n, n - 1)))))
+        parts.append(
+            draw(
+                st.one_of(
+                    st.just(slice(None)),
+                    st.integers(-n, n - 1),
+                    st.just(slice(0, n, 2)),
+                    hnp.arrays(np.int64, 2, elements=st.integers(-n, n - 1)),
+                )
+            )
+        )
     return shape, tuple(parts)
 
 
@@ -106,7 +115,9 @@ def test_writes(case: Any, what: str) -> None:
     seed = numbers(shape)
     (y * T.tensor(seed)).sum().backward()
     np.testing.assert_array_equal(x.grad.numpy(), seed * (hits == 0))
-    np.testing.assert_array_equal(v.grad.numpy(), T.tensor(seed[index]).sum_to_size(value.shape).numpy() if target else seed[index].sum())
+    np.testing.assert_array_equal(
+        v.grad.numpy(), T.tensor(seed[index]).sum_to_size(value.shape).numpy() if target else seed[index].sum()
+    )
 
 
 @given(advanced())
@@ -130,7 +141,7 @@ def test_second_order_through_reads_and_writes(case: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("index", "error", "text"),
+    "index, error, text",
     [
         (5, IndexError, "__getitem__: index 5 is out of bounds"), ((0, 0, 0), IndexError, "too many indices"),
         (slice(None, None, -1), ValueError, "step must be greater than zero, got -1"), ([0, 7], IndexError, "out of bounds"),

@@ -28,7 +28,9 @@ def same(t: Any, expected: Any) -> None:
     assert t.shape == np.shape(expected)
 
 
-@given(hnp.mutually_broadcastable_shapes(num_shapes=2, max_dims=4, min_side=0, max_side=3), st.sampled_from(list(BINARY)), st.data())
+@given(
+    hnp.mutually_broadcastable_shapes(num_shapes=2, max_dims=4, min_side=0, max_side=3), st.sampled_from(list(BINARY)), st.data()
+)
 def test_broadcasting_is_numpys(shapes: Any, name: str, data: st.DataObject) -> None:
     a, b = (data.draw(hnp.arrays(np.float64, s, elements=NUMBERS)) for s in shapes.input_shapes)
     with np.errstate(all="ignore"):

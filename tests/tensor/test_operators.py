@@ -245,7 +245,8 @@ def test_integers_become_the_default_float(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["neg", "abs", "sign", "square", "floor", "ceil", "trunc", "round", "relu", "clone", "positive", "add", "mul", "cumsum"]
+    "name",
+    ["neg", "abs", "sign", "square", "floor", "ceil", "trunc", "round", "relu", "clone", "positive", "add", "mul", "cumsum"],
 )
 def test_integers_stay_integers(name: str) -> None:
     a = np.array([-2, 0, 3])
@@ -270,11 +271,11 @@ def test_a_missing_rule_names_the_operator() -> None:
     (slope,) = T.autograd.grad(T.special.bessel_j0(a).sum(), a, create_graph=True)
     with pytest.raises(NotImplementedError, match="bessel_j1: no gradient rule for input 0"):
         slope.sum().backward()
-        T.special.bessel_j0(a).sum().backward(create_graph=True)
-        a.grad.sum().backward()  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if hasattr(T.Tensor, n + "_") and n not in ("fill", "zero", "copy", "as_strided")])
+@pytest.mark.parametrize(
+    "name", [n for n in NAMES if hasattr(T.Tensor, n + "_") and n not in ("fill", "zero", "copy", "as_strided")]
+)
 def test_in_place_is_the_operator_written_back(name: str) -> None:
     """Same value and gradient as out of place, when the result has the tensor's shape."""
     case = CASES[name]

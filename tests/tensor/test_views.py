@@ -50,7 +50,10 @@ def test_gradients_of_views(name: str) -> None:
     assert T.autograd.gradgradcheck(lambda t: VIEWS[name](t).sin(), (x,))
 
 
-@pytest.mark.parametrize("copying", [lambda t: t.clone(), lambda t: t[[0, 1]], lambda t: t.T.reshape(-1), lambda t: t.flip(0), lambda t: t.repeat(1, 1)])
+@pytest.mark.parametrize(
+    "copying",
+    [lambda t: t.clone(), lambda t: t[[0, 1]], lambda t: t.T.reshape(-1), lambda t: t.flip(0), lambda t: t.repeat(1, 1)],
+)
 def test_a_copy_shares_nothing(copying: Callable[[Any], Any]) -> None:
     base = T.arange(4.0).reshape(2, 2).clone()
     copy = copying(base)
@@ -60,7 +63,10 @@ def test_a_copy_shares_nothing(copying: Callable[[Any], Any]) -> None:
 
 
 def test_view_refuses_what_needs_a_copy() -> None:
-    with pytest.raises(RuntimeError, match=r"view: the shape is not compatible with the tensor's strides; use reshape \(operands float32\[3, 2\]\)"):
+    with pytest.raises(
+        RuntimeError,
+        match=r"view: the shape is not compatible with the tensor's strides; use reshape \(operands float32\[3, 2\]\)",
+    ):
         T.zeros(2, 3).T.view(6)
 
 
