@@ -66,7 +66,7 @@ class Driver:
 
 def small(agent_class: Any) -> Any:
     """The agent's configuration, brought down so that a few hundred steps learn: fields by their common names."""
-    wanted = {"rollout_length": 16, "minibatch_size": 16, "epochs": 2, "batch_size": 8, "buffer_size": 500}
+    wanted: dict[str, Any] = {"rollout_length": 16, "minibatch_size": 16, "epochs": 2, "batch_size": 8, "buffer_size": 500}
     wanted |= {"learning_starts": 20, "hidden_sizes": (8,), "train_interval": 4, "target_update_interval": 20}
     names = {f.name for f in dataclasses.fields(agent_class.Config)}
     return agent_class.Config(**{k: v for k, v in wanted.items() if k in names})
@@ -109,8 +109,9 @@ def same(a: Any, b: Any) -> bool:
 
 def check_config_is_documented(agent_class: Any) -> None:
     """The configuration is a dataclass whose fields all have defaults."""
-    assert dataclasses.is_dataclass(agent_class.Config)
-    assert agent_class.Config.__doc__
+    config: Any = agent_class.Config
+    assert dataclasses.is_dataclass(config)
+    assert config.__doc__
     agent_class.Config()
 
 

@@ -29,6 +29,8 @@ class DQNConfig:
 
     learning_rate: float = 1e-3
     """Adam's step size."""
+    anneal_learning_rate: bool = False
+    """Lower the step size linearly to 0 over the run."""
     batch_size: int = 64
     """Transitions in one gradient step."""
     buffer_size: int = 100_000
@@ -197,6 +199,9 @@ class DQN:
         if self.steps < self._next_learn or not len(self.replay):
             return None
         self._next_learn = self.steps + config.train_interval
+        if config.anneal_learning_rate:
+            remaining = max(1.0 - self.steps / self.total_steps, 0.0)
+            self.optimizer.param_groups[0]["lr"] = config.learning_rate * remaining
         loss = value = 0.0
         for _ in range(config.gradient_steps):
             batch = self.replay.sample(config.batch_size, self.rng)

@@ -209,9 +209,7 @@ def _check_free(directory: Path, *, overwrite: bool) -> None:
         message = f"dir: expected a directory, got the file {directory}"
         raise ConfigError(message)
     if not overwrite and any((directory / name).exists() for name in (checkpoint.FILE_NAME, _CONFIG, _METRICS)):
-        message = (
-            f"{directory} already holds a run; continue it with --resume {directory}, or replace it with --overwrite"
-        )
+        message = f"{directory} already holds a run; continue it with --resume {directory}, or replace it with --overwrite"
         raise RunExistsError(message)
 
 

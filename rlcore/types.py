@@ -37,16 +37,10 @@ class Step(NamedTuple):
 
     observation: NDArray[np.float32]  #: ``[n, d]`` what to act on next; of a new episode where one has just begun
     reward: NDArray[np.float32]  #: ``[n]`` (normalised where the world normalises)
-    next_observation: NDArray[
-        np.float32
-    ]  #: ``[n, d]`` where the action led: the true final observation at an episode's end
+    next_observation: NDArray[np.float32]  #: ``[n, d]`` where the action led: the true final observation at an episode's end
     terminated: NDArray[np.bool_]  #: ``[n]`` a terminal state: value 0, nothing is bootstrapped
-    truncated: NDArray[
-        np.bool_
-    ]  #: ``[n]`` cut short: the episode ends, but its value is bootstrapped from `next_observation`
-    valid: NDArray[
-        np.bool_
-    ]  #: ``[n]`` False where the environment ignored the action and only reset itself: never learnt from
+    truncated: NDArray[np.bool_]  #: ``[n]`` cut short: the episode ends, but its value is bootstrapped from `next_observation`
+    valid: NDArray[np.bool_]  #: ``[n]`` False where the environment ignored the action and only reset itself: never learnt from
     episodes: tuple[EpisodeEnd, ...]  #: the episodes that ended at this step
 
 

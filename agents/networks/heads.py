@@ -110,8 +110,9 @@ class BernoulliHead(ActionHead):
         self.size, self.action_shape, self.action_dtype = n, (n,), np.int64
 
     def sample(self, outputs: Tensor, rng: np.random.Generator) -> NDArray[Any]:
-        p = outputs.sigmoid().numpy()
-        return (rng.random(p.shape) < p).astype(np.int64)
+        p: NDArray[Any] = outputs.sigmoid().numpy()
+        drawn: NDArray[Any] = (rng.random(p.shape) < p).astype(np.int64)
+        return drawn
 
     def mode(self, outputs: Tensor) -> NDArray[Any]:
         return (outputs.numpy() > 0).astype(np.int64)

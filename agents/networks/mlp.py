@@ -43,6 +43,7 @@ def mlp(
         linear = nn.Linear(a, b)
         if output_gain is not None:
             nn.init.orthogonal_(linear.weight, output_gain if last else math.sqrt(2))
-            nn.init.zeros_(linear.bias)
+            if linear.bias is not None:
+                nn.init.zeros_(linear.bias)
         layers += [linear] if last else [linear, ACTIVATIONS[activation]()]
     return nn.Sequential(*layers)

@@ -103,9 +103,7 @@ def _parse(arguments: list[str]) -> tuple[TrainOptions, Settings]:
     own = {field.name for kind in (TrainOptions, type(defaults.run)) for field in dataclasses.fields(kind)}
     for field in dataclasses.fields(defaults.agent):
         if field.name in own:
-            message = (
-                f"agent {defaults.run.agent}: its hyperparameter {field.name!r} has the name of one of our own flags"
-            )
+            message = f"agent {defaults.run.agent}: its hyperparameter {field.name!r} has the name of one of our own flags"
             raise ConfigError(message)
     # The agent's dataclass is known only now, so the whole command line is put together here.
     command_line = dataclasses.make_dataclass(

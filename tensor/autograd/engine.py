@@ -94,7 +94,7 @@ def run(
                 if edge in leaves:
                     add(leaves, edge, ge)
                 else:
-                    leaves[edge] = ge  # type: ignore[index]
+                    leaves[edge] = ge
             elif edge in pending:
                 add(pending, edge, ge)
             else:

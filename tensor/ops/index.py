@@ -112,8 +112,13 @@ def _setitem(self: Tensor, index: Any, value: Any) -> None:
         assign(self, put_at(before, value.to(self.dtype), index, False))
 
 
+def _without(g: Tensor, index: Any) -> Tensor:
+    """Zero where an index points: what was written there hides the value below."""
+    return put_at(g, g.new_zeros(()), index, False)
+
+
 @operator({
-    "x": lambda g, value_shape, index, accumulate: g if accumulate else put_at(g, g.new_zeros(()), index, False),
+    "x": lambda g, index, accumulate: g if accumulate else _without(g, index),
     "value": lambda g, index: g[index],
 }, method=False)  # fmt: skip
 def put_at(x: Array, value: Array, index: Any, accumulate: bool) -> Array:
@@ -142,7 +147,11 @@ def _index_parts(x: Array, dim: int, index: Array) -> tuple[Any, ...]:
     return tuple(parts)
 
 
-@operator({"x": lambda g, x_shape, dim, index: gather_back(g, index, x_shape, dim)}, onnx="GatherElements")
+def _gather_rule(g: Tensor, x_shape: Any, dim: int, index: Tensor) -> Tensor:
+    return g.gather_back(index, x_shape, dim)
+
+
+@operator({"x": _gather_rule}, onnx="GatherElements")
 def gather(x: Array, dim: int, index: Array, sparse_grad: bool = False) -> Array:
     """``y[i][j] = x[index[i][j]][j]`` for dim 0: along ``dim`` an element for each entry of ``index`` (int64)."""
     if not x.ndim:
@@ -153,7 +162,7 @@ def gather(x: Array, dim: int, index: Array, sparse_grad: bool = False) -> Array
     return x[_index_parts(x, d, index)]
 
 
-@operator({"g": lambda gg, dim, index: gg.gather(dim, index)}, method=False)
+@operator({"g": lambda gg, dim, index: gg.gather(dim, index)})
 def gather_back(g: Array, index: Array, shape: tuple[int, ...], dim: int) -> Array:
     """Zeros with ``g`` added where `gather` read."""
     r = np.zeros_like(g, shape=shape)

@@ -63,7 +63,7 @@ def matmul(a: Array, b: Array) -> Array:
     {
         "x": lambda g, weight: g @ weight,
         "weight": lambda g, x, weight_shape: _weight_rule(g, x, weight_shape),
-        "bias": lambda g, bias_shape: row_sum(g) if g.ndim == 2 and bias_shape else g.sum_to_size(bias_shape),
+        "bias": lambda g, bias_shape: _bias_rule(g, bias_shape),
     },
     method=False,
     onnx="Gemm",
@@ -71,7 +71,10 @@ def matmul(a: Array, b: Array) -> Array:
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     """``x @ weight.T + bias``: [..., in], [out, in], [out] to [..., out]."""
     try:
-        r = x.dot(weight.T) if x.ndim <= 2 else np.matmul(x, weight.T)
+        rows = x if x.ndim <= 2 else x.reshape(-1, x.shape[-1])
+        r = rows.dot(weight.T)
+        if rows is not x:
+            r = r.reshape(*x.shape[:-1], *weight.shape[:-1])
     except ValueError:
         msg = f"linear: expected an input of shape [..., {weight.shape[-1]}], got {list(x.shape)}"
         raise RuntimeError(msg) from None
@@ -83,6 +86,10 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     return r
 
 
+def _bias_rule(g: Tensor, shape: Any) -> Tensor:
+    return row_sum(g) if g.ndim == 2 and shape else g.sum_to_size(shape)
+
+
 def _weight_rule(g: Tensor, x: Tensor, shape: Any) -> Tensor:
     if len(shape) == 1:
         return (x * g.unsqueeze(-1)).reshape(-1, shape[0]).sum(0)
@@ -91,7 +98,7 @@ def _weight_rule(g: Tensor, x: Tensor, shape: Any) -> Tensor:
     return outer_sum(g, x)
 
 
-@operator({"x": lambda g, x_shape: g.expand(x_shape)}, method=False)
+@operator({"x": lambda g, x_shape: g.expand(x_shape)})
 def row_sum(x: Array) -> Array:
     """The sum of a matrix's rows: the gradient of a bias."""
     if len(x) == 1:

@@ -126,7 +126,7 @@ arcsinh, arccosh, arctanh, negative, fix = asinh, acosh, atanh, neg, trunc
 def tanh_slope(g: Array, value: Array) -> Array:
     """``g * (1 - value**2)``: the gradient of tanh, in one piece of fresh memory."""
     r = value * value
-    np.subtract(1, r, out=r)
+    r = np.subtract(1, r, out=r if r.ndim else None)
     r *= g
     return r
 

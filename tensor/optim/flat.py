@@ -80,8 +80,7 @@ class Flat:
         self._grad = self._pair[0]
         self.steps: int | list[int] = 0
         self.views = [
-            self.data[a:b].reshape(p._array.shape)
-            for p, a, b in zip(params, self.offsets, self.offsets[1:], strict=False)
+            self.data[a:b].reshape(p._array.shape) for p, a, b in zip(params, self.offsets, self.offsets[1:], strict=False)
         ]
         for i in range(len(params)):
             self.adopt(i)

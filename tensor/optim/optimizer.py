@@ -242,9 +242,7 @@ class Optimizer:
     def _params(self) -> list[Tensor]:
         return [p for group in self.param_groups for p in group["params"]]
 
-    def _parse(
-        self, saved: Mapping[str, Any], names: tuple[str, ...], p: Tensor, number: int
-    ) -> tuple[int, dict[str, Any]]:
+    def _parse(self, saved: Mapping[str, Any], names: tuple[str, ...], p: Tensor, number: int) -> tuple[int, dict[str, Any]]:
         """The count and the moments in one parameter's saved state."""
         moments = {name: to_array(a, copy=False) for name, a in saved.items() if name != "step" and a is not None}
         if saved and set(moments) != set(names):
@@ -254,9 +252,7 @@ class Optimizer:
         for name, array in moments.items():
             if array.shape != p._array.shape:
                 where = f"{name} of parameter {number}"
-                msg = (
-                    f"{self._name}.load_state_dict: expected {where} of shape {list(p.shape)}, got {list(array.shape)}"
-                )
+                msg = f"{self._name}.load_state_dict: expected {where} of shape {list(p.shape)}, got {list(array.shape)}"
                 raise ValueError(msg)
         step = saved.get("step", 1 if moments else 0)
         return int(step.item() if hasattr(step, "item") else step), moments
@@ -271,9 +267,7 @@ class Optimizer:
 
 def _check_apart(params: list[Tensor], who: str) -> None:
     """Refuse parameters over the same memory: the flat buffer would silently break that tie."""
-    host = [
-        (byte_bounds(p._array), i) for i, p in enumerate(params) if isinstance(p._array, np.ndarray) and p._array.size
-    ]
+    host = [(byte_bounds(p._array), i) for i, p in enumerate(params) if isinstance(p._array, np.ndarray) and p._array.size]
     host.sort()
     for ((_, end), i), ((start, _), j) in pairwise(host):
         if start < end:

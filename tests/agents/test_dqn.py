@@ -61,7 +61,7 @@ def test_dueling_advantages_are_centred():
     np.testing.assert_allclose(values(agent.network, x).mean(1), outputs[:, 0], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize(("terminated", "truncated", "discount"), [(True, False, 0.0), (False, True, 0.99), (False, False, 0.99)])
+@pytest.mark.parametrize("terminated, truncated, discount", [(True, False, 0.0), (False, True, 0.99), (False, False, 0.99)])
 def test_only_termination_stops_bootstrapping(terminated, truncated, discount):
     agent, rows = make(), batch(1)
     flags = [np.array([f]) for f in (terminated, truncated, True)]

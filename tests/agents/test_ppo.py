@@ -75,7 +75,7 @@ def test_options_change_the_update(option):
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "expected"),
+    "field, value, expected",
     [("learning_rate", 0, "a number above 0"), ("epochs", 0, "at least 1"), ("gamma", 1.5, "a number from 0 to 1")],
 )
 def test_values_out_of_range_are_refused(field, value, expected):

@@ -31,9 +31,7 @@ def slow_gae(r, v, nv, term, trunc, gamma, lam):
 
 @given(floats, floats, floats, flags, flags, unit, unit)
 def test_gae_is_the_sum_of_decayed_errors(r, v, nv, term, trunc, gamma, lam):
-    np.testing.assert_allclose(
-        gae(r, v, nv, term, trunc, gamma, lam), slow_gae(r, v, nv, term, trunc, gamma, lam), atol=1e-9
-    )
+    np.testing.assert_allclose(gae(r, v, nv, term, trunc, gamma, lam), slow_gae(r, v, nv, term, trunc, gamma, lam), atol=1e-9)
 
 
 @given(floats, floats, floats, flags, flags, unit)
@@ -48,7 +46,7 @@ def test_lambda_1_is_monte_carlo(r, v, term, trunc, gamma):
     np.testing.assert_allclose(lambda_returns(r, v, nv, term, trunc, gamma, 1.0), expected, atol=1e-9)
 
 
-@pytest.mark.parametrize(("terminated", "expected"), [(True, 1.0), (False, 1.0 + 0.9 * 10)])
+@pytest.mark.parametrize("terminated, expected", [(True, 1.0), (False, 1.0 + 0.9 * 10)])
 def test_truncation_bootstraps_and_termination_does_not(terminated, expected):
     yes, no = np.array([[True]]), np.array([[False]])
     one, ten, zero = np.array([[1.0]]), np.array([[10.0]]), np.array([[0.0]])

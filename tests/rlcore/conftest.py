@@ -34,8 +34,6 @@ def run_agent(tmp_path: Path, environment: dict[str, str]) -> RunAgent:
     def run(*arguments: object, code: str = "") -> subprocess.CompletedProcess[str]:
         program = f"{code}\nimport sys; from rlcore.cli import main; sys.exit(main())"
         command = [sys.executable, "-c", program, *map(str, arguments)]
-        return subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
-        )
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
     return run

@@ -68,9 +68,7 @@ def test_the_output_for_people(run_agent, trained):
 
 def test_the_script_evaluates_as_the_command_does(trained, run_agent, environment, tmp_path):
     command = [sys.executable, str(ROOT / "scripts" / "evaluate.py"), "run", "4", "--seed", "2"]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=True
-    )
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=True)
     by_command = last_json(run_agent("eval", "run", "--episodes", "4", "--seed", "2", "--json").stdout)
     assert json.loads(done.stdout).items() <= by_command.items()
     assert len((ROOT / "scripts" / "evaluate.py").read_text().splitlines()) < 30
@@ -80,9 +78,7 @@ def test_flags_come_over_the_file_which_comes_over_defaults(run_agent, tmp_path)
     (tmp_path / "c.toml").write_text(
         '[run]\nenv = "Walk-v0"\nagent = "fake"\nsteps = 50\nseed = 3\n[agent]\nbatch_size = 4\ndouble = false\n'
     )
-    done = run_agent(
-        "train", "--config", "c.toml", "--seed=5", "--hidden-sizes", "7", "8", "--target_kl", "0.5", "--quiet"
-    )
+    done = run_agent("train", "--config", "c.toml", "--seed=5", "--hidden-sizes", "7", "8", "--target_kl", "0.5", "--quiet")
     assert done.returncode == 0, done.stderr
     directory = tmp_path / "runs" / "Walk-v0-fake-5"
     config = checkpoint.load(directory)[1]["settings"]
@@ -299,9 +295,7 @@ def test_threads_are_settled_before_numpy(run_agent):
 
 def test_a_reader_that_leaves_early_is_no_error(environment):
     command = f"{sys.executable} -m rlcore.cli train --agent fake --help | head -c 10"
-    done = subprocess.run(
-        ["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
+    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout == "usage: run"
     assert "Traceback" not in done.stderr
 

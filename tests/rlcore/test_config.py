@@ -20,9 +20,7 @@ def test_merge_order_is_defaults_preset_file_and_then_flags(tmp_path):
     assert preset("ppo", "Unheard-v0")["run"]["num_envs"] == 8
     assert preset("ppo", "Pendulum-v1")["run"]["num_envs"] == 4
     file = tmp_path / "a.toml"
-    file.write_text(
-        '[run]\nenv = "Walk-v0"\nagent = "fake"\nsteps = 7\n[agent]\ntarget_kl = 1\nhidden_sizes = [1, 2]\n'
-    )
+    file.write_text('[run]\nenv = "Walk-v0"\nagent = "fake"\nsteps = 7\n[agent]\ntarget_kl = 1\nhidden_sizes = [1, 2]\n')
     settings = resolve("", "", file)
     assert settings.run == RunConfig(env="Walk-v0", agent="fake", steps=7)
     assert settings.agent == fake_rl.FakeConfig(target_kl=1.0, hidden_sizes=(1, 2))

@@ -21,8 +21,6 @@ def test_an_unknown_name_is_an_attribute_error():
 
 def test_importing_rlcore_and_the_help_import_nothing_heavy(environment):
     code = "import sys, rlcore, rlcore.cli; rlcore.cli.main(['--help']); print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=True)
     loaded = set(done.stdout.splitlines()[-1].split())
     assert not loaded & {"numpy", "gymnasium", "tyro", "rich", "safetensors", "importlib.metadata"}

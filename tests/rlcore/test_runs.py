@@ -222,9 +222,7 @@ def test_a_disk_that_is_full_stops_the_run_and_keeps_the_checkpoint(tmp_path, mo
 
     def fill_up(path, state, metadata):
         if metadata["steps"] > 150:
-            monkeypatch.setattr(
-                os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device"))
-            )
+            monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         save(path, state, metadata)
 
     monkeypatch.setattr(checkpoint, "save", fill_up)

@@ -68,7 +68,7 @@ def test_tensor_copies_and_from_numpy_and_as_tensor_share() -> None:
 
 def test_requires_grad_of_new_tensors() -> None:
     assert T.tensor([1.0], requires_grad=True).is_leaf
-    with pytest.raises(RuntimeError, match="only floating-point tensors can require gradients, got tensor.int64"):
+    with pytest.raises(RuntimeError, match=r"only floating-point tensors can require gradients, got tensor\.int64"):
         T.tensor([1], requires_grad=True)
 
 

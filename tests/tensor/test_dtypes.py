@@ -94,7 +94,7 @@ def test_as_dtype(given: Any, expected: str) -> None:
 def test_unknown_dtypes_are_named() -> None:
     with pytest.raises(TypeError, match=r"expected a dtype such as tensor.float32, got 'quaternion'"):
         T.zeros(2, dtype="quaternion")
-    with pytest.raises(TypeError, match="expected a floating dtype, got tensor.int64"):
+    with pytest.raises(TypeError, match=r"expected a floating dtype, got tensor\.int64"):
         T.set_default_dtype(T.int64)
 
 

@@ -154,9 +154,7 @@ def test_loss_options():
     assert list(weighted.state_dict()) == ["weight"]
     assert weighted(x, y).item() > 0
     p = x.sigmoid()
-    assert nn.BCELoss()(p, (x > 0).float()).item() == pytest.approx(
-        nn.BCEWithLogitsLoss()(x, (x > 0).float()).item(), rel=1e-5
-    )
+    assert nn.BCELoss()(p, (x > 0).float()).item() == pytest.approx(nn.BCEWithLogitsLoss()(x, (x > 0).float()).item(), rel=1e-5)
     q = x.softmax(-1)
     assert nn.KLDivLoss("batchmean")(q.log(), q).item() == pytest.approx(0, abs=1e-6)
     assert nn.KLDivLoss("sum", log_target=True)(q.log(), q.log()).item() == pytest.approx(0, abs=1e-6)

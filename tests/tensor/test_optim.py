@@ -23,9 +23,7 @@ every = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 
 
 def parameters(*shapes, dtype=T.float32):
-    return [
-        nn.Parameter(T.tensor(np.sin(np.arange(np.prod(s)) + 1 + i).reshape(s)).to(dtype)) for i, s in enumerate(shapes)
-    ]
+    return [nn.Parameter(T.tensor(np.sin(np.arange(np.prod(s)) + 1 + i).reshape(s)).to(dtype)) for i, s in enumerate(shapes)]
 
 
 def set_gradients(params, step, leave_out=()):

@@ -52,7 +52,15 @@ def test_gradients_of_views(name: str) -> None:
 
 @pytest.mark.parametrize(
     "copying",
-    [lambda t: t.clone(), lambda t: t[[0, 1]], lambda t: t.T.reshape(-1), lambda t: t.flip(0), lambda t: t.repeat(1, 1)],
+    [
+        lambda t: t.clone(),
+        lambda t: t[[0, 1]],
+        lambda t: t.T.reshape(-1),
+        lambda t: t.flip(0),
+        lambda t: t.repeat(1, 1),
+        lambda t: +t,
+        lambda t: t.sum_to_size(2, 2),
+    ],
 )
 def test_a_copy_shares_nothing(copying: Callable[[Any], Any]) -> None:
     base = T.arange(4.0).reshape(2, 2).clone()
@@ -111,6 +119,17 @@ def test_writing_a_value_that_requires_grad_into_a_plain_tensor() -> None:
     (buffer * T.tensor([[1.0, 10.0], [100.0, 1000.0]])).sum().backward()
     assert x.grad is not None
     assert x.grad.tolist() == [1 + 20, 2000]
+
+
+def test_in_place_operators_that_need_their_input_keep_it() -> None:
+    """As in PyTorch: `sin_` saves what it overwrites; the value of another tensor is the writer's to keep."""
+    x = T.tensor([0.3, 1.2], dtype=T.float64, requires_grad=True)
+    assert T.autograd.gradcheck(lambda x: x.clone().sin_().mul_(x).pow_(2).log_(), (x,))
+    y = x.clone()
+    z = (y * y).sum()
+    y.sin_()
+    with pytest.raises(RuntimeError, match=r"mul: an input .* was changed by an in-place operation"):
+        z.backward()
 
 
 # --- random programs -----------------------------------------------------------------------------------------------
