@@ -14,7 +14,7 @@ import tensor as T
 from agents.networks import mlp
 from agents.nstep import NStep
 from agents.settings import at_least, check, fraction, positive
-from agents.state import generator_state, load_generator, pack, unpack
+from agents.state import generator_state, load_generator, pack, unpack, unpack_optimizer
 from rlcore.buffers import ReplayBuffer
 from rlcore.errors import SpaceError
 from rlcore.types import State
@@ -248,7 +248,7 @@ class DQN:
         """Restore what `state_dict` gave, bit for bit."""
         self.network.load_state_dict(unpack(state["network"]))
         self.target.load_state_dict(unpack(state["target"]))
-        self.optimizer.load_state_dict(unpack(state["optimizer"]))
+        self.optimizer.load_state_dict(unpack_optimizer(state["optimizer"]))
         self.replay.load_state_dict(state["replay"])
         self.n_step.load_state_dict(state["n_step"])
         self.steps, self.updates, self._next_learn, self._next_copy = state["counters"]

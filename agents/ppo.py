@@ -14,7 +14,7 @@ import tensor as T
 from agents.networks import make_head, mlp
 from agents.returns import gae
 from agents.settings import at_least, check, fraction, positive
-from agents.state import generator_state, load_generator, pack, unpack
+from agents.state import generator_state, load_generator, pack, unpack, unpack_optimizer
 from rlcore.buffers import RolloutBuffer
 from rlcore.types import State
 from tensor import nn, optim
@@ -291,7 +291,7 @@ class PPO:
     def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` gave, bit for bit."""
         self.networks.load_state_dict(unpack(state["networks"]))
-        self.optimizer.load_state_dict(unpack(state["optimizer"]))
+        self.optimizer.load_state_dict(unpack_optimizer(state["optimizer"]))
         self.rollout.load_state_dict(state["rollout"])
         self.steps = state["steps"]
         load_generator(self.rng, state["generator"])

@@ -10,7 +10,7 @@ import tensor as T
 from rlcore.types import State
 from tensor import Tensor
 
-__all__ = ["generator_state", "load_generator", "pack", "unpack"]
+__all__ = ["generator_state", "load_generator", "pack", "unpack", "unpack_optimizer"]
 
 
 def pack(tree: Any) -> State:
@@ -25,14 +25,20 @@ def pack(tree: Any) -> State:
 
 
 def unpack(tree: State) -> Any:
-    """The reverse of `pack`: arrays as tensors, digits as numbers."""
+    """Arrays as tensors (copies); the rest as it is."""
     if isinstance(tree, np.ndarray):
         return T.from_numpy(tree.copy())
     if isinstance(tree, dict):
-        return {int(k) if k.isdigit() else k: unpack(v) for k, v in tree.items()}
+        return {k: unpack(v) for k, v in tree.items()}
     if isinstance(tree, list):
         return [unpack(v) for v in tree]
     return tree
+
+
+def unpack_optimizer(tree: State) -> Any:
+    """`unpack` for an optimizer's state, which counts its parameters with numbers."""
+    state = unpack(tree)
+    return {**state, "state": {int(k): v for k, v in state["state"].items()}}
 
 
 def generator_state(rng: np.random.Generator) -> State:

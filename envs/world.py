@@ -83,6 +83,8 @@ class VectorWorld:
         Raises:
             WorldError: an environment raised, or gave a wrong shape or numbers that are not finite.
         """
+        if seed is not None:
+            self.action_space.seed(seed)  # for agents that sample it
         try:
             raw, _ = self._venv.reset(seed=seed)
             observation = self._flattener.batch(raw)
