@@ -8,10 +8,6 @@ import pytest
 
 from rlcore import checkpoint
 
-envs = pytest.importorskip("envs")
-if not hasattr(envs, "make_world"):
-    pytest.skip("envs is not built yet", allow_module_level=True)
-
 RUN = ("--agent", "fake", "--num-envs", "2", "--checkpoint-every", "100", "--quiet", "--normalize-observation")
 
 
