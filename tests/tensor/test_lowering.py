@@ -9,7 +9,27 @@ import tensor as T
 
 FUNCTIONS = {
     n: getattr(math, n)
-    for n in "sin cos tan atan sinh cosh tanh exp expm1 log log1p sqrt erf fabs floor ceil trunc fmod pow".split()
+    for n in [
+        "sin",
+        "cos",
+        "tan",
+        "atan",
+        "sinh",
+        "cosh",
+        "tanh",
+        "exp",
+        "expm1",
+        "log",
+        "log1p",
+        "sqrt",
+        "erf",
+        "fabs",
+        "floor",
+        "ceil",
+        "trunc",
+        "fmod",
+        "pow",
+    ]
 }
 FUNCTIONS |= {"fmax": max, "fmin": min}
 RECORDS = {op.name: op for op in T.ops.OPERATORS.values() if op.lowering}
