@@ -17,6 +17,7 @@ from tensor.autograd.inplace import bump
 from tensor.autograd.tensor import RemovableHandle, Tensor
 from tensor.device import device as Device
 from tensor.device import move
+from tensor.nn.hooks import Hook
 from tensor.nn.parameter import Parameter
 
 __all__ = ["LoadResult", "Module"]
@@ -29,15 +30,6 @@ class LoadResult(NamedTuple):
 
     missing_keys: list[str]
     unexpected_keys: list[str]
-
-
-class _Hook:
-    """One registered hook; compared by identity, so that the same function may be registered twice."""
-
-    __slots__ = ("before", "function", "with_kwargs")
-
-    def __init__(self, function: Callable[..., Any], before: bool, with_kwargs: bool) -> None:
-        self.function, self.before, self.with_kwargs = function, before, with_kwargs
 
 
 class Module:
@@ -66,7 +58,7 @@ class Module:
     _buffers: dict[str, Tensor | None]
     _modules: dict[str, Module | None]
     _transient: set[str]  #: buffers that the state dictionary leaves out
-    _hooks: list[_Hook]
+    _hooks: list[Hook]
     _structure: int  #: counts registrations and removals here, for whoever caches what this module is made of
 
     def __init__(self) -> None:
@@ -128,14 +120,14 @@ class Module:
         With ``with_kwargs`` it is ``hook(module, args, kwargs)`` and returns both. Returns a handle whose ``remove()``
         ends it.
         """
-        return RemovableHandle(self._hooks, _Hook(hook, True, with_kwargs))
+        return RemovableHandle(self._hooks, Hook(hook, True, with_kwargs))
 
     def register_forward_hook(self, hook: Callable[..., Any], *, with_kwargs: bool = False) -> RemovableHandle:
         """Call ``hook(module, args, output)`` after each forward; what it returns replaces the output.
 
         With ``with_kwargs`` it is ``hook(module, args, kwargs, output)``. Returns a handle whose ``remove()`` ends it.
         """
-        return RemovableHandle(self._hooks, _Hook(hook, False, with_kwargs))
+        return RemovableHandle(self._hooks, Hook(hook, False, with_kwargs))
 
     # --- registering --------------------------------------------------------------------------------------------
 
