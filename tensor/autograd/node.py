@@ -44,7 +44,7 @@ def version_of(t: Tensor) -> Version:
 class Node:
     """Base of all nodes. ``shape`` and ``dtype`` are those of the value the node made: what its gradient must have."""
 
-    __slots__ = ("__weakref__", "dtype", "edges", "hooks", "number", "shape")
+    __slots__ = ("dtype", "edges", "hooks", "number", "shape")
 
     edges: tuple[Node | None, ...]
     hooks: list[Hook] | None

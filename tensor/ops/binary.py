@@ -120,13 +120,23 @@ def _pow_exponent(g: Tensor, a: Any, b: Any, y: Tensor) -> Tensor:
 
 
 def _larger(g: Tensor, a: Any, b: Any) -> Tensor:
-    share: Tensor = ((a > b).to(g.dtype) + (a >= b).to(g.dtype)) * 0.5
-    return g * share
+    return g.extreme_share(a, b, True)
 
 
 def _smaller(g: Tensor, a: Any, b: Any) -> Tensor:
-    share: Tensor = ((a < b).to(g.dtype) + (a <= b).to(g.dtype)) * 0.5
-    return g * share
+    return g.extreme_share(a, b, False)
+
+
+def _none(g: Tensor) -> None:
+    """Piecewise constant: nothing passes."""
+
+
+@operator({"g": lambda gg, a, b, larger: gg.extreme_share(a, b, larger), "a": _none, "b": _none})
+def extreme_share(g: Array, a: Array, b: Array, larger: bool) -> Array:
+    """``g`` where a is the larger (smaller) operand, half of it where both are equal."""
+    r = g * ((a >= b) if larger else (a <= b))
+    ties = np.equal(a, b)
+    return np.where(ties, r * 0.5, r) if ties.any() else r
 
 
 def _nan(x: Any) -> Any:

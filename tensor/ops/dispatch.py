@@ -214,6 +214,10 @@ def as_array(r: Any) -> Any:
 
 def cast_operands(raws: Sequence[Any], rule: str, who: str) -> list[Any]:
     """Bring operands to their common dtype; Python numbers stay, they are weak in NumPy too."""
+    if len(raws) == 2:
+        x, y = raws
+        if x.__class__ is ndarray and y.__class__ is ndarray and x.dtype.kind == "f" and y.dtype.kind == "b":
+            return [x, y]  # a mask: NumPy's own promotion keeps the float, without a copy
     try:
         d = dtypes.result_dtype(tuple(raws))
     except AttributeError:

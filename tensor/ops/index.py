@@ -165,10 +165,12 @@ def gather(x: Array, dim: int, index: Array, sparse_grad: bool = False) -> Array
 @operator({"g": lambda gg, dim, index: gg.gather(dim, index)})
 def gather_back(g: Array, index: Array, shape: tuple[int, ...], dim: int) -> Array:
     """Zeros with ``g`` added where `gather` read."""
+    d = check_axis(dim, len(shape))
+    if shape and index.shape[d] == 1 and d == len(shape) - 1 and shape[d] <= 8 and index.shape[:d] == shape[:d]:
+        return np.where(index == np.arange(shape[d]), g, g.dtype.type(0))  # a choice among few: a mask is fastest
     r = np.zeros_like(g, shape=shape)
     if not shape:
         return r + g.sum(dtype=g.dtype)
-    d = check_axis(dim, len(shape))
     where = _index_parts(r, d, index)
     if index.shape[d] == 1:  # nothing is read twice, and writing is faster than adding
         r[where] = g

@@ -113,6 +113,9 @@ def sum(x: Array, dim: Dims = None, keepdim: bool = False, dtype: Any = None) ->
     """
     if x.dtype.kind != "f" or dtype is not None:
         x = _accumulator(x, dtype)
+    if dim == -1 and x.ndim > 1 and 1 < x.shape[-1] <= _SHORT:
+        total = _fold(np.add, x, x.ndim - 1)
+        return total if keepdim else total[..., 0]
     return reduce_sum(x, None if dim is None else numpy_axis(dim, x.ndim), keepdim)
 
 

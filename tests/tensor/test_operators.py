@@ -109,6 +109,7 @@ CASES: dict[str, Case] = {
     # elementwise, of one tensor
     "sin": unary(np.sin), "cos": unary(np.cos), "tan": unary(np.tan, -1.2, 1.2), "asin": unary(np.arcsin, -0.9, 0.9),
     "acos": unary(np.arccos, -0.9, 0.9), "atan": unary(np.arctan), "sinh": unary(np.sinh), "cosh": unary(np.cosh), "tanh": unary(np.tanh),
+    "extreme_share": Case(x(2, 3), x(2, 3), x(2, 3), True, ref=lambda g, a, b, _: g * (a >= b)),
     "tanh_slope": Case(x(2, 3), x(2, 3), ref=lambda g, v: g * (1 - v * v)),
     "asinh": unary(np.arcsinh), "acosh": unary(np.arccosh, 1.2, 4), "atanh": unary(np.arctanh, -0.9, 0.9), "exp": unary(np.exp),
     "exp2": unary(np.exp2), "expm1": unary(np.expm1), "log": unary(np.log, 0.2, 4), "log2": unary(np.log2, 0.2, 4),
