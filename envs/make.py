@@ -21,9 +21,9 @@ from rlcore.registry import ENVS
 
 __all__ = ["Vectorization", "list_environments", "make_world"]
 
-#: How n environments become one: ``native`` (or ``vector``) by their own vector class, ``sync`` one after another,
+#: How n environments become one: ``native`` by their own vector class, ``sync`` one after another,
 #: ``async`` each in its own process, ``auto`` natively where several can be, else one after another.
-Vectorization = Literal["auto", "native", "vector", "sync", "async"]
+Vectorization = Literal["auto", "native", "sync", "async"]
 
 
 def make_world(
@@ -121,11 +121,9 @@ def _choose(spec: EnvSpec, vectorization: Vectorization, num_envs: int, kwargs: 
     if vectorization == "auto":
         # A picture is wanted of one environment only, and native ones draw all.
         return "native" if can_be_native and num_envs > 1 and "render_mode" not in kwargs else "sync"
-    if vectorization in ("native", "vector"):
-        if not can_be_native:
-            message = f"{spec.id} has no vector class of its own: use vectorization 'sync' or 'async'"
-            raise UsageError(message)
-        return "native"
+    if vectorization == "native" and not can_be_native:
+        message = f"{spec.id} has no vector class of its own: use vectorization 'sync' or 'async'"
+        raise UsageError(message)
     return vectorization
 
 

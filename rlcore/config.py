@@ -50,7 +50,7 @@ class RunConfig:
     num_envs: int = 1
     """Copies of the environment stepped together."""
 
-    vectorization: Literal["auto", "vector", "sync", "async"] = "auto"
+    vectorization: Literal["auto", "native", "sync", "async"] = "auto"
     """How copies are stepped: the environment's own vector version, in this process, or one process each."""
 
     normalize_observation: bool = False

@@ -34,7 +34,7 @@ def make_world(
     Args:
         env_id: a Gymnasium id, ``"package:Name-v0"``, or a name registered in `rlcore.registry.ENVS`.
         num_envs: how many copies.
-        vectorization: ``"auto"``, ``"vector"``, ``"sync"`` or ``"async"``, as `envs` understands it.
+        vectorization: ``"auto"``, ``"native"``, ``"sync"`` or ``"async"``, as `envs` understands it.
         normalize_observation: subtract the running mean, divide by the running deviation.
         normalize_reward: divide by the running deviation of the discounted return.
         discount: of that return.

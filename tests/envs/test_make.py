@@ -40,7 +40,6 @@ def vector_of(world: Any) -> Any:
         ({"num_envs": 3}, CartPoleVectorEnv),
         ({"num_envs": 3, "vectorization": "sync"}, SyncVector),
         ({"num_envs": 1, "vectorization": "native"}, CartPoleVectorEnv),
-        ({"num_envs": 2, "vectorization": "vector"}, CartPoleVectorEnv),
         ({"num_envs": 2, "render_mode": "rgb_array"}, SyncVector),
     ],
 )
