@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Eager speed on small networks beside PyTorch: `python benchmarks/eager.py [--rounds 7] [--json FILE]`.
 
-Both libraries run the same source, one thread each, taking turns, so that a machine's drift hits both alike; ratios are medians over
-rounds. PyTorch is not a dependency: without it (`pip install torch`) only our own times are printed.
+Both libraries run the same source, one thread each, taking turns, so that a machine's drift hits both alike; ratios are medians
+over rounds. PyTorch is not a dependency: without it (`pip install torch`) only our own times are printed.
 """
 
 import argparse
 import importlib
+import itertools
 import json
 import os
 import statistics
@@ -20,7 +21,7 @@ for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np
+import numpy as np  # noqa: E402
 
 SIZES = (4, 64, 64, 2)
 
@@ -36,7 +37,7 @@ def network(lib: Any, batch: int) -> tuple[Any, Any, Any]:
     """A network with an input and a target."""
     lib.manual_seed(0)
     layers: list[Any] = []
-    for i, o in zip(SIZES, SIZES[1:], strict=False):
+    for i, o in itertools.pairwise(SIZES):
         layers += [lib.nn.Linear(i, o), lib.nn.Tanh()]
     rng = np.random.default_rng(batch)
     x, y = (lib.tensor(rng.normal(size=(batch, n)).astype("f")) for n in (SIZES[0], SIZES[-1]))
