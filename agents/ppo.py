@@ -219,14 +219,20 @@ class PPO:
         size = min(config.minibatch_size, n)
         norm = 0.0
         for _ in range(config.epochs):
-            order = self.rng.permutation(n)
-            for start in range(0, n, size):
-                rows = order[start : start + size]
-                if len(rows) > 1 or n == 1:  # a single leftover row has no variance to normalise by
-                    norm = self._step({name: a[rows] for name, a in batch.items()}, clip)
+            for rows in self._minibatches(n, size):
+                norm = self._step({name: a[rows] for name, a in batch.items()}, clip)
             if config.target_kl is not None and self._figures(batch, clip)["approx_kl"] > 1.5 * config.target_kl:
                 break
         return {**self._figures(batch, clip), "grad_norm": norm}
+
+    def _minibatches(self, n: int, size: int) -> list[Any]:
+        """Indices of ``size`` rows each, in random order; a minibatch of everything needs none."""
+        if size >= n:
+            return [slice(None)]
+        order = self.rng.permutation(n)
+        parts = [order[start : start + size] for start in range(0, n, size)]
+        # A single leftover row has no variance to normalise by.
+        return parts[:-1] if len(parts[-1]) == 1 else parts
 
     def _step(self, rows: dict[str, NDArray[Any]], clip: float) -> float:
         """One gradient step on a minibatch; returns the norm of the gradient."""
