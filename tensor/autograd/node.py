@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tensor.autograd.tensor import Tensor
 
-__all__ = ["FREED", "Leaf", "Node", "OpNode", "OutputNode", "Version", "op_node", "version_of"]
+__all__ = ["FREED", "Leaf", "Node", "OpNode", "OutputNode", "SeveralOutputs", "Version", "op_node", "version_of"]
 
 next_number = count(1).__next__
 
@@ -143,6 +143,21 @@ class OpNode(Node):
     @property
     def name(self) -> str:
         return f"{''.join(p.capitalize() for p in self.op.name.split('_'))}Backward"
+
+
+class SeveralOutputs(OpNode):
+    """An application of an operator with several outputs, each of which has an `OutputNode` above this one."""
+
+    __slots__ = ("count",)
+
+    count: int
+
+    def __init__(self, op: Any, edges: tuple[Node | None, ...], count: int) -> None:
+        self.setup(edges, (), None)
+        self.op, self.count = op, count
+
+    def backward(self, g: dict[int, Any]) -> tuple[Any, ...]:
+        return super().backward(tuple(g.get(i) for i in range(self.count)))
 
 
 def op_node(op: Any, edges: tuple[Node | None, ...], saved: tuple[Any, ...], array: Any) -> OpNode:

@@ -31,6 +31,8 @@ new_tensor = Tensor.__new__
 def dispatcher(op: Operator, view: bool) -> Callable[..., Any]:
     """The function that users call for an operator."""
     parameters = list(inspect.signature(op.forward).parameters.values())
+    if op.outputs > 1:
+        return _several_outputs(op, _binder(op.name, parameters), len(parameters))
     first_only = op.inputs == [(0, False)]
     if parameters[-1].kind is inspect.Parameter.VAR_POSITIONAL:
         return _one_tensor_and_integers(op, len(parameters), view)
@@ -203,6 +205,35 @@ def _sequences(op: Operator, bind: Any, arity: int) -> Callable[..., Any]:
         if differentiable and any(edges) and is_grad_enabled() and out._array.dtype.kind in "fc":
             op.record(args, tuple(edges), -1, out)
         return out
+
+    return call
+
+
+def _several_outputs(op: Operator, bind: Any, arity: int) -> Callable[..., Any]:
+    """For operators with several values, like `linalg.eigh`, of any kind of inputs."""
+    forward, name, rule, differentiable = op.forward, op.name, op.dtype, op.differentiable
+
+    def call(*args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
+        if kwargs or len(args) != arity:
+            args = bind(args, kwargs)
+        given = [t for i, many in op.inputs for t in (args[i] if many else [args[i]])]
+        edges = tuple(t._node if isinstance(t, Tensor) else None for t in given)
+        arrays = [t._array if isinstance(t, Tensor) else None if t is None else to_array(t, copy=False) for t in given]
+        if rule is not None:
+            cast = iter(cast_operands([a for a in arrays if a is not None], rule, name))
+            arrays = [None if a is None else next(cast) for a in arrays]
+        raws, taken = list(args), iter(arrays)
+        for i, many in op.inputs:
+            raws[i] = [next(taken) for _ in args[i]] if many else next(taken)
+        try:
+            results = forward(*raws)
+        except (ValueError, IndexError, TypeError) as e:
+            raise explain(e, name, raws) from e
+        outs = tuple(Tensor(as_array(r)) for r in results)
+        if differentiable and any(e is not None for e in edges) and is_grad_enabled():
+            mask = -1 if op.joint or any(many for _, many in op.inputs) else sum((e is not None) << i for i, e in enumerate(edges))
+            op.record(args, edges, mask, outs[0], outs)
+        return outs
 
     return call
 

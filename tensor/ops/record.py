@@ -11,6 +11,8 @@ A record is declared where its forward is written, with NumPy functions on raw a
 - The vjp table has one rule an input: ``g`` is the gradient of the output; the other parameter names say what the rule needs,
   and only that is kept: an input by its name, the output as ``y``, a shape as ``x_shape``, a plain parameter by its name. Rules are
   written with differentiable operators, so gradients of any order follow. ``None`` for a rule: not differentiable, an error if used.
+- ``outputs``: how many values the forward returns, as a tuple, when it is not one. Rules get ``g`` and ``y`` as tuples then; ``g`` has None for
+  an output that nothing used.
 - ``dtype``: ``"promote"`` casts all tensor operands to their common dtype, ``"float"`` also integers to the default dtype, None
   leaves them alone.
 
@@ -29,7 +31,7 @@ import numpy as np
 
 from tensor import dtypes
 from tensor.autograd.inplace import assign, check_writable
-from tensor.autograd.node import Node, OpNode, Version, op_node, version_of
+from tensor.autograd.node import Node, OpNode, OutputNode, SeveralOutputs, op_node, version_of
 from tensor.autograd.tensor import Tensor
 from tensor.ops.dispatch import dispatcher
 
@@ -64,6 +66,7 @@ class Operator:
         "name",
         "names",
         "onnx",
+        "outputs",
         "rules",
     )
 
@@ -75,8 +78,10 @@ class Operator:
         dtype: str | None,
         lowering: str | None,
         onnx: str | None,
+        outputs: int = 1,
     ) -> None:
         self.name = name
+        self.outputs = outputs
         self.forward = forward
         self.dtype = dtype
         self.lowering = lowering  #: the scalar expression of an elementwise operator, for a compiler
@@ -151,8 +156,10 @@ class Operator:
             found = self._plans[mask] = tuple((s, *self.names[s]) for s in sorted(slots))
         return found
 
-    def record(self, bound: Sequence[Any], edges: tuple[Node | None, ...], mask: int, out: Tensor) -> None:
-        """Make the node of ``out``."""
+    def record(
+        self, bound: Sequence[Any], edges: tuple[Node | None, ...], mask: int, out: Tensor, several: Sequence[Tensor] = ()
+    ) -> None:
+        """Make the node of ``out``, or of ``several`` outputs."""
         saved: list[Any] = [None] * len(self.names)
         for slot, kind, position in self._plans.get(mask) or self.plan(mask):
             if kind == "value":
@@ -168,11 +175,15 @@ class Operator:
                 x = bound[position]
                 saved[slot] = x._array.shape if isinstance(x, Tensor) else np.shape(x)
             else:
-                version = out._version
-                if version is None:
-                    version = out._version = Version()
-                saved[slot] = (out._array, version, version.value)
-        out._node = op_node(self, edges, tuple(saved), out._array)
+                saved[slot] = [keep_output(t) for t in several] if several else keep_output(out)
+        if not several:
+            out._node = op_node(self, edges, tuple(saved), out._array)
+            return
+        parent = SeveralOutputs(self, edges, len(several))
+        parent.saved = tuple(saved)
+        for i, t in enumerate(several):
+            if t._array.dtype.kind in "fc":
+                t._node = OutputNode(parent, i, t._array.shape, t._array.dtype)
 
     def unpack(self, node: OpNode, slots: tuple[int, ...]) -> list[Any]:
         """The values that a rule asked for, checked against in-place writes since."""
@@ -189,12 +200,19 @@ class Operator:
                 elif x.__class__ is list:
                     x = [self.intact(k) for k in x]
             elif kind == "output":
-                array, version, value = x
-                if version.value != value:
-                    self.changed("its output", array.shape, version.value, value)
-                x = Tensor(array, node)
+                if x.__class__ is list:
+                    x = tuple(self.output(kept, OutputNode(node, i, kept[0].shape, kept[0].dtype)) for i, kept in enumerate(x))
+                else:
+                    x = self.output(x, node)
             values.append(x)
         return values
+
+    def output(self, kept: Any, node: Node) -> Tensor:
+        """A saved output, unless it was written into."""
+        array, version, value = kept
+        if version.value != value:
+            self.changed("its output", array.shape, version.value, value)
+        return Tensor(array, node)
 
     def intact(self, kept: Any) -> Any:
         """A saved input, unless it was written into."""
@@ -251,6 +269,12 @@ def keep(x: Any) -> Any:
         version = x._version
         return (x, 0 if version is None else version.value)
     return x
+
+
+def keep_output(t: Tensor) -> tuple[Any, Any, int]:
+    """An output kept for backward: its array and version, not the tensor, which would keep its own node alive."""
+    version = version_of(t)
+    return (t._array, version, version.value)
 
 
 def attach(**methods: Any) -> None:
@@ -312,6 +336,7 @@ def operator(
     vjp: Any = None,
     *,
     dtype: str | None = None,
+    outputs: int = 1,
     view: bool = False,
     method: bool = True,
     inplace: bool = False,
@@ -319,11 +344,11 @@ def operator(
     name: str | None = None,
     lowering: str | None = None,
     onnx: str | None = None,
-) -> Callable[[Callable[P, Any]], Callable[P, Tensor]]:
+) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
     """Declare an operator whose forward is the decorated function; see the module's docstring."""
 
-    def declare(forward: Callable[P, Any]) -> Callable[P, Tensor]:
-        op = Operator(name or forward.__name__.rstrip("_"), forward, vjp, dtype, lowering, onnx)
+    def declare(forward: Callable[P, Any]) -> Callable[P, Any]:
+        op = Operator(name or forward.__name__.rstrip("_"), forward, vjp, dtype, lowering, onnx, outputs)
         function = functools.wraps(forward)(dispatcher(op, view))
         register(op, function, doc=None, method=method, inplace=inplace, aliases=aliases)
         return function
