@@ -18,6 +18,7 @@ from tensor.autograd.data import to_array
 from tensor.autograd.inplace import link_view
 from tensor.autograd.modes import disabled, is_grad_enabled
 from tensor.autograd.tensor import Tensor
+from tensor.ops.out import with_out, write_out
 
 if TYPE_CHECKING:
     from tensor.ops.record import Operator
@@ -78,6 +79,8 @@ def _one_tensor(op: Operator, bind: Any, arity: int, view: bool) -> Callable[...
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if kwargs or len(args) != arity:
+            if "out" in kwargs:
+                return with_out(name, call, args, kwargs)
             args = bind(args, kwargs)
         x = args[0]
         if x.__class__ is not Tensor and not isinstance(x, Tensor):
@@ -141,7 +144,12 @@ def _several_tensors(op: Operator, parameters: Sequence[inspect.Parameter]) -> C
     arrays = ", ".join(f"_a_{p.name}" if p.name in tensors else p.name for p in parameters)
     names = ", ".join(p.name for p in parameters)
     nodes = [f"_n_{t}" for t in tensors]
-    lines = [f"def call({signature}):"]
+    only = "" if any(p.kind is p.KEYWORD_ONLY for p in parameters) else "*, "
+    lines = [
+        f"def call({signature}, {only}out=None):",
+        "    if out is not None:",
+        f"        return write_out(name, call({names}), out)",
+    ]
     for t in tensors:
         lines += [
             f"    if isinstance({t}, Tensor):",
@@ -189,6 +197,8 @@ def _sequences(op: Operator, bind: Any, arity: int) -> Callable[..., Any]:
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if kwargs or len(args) != arity:
+            if "out" in kwargs:
+                return with_out(name, call, args, kwargs)
             args = bind(args, kwargs)
         raws = list(args)
         edges: list[Any] = []
@@ -215,6 +225,8 @@ def _several_outputs(op: Operator, bind: Any, arity: int) -> Callable[..., Any]:
 
     def call(*args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
         if kwargs or len(args) != arity:
+            if "out" in kwargs:
+                return with_out(name, call, args, kwargs)
             args = bind(args, kwargs)
         given = [t for i, many in op.inputs for t in (args[i] if many else [args[i]])]
         edges = tuple(t._node if isinstance(t, Tensor) else None for t in given)
@@ -231,7 +243,9 @@ def _several_outputs(op: Operator, bind: Any, arity: int) -> Callable[..., Any]:
             raise explain(e, name, raws) from e
         outs = tuple(Tensor(as_array(r)) for r in results)
         if differentiable and any(e is not None for e in edges) and is_grad_enabled():
-            mask = -1 if op.joint or any(many for _, many in op.inputs) else sum((e is not None) << i for i, e in enumerate(edges))
+            mask = (
+                -1 if op.joint or any(many for _, many in op.inputs) else sum((e is not None) << i for i, e in enumerate(edges))
+            )
             op.record(args, edges, mask, outs[0], outs)
         return outs
 

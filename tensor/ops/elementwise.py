@@ -10,10 +10,12 @@ import numpy as np
 
 from tensor import dtypes
 from tensor.autograd.data import to_array
+from tensor.autograd.inplace import bump
 from tensor.autograd.modes import disabled
 from tensor.autograd.node import OpNode, Version, next_number, op_node
 from tensor.autograd.tensor import Tensor
 from tensor.ops.dispatch import as_array, cast_operands, explain
+from tensor.ops.out import check_out, write_out
 from tensor.ops.record import Array, Operator, Rule, keep, register
 
 __all__ = ["binary", "unary"]
@@ -48,7 +50,9 @@ def unary(
     only_output = [op.names[s][0] for s in slots] == ["output"]
     only_input = [op.names[s][0] for s in slots] == ["value"]
 
-    def function(x: Any) -> Tensor:
+    def function(x: Any, *, out: Any = None) -> Tensor:
+        if out is not None:
+            return into(out, x)
         if not isinstance(x, Tensor):
             x = Tensor(to_array(x, copy=False))
         a = x._array
@@ -72,6 +76,7 @@ def unary(
                 op.record((x,), (node,), 1, out)
         return out
 
+    into = written_into(name, forward, function)
     register(op, function, doc=doc, method=method, inplace=inplace, aliases=aliases)
     return function
 
@@ -100,7 +105,9 @@ def binary(
     saves_nothing = not op.names
     floats = dtype == "float"
 
-    def function(a: Any, b: Any) -> Tensor:
+    def function(a: Any, b: Any, *, out: Any = None) -> Tensor:
+        if out is not None:
+            return into(out, a, b)
         if a.__class__ is Tensor and b.__class__ is Tensor:
             x = a._array
             y = b._array
@@ -158,8 +165,27 @@ def binary(
             out._node = None
         return out
 
+    into = written_into(name, forward, function)
     register(op, function, doc=doc, method=method, inplace=inplace, aliases=aliases)
     return function
+
+
+def written_into(name: str, forward: Any, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The operator with ``out=``: NumPy's own where the forward is a ufunc of arrays alike, else the result copied."""
+    is_ufunc = isinstance(forward, np.ufunc)
+
+    def into(out: Any, *operands: Any) -> Tensor:
+        check_out(name, out, *operands)
+        target = out._array
+        arrays = [t._array if isinstance(t, Tensor) else None for t in operands]
+        alike = all(a is not None and a.dtype == target.dtype and a.shape == target.shape for a in arrays)
+        if is_ufunc and alike and target.dtype.kind == "f":
+            forward(*arrays, out=target)
+            bump(out)
+            return out  # type: ignore[no-any-return]
+        return write_out(name, function(*operands), out)  # type: ignore[no-any-return]
+
+    return into
 
 
 _NUMBERS = {bool, int, float, complex}

@@ -34,6 +34,7 @@ from tensor.autograd.inplace import assign, check_writable
 from tensor.autograd.node import Node, OpNode, OutputNode, SeveralOutputs, op_node, version_of
 from tensor.autograd.tensor import Tensor
 from tensor.ops.dispatch import dispatcher
+from tensor.ops.out import accepting_out
 
 __all__ = ["OPERATORS", "Array", "Operator", "attach", "composite", "operator"]
 
@@ -364,6 +365,8 @@ def composite(
     def declare(function: Callable[P, R]) -> Callable[P, R]:
         op = Operator(name or function.__name__.rstrip("_"), function, None, None, None, None)
         op.composite = True
+        if "." not in op.name:  # as in PyTorch, layers' functions take no out=
+            function = accepting_out(function, op.name)
         register(op, function, doc=None, method=method, inplace=inplace, aliases=aliases)
         return function
 
