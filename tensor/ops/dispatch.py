@@ -184,7 +184,15 @@ def _several_tensors(op: Operator, parameters: Sequence[inspect.Parameter]) -> C
         given = iter(cast_operands([x for x in raws if x is not None], rule or "", name))
         return [None if x is None else next(given) for x in raws]
 
-    scope: dict[str, Any] = {**globals(), **defaults, "forward": op.forward, "name": name, "record": op.record, "cast": cast}
+    scope: dict[str, Any] = {
+        **globals(),
+        **defaults,
+        "forward": op.forward,
+        "name": name,
+        "record": op.record,
+        "cast": cast,
+        "write_out": write_out,
+    }
     exec("\n".join(lines), scope)
     function: Callable[..., Any] = scope["call"]
     return function
@@ -223,7 +231,7 @@ def _several_outputs(op: Operator, bind: Any, arity: int) -> Callable[..., Any]:
     """For operators with several values, like `linalg.eigh`, of any kind of inputs."""
     forward, name, rule, differentiable = op.forward, op.name, op.dtype, op.differentiable
 
-    def call(*args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
+    def call(*args: Any, **kwargs: Any) -> Any:
         if kwargs or len(args) != arity:
             if "out" in kwargs:
                 return with_out(name, call, args, kwargs)

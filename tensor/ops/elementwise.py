@@ -50,7 +50,7 @@ def unary(
     only_output = [op.names[s][0] for s in slots] == ["output"]
     only_input = [op.names[s][0] for s in slots] == ["value"]
 
-    def function(x: Any, *, out: Any = None) -> Tensor:
+    def function(x: Any, *, out: Any = None) -> Any:
         if out is not None:
             return into(out, x)
         if not isinstance(x, Tensor):
@@ -105,7 +105,7 @@ def binary(
     saves_nothing = not op.names
     floats = dtype == "float"
 
-    def function(a: Any, b: Any, *, out: Any = None) -> Tensor:
+    def function(a: Any, b: Any, *, out: Any = None) -> Any:
         if out is not None:
             return into(out, a, b)
         if a.__class__ is Tensor and b.__class__ is Tensor:
@@ -170,11 +170,11 @@ def binary(
     return function
 
 
-def written_into(name: str, forward: Any, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def written_into(name: str, forward: Any, function: Callable[..., Tensor]) -> Callable[..., Any]:
     """The operator with ``out=``: NumPy's own where the forward is a ufunc of arrays alike, else the result copied."""
     is_ufunc = isinstance(forward, np.ufunc)
 
-    def into(out: Any, *operands: Any) -> Tensor:
+    def into(out: Any, *operands: Any) -> Any:
         check_out(name, out, *operands)
         target = out._array
         arrays = [t._array if isinstance(t, Tensor) else None for t in operands]
@@ -182,8 +182,8 @@ def written_into(name: str, forward: Any, function: Callable[..., Tensor]) -> Ca
         if is_ufunc and alike and target.dtype.kind == "f":
             forward(*arrays, out=target)
             bump(out)
-            return out  # type: ignore[no-any-return]
-        return write_out(name, function(*operands), out)  # type: ignore[no-any-return]
+            return out
+        return write_out(name, function(*operands), out)
 
     return into
 

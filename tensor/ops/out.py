@@ -74,9 +74,9 @@ def accepting_out(function: Callable[..., Any], name: str) -> Callable[..., Any]
         star = "*" if p.kind is kinds.VAR_POSITIONAL else ""
         declared.append(f"{star}{p.name}" + (f"=_default_{p.name}" if p.default is not p.empty else ""))
         passed.append(f"{star}{p.name}" if p.kind is not kinds.KEYWORD_ONLY else f"{p.name}={p.name}")
-    star = [] if starred else ["*"]
+    keywords_from_here = [] if starred else ["*"]
     source = (
-        f"def call({', '.join([*declared, *star, 'out=None'])}):\n"
+        f"def call({', '.join([*declared, *keywords_from_here, 'out=None'])}):\n"
         f"    if out is None:\n"
         f"        return function({', '.join(passed)})\n"
         f"    return write_out(name, function({', '.join(passed)}), out)\n"
