@@ -22,6 +22,7 @@ __all__ = ["binary", "unary"]
 
 ndarray = np.ndarray
 new_tensor = Tensor.__new__
+float32 = np.dtype(np.float32)
 
 
 def unary(
@@ -44,19 +45,20 @@ def unary(
 
     op = Operator(name, with_signature, {"x": rule}, dtype, lowering, onnx)
     op.forward = forward
-    floats = dtype == "float"
+    made_float = "biu" if dtype == "float" else ()
     slots = op.rules[0][1]
     recorded = rule is not None  # without a rule only what could have a gradient: using it is the error
     only_output = [op.names[s][0] for s in slots] == ["output"]
     only_input = [op.names[s][0] for s in slots] == ["value"]
 
     def function(x: Any, *, out: Any = None) -> Any:
-        if out is not None:
-            return into(out, x)
-        if not isinstance(x, Tensor):
-            x = Tensor(to_array(x, copy=False))
+        if x.__class__ is not Tensor or out is not None:
+            if out is not None:
+                return into(out, x)
+            if not isinstance(x, Tensor):
+                x = Tensor(to_array(x, copy=False))
         a = x._array
-        if floats and a.dtype.kind in "biu":
+        if a.dtype is not float32 and a.dtype.kind in made_float:
             a = a.astype(dtypes.get_default_dtype().numpy)
         r = forward(a)
         if r.__class__ is not ndarray:
@@ -106,15 +108,16 @@ def binary(
     floats = dtype == "float"
 
     def function(a: Any, b: Any, *, out: Any = None) -> Any:
-        if out is not None:
-            return into(out, a, b)
-        if a.__class__ is Tensor and b.__class__ is Tensor:
+        if a.__class__ is Tensor and b.__class__ is Tensor and out is None:
             x = a._array
             y = b._array
             na = a._node
             nb = b._node
-            if x.dtype is not y.dtype or (floats and y.dtype.kind != "f"):
+            d = x.dtype
+            if d is not y.dtype or (floats and d is not float32 and d.kind != "f"):
                 x, y = cast_operands((x, y), dtype, name)
+        elif out is not None:
+            return into(out, a, b)
         else:
             na = nb = None
             if isinstance(a, Tensor):
