@@ -51,7 +51,8 @@ def unary(
     only_output = [op.names[s][0] for s in slots] == ["output"]
     only_input = [op.names[s][0] for s in slots] == ["value"]
 
-    def function(x: Any, *, out: Any = None) -> Any:
+    # `out` is not keyword-only, as it should be: that would cost every call 40 ns.
+    def function(x: Any, out: Any = None) -> Any:
         if x.__class__ is not Tensor or out is not None:
             if out is not None:
                 return into(out, x)
@@ -107,7 +108,7 @@ def binary(
     saves_nothing = not op.names
     floats = dtype == "float"
 
-    def function(a: Any, b: Any, *, out: Any = None) -> Any:
+    def function(a: Any, b: Any, out: Any = None) -> Any:
         if a.__class__ is Tensor and b.__class__ is Tensor and out is None:
             x = a._array
             y = b._array
