@@ -25,7 +25,7 @@ import functools
 import inspect
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 import numpy as np
 
@@ -333,11 +333,23 @@ def inplace_method(function: Callable[..., Any], name: str) -> Callable[..., Ten
     return method
 
 
+@overload
 def operator(
+    vjp: Any = None, *, outputs: Literal[1] = 1, **options: Any
+) -> Callable[[Callable[P, Any]], Callable[P, Tensor]]: ...
+
+
+@overload
+def operator(
+    vjp: Any = None, *, outputs: int, **options: Any
+) -> Callable[[Callable[P, Any]], Callable[P, tuple[Tensor, ...]]]: ...
+
+
+def operator(  # type: ignore[misc]  # the overloads only say what comes back
     vjp: Any = None,
     *,
-    dtype: str | None = None,
     outputs: int = 1,
+    dtype: str | None = None,
     view: bool = False,
     method: bool = True,
     inplace: bool = False,
