@@ -61,7 +61,7 @@ def save(path: Path | str, state: State, metadata: Mapping[str, Any]) -> None:
         SaveError: the disk is full, or the file cannot be written for another reason.
         TypeError: the state holds something else; the message says where.
 
-    >>> import tempfile
+    >>> import tempfile, numpy as np
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     save(directory + "/a.safetensors", {"w": np.arange(3), "lr": 0.1}, {"steps": 7})
     ...     load(directory + "/a.safetensors")
