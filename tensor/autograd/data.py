@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from tensor import dtypes
-from tensor.autograd.tensor import Tensor
+from tensor.autograd.tensor import Size, Tensor
 from tensor.device import move
 
-__all__ = ["tensor", "to_array"]
+__all__ = ["old_constructor", "tensor", "to_array"]
 
 
 def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
@@ -79,3 +79,13 @@ def _plain(data: Any) -> Any:
     if isinstance(data, (list, tuple)) and any(isinstance(x, (Tensor, list, tuple)) for x in data):
         return [_plain(x) for x in data]
     return data
+
+
+def old_constructor(first: Any, rest: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    """The array of ``Tensor(2, 3)`` (as the memory held it), ``Tensor([1, 2])`` or ``Tensor(tensor)``, in the default dtype."""
+    default = dtypes.get_default_dtype().numpy
+    if isinstance(first, int):
+        return np.empty((first, *rest), default)
+    if isinstance(first, Size):
+        return np.empty(first, default)
+    return np.asarray(first._array if isinstance(first, Tensor) else to_array(first, copy=False), default)

@@ -14,18 +14,46 @@ if TYPE_CHECKING:
 
 __all__ = ["format_tensor", "set_printoptions"]
 
-_options: dict[str, Any] = {"precision": 4, "threshold": 1000, "edgeitems": 3, "linewidth": 80}
+_PROFILES: dict[str, dict[str, Any]] = {
+    "default": {"precision": 4, "threshold": 1000, "edgeitems": 3, "linewidth": 80},
+    "short": {"precision": 2, "threshold": 1000, "edgeitems": 2, "linewidth": 80},
+    "full": {"precision": 4, "threshold": float("inf"), "edgeitems": 3, "linewidth": 80},
+}
+
+_options: dict[str, Any] = {**_PROFILES["default"], "sci_mode": None}
 
 
 def set_printoptions(
     precision: int | None = None,
-    threshold: int | None = None,
+    threshold: float | None = None,
     edgeitems: int | None = None,
     linewidth: int | None = None,
+    profile: str | None = None,
+    sci_mode: bool | None = None,
 ) -> None:
-    """Digits after the point; elements before summarising; items kept at each edge; characters a line."""
+    """How tensors print from now on.
+
+    Args:
+        precision: digits after the point.
+        threshold: elements before a tensor is summarised; ``inf`` for never.
+        edgeitems: items kept at each edge of a summarised dimension.
+        linewidth: characters a line.
+        profile: ``"default"``, ``"short"`` or ``"full"`` (never summarised), which the others then refine.
+        sci_mode: scientific notation always or never; None: where magnitudes differ much.
+
+    >>> import tensor as T
+    >>> set_printoptions(precision=2)
+    >>> T.tensor([0.125, 10.0])
+    tensor([ 0.12, 10.00])
+    >>> set_printoptions(profile="default")
+    """
+    if profile is not None:
+        if profile not in _PROFILES:
+            msg = f"set_printoptions: expected a profile of {', '.join(_PROFILES)}, got {profile!r}"
+            raise ValueError(msg)
+        _options.update(_PROFILES[profile])
     given = {"precision": precision, "threshold": threshold, "edgeitems": edgeitems, "linewidth": linewidth}
-    _options.update({k: v for k, v in given.items() if v is not None})
+    _options.update({k: v for k, v in given.items() if v is not None}, sci_mode=sci_mode)
 
 
 def _float_formatter(shown: np.ndarray[Any, Any]) -> Callable[[Any], str]:
@@ -37,7 +65,10 @@ def _float_formatter(shown: np.ndarray[Any, Any]) -> Callable[[Any], str]:
     precision = _options["precision"]
     low, high = (np.abs(values).min(), np.abs(values).max()) if values.size else (1.0, 1.0)
     whole = bool((values == np.ceil(values)).all())
-    if high / low > 1000 or high > 1e8 or (low < 1e-4 and not whole):
+    scientific = _options["sci_mode"]
+    if scientific is None:
+        scientific = high / low > 1000 or high > 1e8 or (low < 1e-4 and not whole)
+    if scientific:
         spec, point = f".{precision}e", ""
     elif whole:
         spec, point = ".0f", "."

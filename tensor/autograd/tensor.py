@@ -20,6 +20,8 @@ from tensor.device import device_of
 
 __all__ = ["RemovableHandle", "Size", "Tensor"]
 
+ndarray = np.ndarray
+
 
 class Size(tuple[int, ...]):
     """A shape: a tuple with `numel`, that prints itself."""
@@ -61,8 +63,8 @@ class RemovableHandle:
 class Tensor:
     """An n-dimensional array that can record what is done with it.
 
-    Make one with `tensor.tensor`, `tensor.zeros`, ...; ``Tensor(array)`` wraps a raw array without copying it. The public
-    names and their behaviour are PyTorch's.
+    Make one with `tensor.tensor`, `tensor.zeros`, ...; ``Tensor(array)`` wraps a raw array without a copy. As in PyTorch's first
+    years ``Tensor(2, 3)`` has that shape, and ``Tensor([1, 2])`` those elements as floats. Names and behaviour are PyTorch's.
     """
 
     __slots__ = ("__weakref__", "_array", "_extra", "_node", "_version", "_view")
@@ -76,7 +78,11 @@ class Tensor:
     _view: tuple[Any, ...] | None
     _extra: dict[str, Any] | None
 
-    def __init__(self, array: Any, node: Node | None = None) -> None:
+    def __init__(self, array: Any = (), node: Any = None, *sizes: int) -> None:
+        if array.__class__ is not ndarray and isinstance(array, (int, list, tuple, Tensor)):
+            from tensor.autograd.data import old_constructor  # which builds on this file
+
+            array, node = old_constructor(array, () if node is None else (node, *sizes)), None
         self._array = array
         self._node = node
         self._version = None

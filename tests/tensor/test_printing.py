@@ -49,6 +49,20 @@ def test_options() -> None:
     assert repr(T.arange(6)) == "tensor([0,  ..., 5])"
 
 
+@pytest.mark.usefixtures("options")
+def test_scientific_and_profiles() -> None:
+    T.set_printoptions(sci_mode=True)
+    assert repr(T.tensor([1.5, 20.0])) == "tensor([1.5000e+00, 2.0000e+01])"
+    T.set_printoptions(sci_mode=False)
+    assert repr(T.tensor([1e-3, 2e3])) == "tensor([   0.0010, 2000.0000])"
+    T.set_printoptions(profile="full")
+    assert "..." not in repr(T.arange(1500))
+    T.set_printoptions(profile="short")
+    assert repr(T.tensor([1e-3, 2e3])) == "tensor([1.00e-03, 2.00e+03])"
+    with pytest.raises(ValueError, match="expected a profile of default, short, full, got 'tall'"):
+        T.set_printoptions(profile="tall")
+
+
 def test_shapes_formats_and_strings() -> None:
     assert repr(T.zeros(2, 3).shape) == "tensor.Size([2, 3])"
     assert T.zeros(2, 3).shape == (2, 3)
