@@ -67,4 +67,4 @@ def device_of(array: Any) -> device:
 def move(array: Any, d: Any) -> Any:
     """The raw array on that device; the same object when it is there already."""
     target = as_device(d)
-    return cuda.to_host(array) if target.type == "cpu" else cuda.to_device(array, target.index or 0)
+    return cuda.to_host(array) if target.type == "cpu" else cuda.to_device(array, target.index)

@@ -1,83 +1,40 @@
-"""The only room that knows CuPy. Nothing here imports it before a CUDA device is asked for.
+"""CUDA devices, streams and memory under PyTorch's names: the only room that knows CuPy, imported when a device is asked for."""
 
-`array_types` and `scalar_types` are the raw arrays and scalars that a tensor may hold; CuPy's join when it is loaded.
-"""
+from tensor.cuda.backend import (
+    array_module,
+    cupy,
+    device_count,
+    device_of,
+    is_available,
+    pin,
+    scalar_types,
+    to_device,
+    to_host,
+)
+from tensor.cuda.devices import (
+    current_device,
+    device,
+    get_device_capability,
+    get_device_name,
+    get_device_properties,
+    manual_seed,
+    manual_seed_all,
+    set_device,
+    synchronize,
+)
+from tensor.cuda.memory import (
+    empty_cache,
+    mem_get_info,
+    memory_allocated,
+    memory_reserved,
+    memory_stats,
+    set_per_process_memory_fraction,
+)
+from tensor.cuda.streams import Event, Stream, current_stream, default_stream, stream
 
-from __future__ import annotations
-
-import importlib
-import sys
-from functools import cache
-from typing import Any
-
-import numpy as np
-
-__all__ = ["array_module", "cupy", "device_count", "device_of", "is_available", "scalar_types", "to_device", "to_host"]
-
-#: Scalars that NumPy's reductions return in place of 0-d arrays.
-scalar_types: tuple[type[Any], ...] = (np.generic,)
-
-
-@cache
-def cupy() -> Any:
-    """CuPy, or an error that says what is missing."""
-    try:
-        module = importlib.import_module("cupy")
-    except ImportError as e:
-        msg = "CUDA tensors need CuPy: pip install 'rlcore[cuda]'"
-        raise RuntimeError(msg) from e
-    try:
-        if module.cuda.runtime.getDeviceCount() > 0:
-            return module
-    except Exception as e:
-        msg = f"CuPy is installed but finds no CUDA device: {e}"
-        raise RuntimeError(msg) from e
-    msg = "CuPy is installed but finds no CUDA device"
-    raise RuntimeError(msg)
-
-
-def is_available() -> bool:
-    """Whether CUDA tensors can be made: CuPy is installed and a device answers.
-
-    >>> is_available() in (True, False)
-    True
-    """
-    try:
-        cupy()
-    except RuntimeError:
-        return False
-    return True
-
-
-def device_count() -> int:
-    """How many CUDA devices there are; 0 without CuPy."""
-    return int(cupy().cuda.runtime.getDeviceCount()) if is_available() else 0
-
-
-def _is_cuda(array: Any) -> bool:
-    return "cupy" in sys.modules and isinstance(array, sys.modules["cupy"].ndarray)
-
-
-def device_of(array: Any) -> int | None:
-    """The CUDA device number of a raw array, None on the CPU."""
-    return int(array.device.id) if _is_cuda(array) else None
-
-
-def array_module(array: Any) -> Any:
-    """The module (NumPy's interface) that makes arrays beside this one."""
-    return sys.modules["cupy"] if _is_cuda(array) else np
-
-
-def to_device(array: Any, index: int) -> Any:
-    """The raw array on CUDA device ``index``; the same object when it is there already."""
-    cp = cupy()
-    if device_of(array) == index:
-        return array
-    with cp.cuda.Device(index):
-        return cp.asarray(array)
-
-
-def to_host(array: Any) -> np.ndarray[Any, np.dtype[Any]]:
-    """The raw array as a NumPy array; the same object when it is one already."""
-    host: np.ndarray[Any, np.dtype[Any]] = cupy().asnumpy(array) if _is_cuda(array) else array
-    return host
+__all__ = [
+    "Event", "Stream", "array_module", "cupy", "current_device", "current_stream", "default_stream", "device",
+    "device_count", "device_of", "empty_cache", "get_device_capability", "get_device_name", "get_device_properties",
+    "is_available", "manual_seed", "manual_seed_all", "mem_get_info", "memory_allocated", "memory_reserved", "memory_stats",
+    "pin", "scalar_types", "set_device", "set_per_process_memory_fraction", "stream", "synchronize", "to_device", "to_host",
+]  # fmt: skip

@@ -50,6 +50,12 @@ def _to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     return x.clone() if copy and x is self else x
 
 
+def _cuda(self: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor:
+    """This tensor on a CUDA device, the current one when none is named; itself when it is there already."""
+    index = cuda.current_device() if device is None else as_device(device).index
+    return _to(self, device=Device("cuda", index))
+
+
 def _contiguous(self: Tensor) -> Tensor:
     """In row-major order; itself when it is already."""
     return self if self._array.flags.c_contiguous else row_major(self)
@@ -81,7 +87,8 @@ def _install() -> None:
         "contiguous": _contiguous,
         "to_gradient_dtype": lambda self, d: _cast(self, d),
         "cpu": lambda self: _to(self, device="cpu"),
-        "cuda": lambda self, index=0: _to(self, device=Device("cuda", cuda.cupy() and index)),
+        "cuda": _cuda,
+        "pin_memory": lambda self: Tensor(cuda.pin(self._array)),
         "type_as": lambda self, other: _to(self, other.dtype),
         "view_as": lambda self, other: self.view(other.shape),
         "reshape_as": lambda self, other: self.reshape(other.shape),
