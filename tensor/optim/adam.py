@@ -1,104 +1,50 @@
-"""Adam and AdamW."""
+"""Adam and its kin: steps along a running mean of the gradients over the root of their running square."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import KW_ONLY
 from math import sqrt
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from tensor.optim.flat import Flat, Run
-from tensor.optim.optimizer import Optimizer, Params
-from tensor.optim.options import fraction, not_negative
+from tensor.optim.flat_optimizer import FlatOptimizer
+from tensor.optim.passes import average, decay_weights, descend
 
-__all__ = ["Adam", "AdamW"]
-
-
-class _Adam(Optimizer):
-    """What Adam and AdamW share: all but their default and the place of the weight decay."""
-
-    decoupled: ClassVar[bool]
-
-    def __init__(
-        self,
-        params: Params,
-        lr: float,
-        betas: tuple[float, float],
-        eps: float,
-        weight_decay: float,
-        amsgrad: bool,
-        maximize: bool,
-    ) -> None:
-        super().__init__(
-            params,
-            {
-                "lr": lr,
-                "betas": betas,
-                "eps": eps,
-                "weight_decay": weight_decay,
-                "amsgrad": amsgrad,
-                "maximize": maximize,
-            },
-        )
-
-    def check(self, options: Mapping[str, Any]) -> None:
-        name = type(self).__name__
-        not_negative(name, options, "lr", "eps", "weight_decay")
-        for i, beta in enumerate(options["betas"]):
-            fraction(name, f"betas[{i}]", beta)
-
-    def moment_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
-        return ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if group["amsgrad"] else ("exp_avg", "exp_avg_sq")
-
-    def update(self, run: Run, group: dict[str, Any], step: int, flat: Flat) -> None:
-        p, g, t = run.data, run.grad, run.scratch
-        beta1, beta2 = group["betas"]
-        lr, weight_decay = group["lr"], group["weight_decay"]
-        if group["maximize"]:
-            np.negative(g, g)
-        if weight_decay:
-            if self.decoupled:
-                np.multiply(p, 1 - lr * weight_decay, p)
-            else:
-                np.multiply(p, weight_decay, t)
-                np.add(g, t, g)
-        # Both moments at once, as two rows: moments = moments * beta + [g, g * g] * (1 - beta).
-        keep, take = flat.extra.get((beta1, beta2)) or _shares(flat, beta1, beta2)
-        both = run.first_two
-        np.multiply(g, g, t)
-        np.multiply(both, keep, both)
-        np.multiply(run.pair, take, run.pair)
-        np.add(both, run.pair, both)
-        second = run.rows[1]
-        if group["amsgrad"]:
-            second = run.rows[2]
-            np.maximum(second, run.rows[1], out=second)
-        # p -= lr / c1 * m / (sqrt(v) / sqrt(c2) + eps), with sqrt(c2) moved out of the fraction: one pass less.
-        root = sqrt(1 - beta2**step)
-        np.sqrt(second, t)
-        np.add(t, group["eps"] * root, t)
-        np.divide(run.rows[0], t, t)
-        np.multiply(t, lr * root / (1 - beta1**step), t)
-        np.subtract(p, t, p)
+__all__ = ["Adam", "AdamW", "Adamax", "NAdam", "RAdam"]
 
 
-def _shares(flat: Flat, beta1: float, beta2: float) -> tuple[Any, Any]:
+def _follow(run: Run, betas: tuple[float, float], flat: Flat) -> None:
+    """Both moments at once, as two rows: moments = moments * beta + [g, g * g] * (1 - beta).
+
+    Leaves ``(1 - beta1) * g`` as the gradient.
+    """
+    keep, take = flat.extra.get(betas) or _shares(run, betas, flat)
+    both = run.first_two
+    np.multiply(run.grad, run.grad, run.scratch)
+    np.multiply(both, keep, both)
+    np.multiply(run.pair, take, run.pair)
+    np.add(both, run.pair, both)
+
+
+def _shares(run: Run, betas: tuple[float, float], flat: Flat) -> tuple[Any, Any]:
     """The columns that the two moments are multiplied by, and their new parts."""
-    keep = np.array([[beta1], [beta2]], dtype=flat.dtype, like=flat.data)
-    take = np.array([[1 - beta1], [1 - beta2]], dtype=flat.dtype, like=flat.data)
+    keep = np.array([[beta] for beta in betas], dtype=run.data.dtype, like=run.data)
+    take = np.array([[1 - beta] for beta in betas], dtype=run.data.dtype, like=run.data)
     flat.extra.clear()  # a schedule of betas must not collect them
-    flat.extra[beta1, beta2] = keep, take
+    flat.extra[betas] = keep, take
     return keep, take
 
 
-class Adam(_Adam):
+class Adam(FlatOptimizer):
     """Steps of about ``lr`` along the running mean of the gradients over the root of their running square (arXiv
     1412.6980).
 
-    Each parameter counts its own steps: those at which it had a gradient. ``weight_decay`` is added to the gradient,
-    ``amsgrad`` keeps the largest running square (arXiv 1904.09237), ``maximize`` ascends. Raises ValueError for options
-    that are negative, or betas outside [0, 1).
+    Each parameter counts its own steps: those at which it had a gradient. ``weight_decay`` is added to the gradient, or, with
+    ``decoupled_weight_decay``, shrinks the weights by ``lr * weight_decay``; ``amsgrad`` keeps the largest running square (arXiv
+    1904.09237); ``maximize`` ascends. Raises ValueError for options that are negative, or betas outside [0, 1).
 
     >>> import tensor as T
     >>> w = T.tensor([1.0], requires_grad=True)
@@ -109,23 +55,35 @@ class Adam(_Adam):
     tensor([0.9000])
     """
 
-    decoupled = False
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    amsgrad: bool = False
+    _: KW_ONLY
+    decoupled_weight_decay: bool = False
 
-    def __init__(
-        self,
-        params: Params,
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        amsgrad: bool = False,
-        *,
-        maximize: bool = False,
-    ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize)
+    def moment_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if group["amsgrad"] else ("exp_avg", "exp_avg_sq")
+
+    def update(self, run: Run, group: dict[str, Any], step: int, flat: Flat) -> None:
+        t = run.scratch
+        beta1, beta2 = group["betas"]
+        decay_weights(run, group)
+        _follow(run, (beta1, beta2), flat)
+        second = run.rows[1]
+        if group["amsgrad"]:
+            second = run.rows[2]
+            np.maximum(second, run.rows[1], out=second)
+        # p -= lr / c1 * m / (sqrt(v) / sqrt(c2) + eps), with sqrt(c2) moved out of the fraction: one pass less.
+        root = sqrt(1 - beta2**step)
+        np.sqrt(second, t)
+        np.add(t, group["eps"] * root, t)
+        np.divide(run.rows[0], t, t)
+        descend(run, t, group["lr"] * root / (1 - beta1**step))
 
 
-class AdamW(_Adam):
+class AdamW(Adam):
     """`Adam` with the weight decay apart from the gradient: weights shrink by ``lr * weight_decay`` (arXiv 1711.05101).
 
     >>> import tensor as T
@@ -137,17 +95,124 @@ class AdamW(_Adam):
     tensor([0.9500])
     """
 
-    decoupled = True
+    weight_decay: float = 1e-2
+    decoupled_weight_decay: bool = True
 
-    def __init__(
-        self,
-        params: Params,
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 1e-2,
-        amsgrad: bool = False,
-        *,
-        maximize: bool = False,
-    ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize)
+
+class NAdam(FlatOptimizer):
+    """`Adam` with Nesterov's look ahead, whose momentum warms up by ``momentum_decay`` (Dozat, ICLR 2016 workshop).
+
+    >>> import tensor as T
+    >>> w = T.tensor([1.0], requires_grad=True)
+    >>> optimizer = NAdam([w], lr=0.1)
+    >>> (w * w).backward()
+    >>> optimizer.step()
+    >>> w.detach()
+    tensor([0.8944])
+    """
+
+    lr: float = 2e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    momentum_decay: float = 4e-3
+    decoupled_weight_decay: bool = False
+
+    scalar_names = ("mu_product",)
+
+    def moment_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
+        return "exp_avg", "exp_avg_sq"
+
+    def update(self, run: Run, group: dict[str, Any], step: int, flat: Flat) -> None:
+        g, t = run.grad, run.scratch
+        beta1, beta2 = group["betas"]
+        lr, decay = group["lr"], group["momentum_decay"]
+        decay_weights(run, group)
+        mu, mu_next = (beta1 * (1 - 0.5 * 0.96 ** (k * decay)) for k in (step, step + 1))
+        before = 1.0 if step == 1 else flat.scalars[run.params.start][0]
+        flat.set_scalars(run, before * mu)
+        _follow(run, (beta1, beta2), flat)
+        # p -= lr * ((1 - mu) / (1 - product) * g + mu_next / (1 - product * mu_next) * m) / (sqrt(v / c2) + eps)
+        np.multiply(g, lr * (1 - mu) / (1 - before * mu) / (1 - beta1), g)
+        np.multiply(run.rows[0], lr * mu_next / (1 - before * mu * mu_next), t)
+        np.add(g, t, g)
+        np.multiply(run.rows[1], 1 / (1 - beta2**step), t)
+        np.sqrt(t, t)
+        np.add(t, group["eps"], t)
+        np.divide(g, t, t)
+        np.subtract(run.data, t, run.data)
+
+
+class RAdam(FlatOptimizer):
+    """`Adam` whose early steps, where the running square is still uncertain, are rectified (arXiv 1908.03265).
+
+    >>> import tensor as T
+    >>> w = T.tensor([1.0], requires_grad=True)
+    >>> optimizer = RAdam([w], lr=0.1)
+    >>> (w * w).backward()
+    >>> optimizer.step()
+    >>> w.detach()
+    tensor([0.8000])
+    """
+
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    decoupled_weight_decay: bool = False
+
+    def moment_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
+        return "exp_avg", "exp_avg_sq"
+
+    def update(self, run: Run, group: dict[str, Any], step: int, flat: Flat) -> None:
+        t = run.scratch
+        beta1, beta2 = group["betas"]
+        decay_weights(run, group)
+        _follow(run, (beta1, beta2), flat)
+        rate = group["lr"] / (1 - beta1**step)
+        # The length of the simple average that the running square is worth: now, and after many steps.
+        correction = 1 - beta2**step
+        longest = 2 / (1 - beta2) - 1
+        length = longest - 2 * step * beta2**step / correction
+        if length <= 5:  # the variance of the square is not known yet: plain momentum
+            descend(run, run.rows[0], rate)
+            return
+        rectified = sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length))
+        np.sqrt(run.rows[1], t)
+        np.add(t, group["eps"], t)
+        np.divide(run.rows[0], t, t)
+        descend(run, t, rate * sqrt(correction) * rectified)
+
+
+class Adamax(FlatOptimizer):
+    """`Adam` with the largest gradient, slowly forgotten, in place of the root mean square (arXiv 1412.6980, section 7.1).
+
+    >>> import tensor as T
+    >>> w = T.tensor([1.0], requires_grad=True)
+    >>> optimizer = Adamax([w], lr=0.1)
+    >>> (w * w).backward()
+    >>> optimizer.step()
+    >>> w.detach()
+    tensor([0.9000])
+    """
+
+    lr: float = 2e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+    def moment_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
+        return "exp_avg", "exp_inf"
+
+    def update(self, run: Run, group: dict[str, Any], step: int, flat: Flat) -> None:
+        g, t = run.grad, run.scratch
+        mean, largest = run.rows
+        beta1, beta2 = group["betas"]
+        decay_weights(run, group)
+        average(mean, g, beta1, t)
+        np.abs(g, g)
+        np.add(g, group["eps"], g)
+        np.multiply(largest, beta2, largest)
+        np.maximum(largest, g, out=largest)
+        np.divide(mean, largest, t)
+        descend(run, t, group["lr"] / (1 - beta1**step))

@@ -8,7 +8,7 @@ overwritten.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,10 +16,18 @@ from tensor.autograd.inplace import bump
 from tensor.autograd.node import Version, version_of
 from tensor.autograd.tensor import Tensor
 
-__all__ = ["FLUSH_EVERY", "Flat", "Run", "kind_of"]
+__all__ = ["FLUSH_EVERY", "Flat", "Run", "Saved", "kind_of", "real_parts"]
 
 #: Steps between two flushes of numbers that decay towards zero; see `Run.flush`.
 FLUSH_EVERY = 64
+
+
+class Saved(NamedTuple):
+    """What is kept of one parameter: how often it was updated, its moments in its shape, and its scalars."""
+
+    step: int
+    moments: Mapping[str, Any]
+    scalars: Mapping[str, float]
 
 
 class Run:
@@ -27,13 +35,14 @@ class Run:
 
     ``data`` are the parameters, ``grad`` a copy of the gradients that may be overwritten, ``scratch`` any values;
     ``pair`` is grad and scratch as two rows. ``moments`` has one row for each name of the optimizer's moments, ``rows``
-    are these one by one and ``first_two`` the first two together.
+    are these one by one and ``first_two`` the first two together. Complex numbers appear as pairs of real ones. ``params`` are
+    the numbers of the parameters in the flat arrays.
     """
 
-    __slots__ = ("data", "first_two", "grad", "moments", "pair", "rows", "scratch")
+    __slots__ = ("data", "first_two", "grad", "moments", "pair", "params", "rows", "scratch")
 
-    def __init__(self, data: Any, pair: Any, moments: Any) -> None:
-        self.data, self.pair, self.moments = data, pair, moments
+    def __init__(self, data: Any, pair: Any, moments: Any, params: range) -> None:
+        self.data, self.pair, self.moments, self.params = data, pair, moments, params
         self.grad, self.scratch = pair[0], pair[1]
         self.rows = tuple(moments[i] for i in range(len(moments)))
         self.first_two = moments[:2]
@@ -57,19 +66,20 @@ class Flat:
     """Parameters of one dtype and device, with their moments and how often each was updated.
 
     ``steps`` is one number while all parameters were updated equally often, as they nearly always are, else one for
-    each.
+    each. ``scalars`` has a tuple of numbers for each parameter, one for each of ``scalar_names``: what an optimizer knows of a
+    parameter that is the same for all its elements. Only parameters that agree in both are updated together.
     """
 
     __slots__ = (
-        "_grad", "_pair", "_runs", "_whole", "data", "dtype", "extra", "moments", "names", "offsets", "params", "steps",
-        "versions", "views",
+        "_grad", "_pair", "_runs", "_whole", "data", "extra", "moments", "names", "offsets", "params", "scalar_names", "scalars",
+        "steps", "versions", "views",
     )  # fmt: skip
 
-    def __init__(self, params: Sequence[Tensor], names: tuple[str, ...]) -> None:
+    def __init__(self, params: Sequence[Tensor], names: tuple[str, ...], scalar_names: tuple[str, ...] = ()) -> None:
         first = params[0]._array
         self.params = list(params)
-        self.names = names
-        self.dtype = first.dtype
+        self.names, self.scalar_names = names, scalar_names
+        self.scalars: list[tuple[float, ...]] = [(0.0,) * len(scalar_names)] * len(self.params)
         self.offsets = [0]
         for p in params:
             self.offsets.append(self.offsets[-1] + p._array.size)
@@ -91,7 +101,7 @@ class Flat:
 
     def __reduce__(self) -> Any:
         # Copied array by array, views would no longer be views: a copy (deep, or by pickle) is built anew.
-        return _rebuild, (self.params, self.names, self.moments, self.steps)
+        return _rebuild, (self.params, self.names, self.scalar_names, self.moments, self.steps, self.scalars)
 
     def adopt(self, i: int) -> None:
         """Move parameter i into the buffer. Raises RuntimeError when its shape is not the one it had."""
@@ -123,8 +133,20 @@ class Flat:
             if len(self._runs) > 256:  # ever other parameters without a gradient: do not collect their views for ever
                 self._runs.clear()
             part = slice(self.offsets[i], self.offsets[j])
-            found = self._runs[i, j] = Run(self.data[part], self._pair[:, part], self.moments[:, part])
+            data, pair, moments = self.data[part], self._pair[:, part], self.moments[:, part]
+            found = self._runs[i, j] = Run(real_parts(data), real_parts(pair), real_parts(moments), range(i, j))
         return found
+
+    def pieces(self, run: Run, array: Any) -> list[Any]:
+        """An array as long as the run, as views in the shapes of its parameters (real ones)."""
+        start = self.offsets[run.params.start]
+        bounds = [(self.offsets[i] - start, self.offsets[i + 1] - start, self.views[i].shape) for i in run.params]
+        return [array[a:b].reshape(shape) for a, b, shape in bounds]
+
+    def set_scalars(self, run: Run, *values: float) -> None:
+        """Set the scalars of all parameters of the run."""
+        for i in run.params:
+            self.scalars[i] = values
 
     def gather(self) -> list[tuple[Run, int]]:
         """Copy the gradients together and count the step: what to update, each with its number of steps.
@@ -138,7 +160,7 @@ class Flat:
         np.concatenate(grads, axis=None, out=self._grad)
         for version in self.versions:
             version.value += 1
-        if self.steps.__class__ is int:
+        if self.steps.__class__ is int and not self.scalar_names:
             self.steps += 1
             return [(self._whole, self.steps)]
         return self._count([True] * len(self.params))
@@ -154,10 +176,11 @@ class Flat:
     def _count(self, active: list[bool]) -> list[tuple[Run, int]]:
         counts = [s + a for s, a in zip(self.step_list(), active, strict=True)]
         result = []
+        alike = list(zip(active, counts, self.scalars, strict=True))
         i, n = 0, len(counts)
         while i < n:
             j = i + 1
-            while j < n and active[j] == active[i] and counts[j] == counts[i]:
+            while j < n and alike[j] == alike[i]:
                 j += 1
             if active[i]:
                 result.append((self.run(i, j), counts[i]))
@@ -177,16 +200,22 @@ class Flat:
         """One moment of parameter i, a view in its shape."""
         return self.moments[self.names.index(name), self.offsets[i] : self.offsets[i + 1]].reshape(self.views[i].shape)
 
-    def restore(self, i: int, step: int, moments: Mapping[str, Any]) -> None:
-        """Set the count and the moments of parameter i; arrays of its shape, zeros where none is given."""
+    def saved(self, i: int) -> Saved:
+        """What is kept of parameter i; its moments are views."""
+        moments = {name: self.moment(name, i) for name in self.names}
+        return Saved(self.step_list()[i], moments, dict(zip(self.scalar_names, self.scalars[i], strict=True)))
+
+    def restore(self, i: int, saved: Saved) -> None:
+        """Set what is kept of parameter i; zeros where nothing is given."""
         counts = list(self.step_list())
-        counts[i] = step
+        counts[i] = saved.step
         self.set_steps(counts)
+        self.scalars[i] = tuple(saved.scalars.get(name, 0.0) for name in self.scalar_names)
         for name in self.names:
             target = self.moment(name, i)
-            if name in moments:
-                _check_shape(target, moments[name])
-                target[...] = moments[name]
+            if name in saved.moments:
+                _check_shape(target, saved.moments[name])
+                target[...] = saved.moments[name]
             else:
                 target[...] = 0
 
@@ -196,10 +225,22 @@ def kind_of(array: Any) -> tuple[Any, ...]:
     return array.dtype, type(array), str(getattr(array, "device", "cpu"))
 
 
-def _rebuild(params: list[Tensor], names: tuple[str, ...], moments: Any, steps: int | list[int]) -> Flat:
-    flat = Flat(params, names)
+def real_parts(array: Any) -> Any:
+    """Complex numbers as pairs of real ones, a view; real arrays as they are."""
+    return array.view(array.real.dtype) if array.dtype.kind == "c" else array
+
+
+def _rebuild(
+    params: list[Tensor],
+    names: tuple[str, ...],
+    scalar_names: tuple[str, ...],
+    moments: Any,
+    steps: int | list[int],
+    scalars: list[tuple[float, ...]],
+) -> Flat:
+    flat = Flat(params, names, scalar_names)
     flat.moments[...] = moments
-    flat.steps = steps
+    flat.steps, flat.scalars = steps, scalars
     return flat
 
 

@@ -1,45 +1,60 @@
-"""The base of optimizers: groups of parameters, their options, and the state that a checkpoint holds."""
+"""The base of optimizers: groups of parameters, their options, hooks, and the state that a checkpoint holds."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-from tensor.autograd.data import to_array
 from tensor.autograd.modes import enable_grad
 from tensor.autograd.node import Leaf
-from tensor.autograd.tensor import Tensor
+from tensor.autograd.tensor import RemovableHandle, Tensor
 from tensor.device import move
-from tensor.optim.flat import FLUSH_EVERY, Flat, Run, kind_of
 
-__all__ = ["Optimizer"]
-
-#: With a smaller "eps", moments that would be flushed still change parameters.
-SMALL_EPS = 1e-12
+__all__ = ["Optimizer", "Params"]
 
 Params = Iterable[Tensor] | Iterable[Mapping[str, Any]] | Iterable[tuple[str, Tensor]]
+
+#: What a group may hold besides the optimizer's options: names, and what schedules keep there.
+BESIDE_OPTIONS = {
+    "params", "param_names", "initial_lr", "max_lr", "min_lr", "swa_lr", "max_momentum", "base_momentum",
+}  # fmt: skip
 
 
 class Optimizer:
     """Updates parameters by their gradients.
 
-    A subclass says which moments it keeps (`moment_names`), checks its options (`check`) and updates a run of elements
-    (`update`); this class finds the elements. ``param_groups`` is a list of dicts, each with its "params" and options,
-    which may be changed between steps.
+    ``params`` are tensors, pairs ``(name, tensor)``, or groups: dicts with "params" and options of their own. ``defaults`` are
+    the options of groups that do not set them. ``param_groups`` may be changed between steps.
 
-    Parameters are moved into one flat buffer for each dtype and device of a group: they keep their identity, while an
-    array taken from one before (``p.detach()``, ``p.numpy()``) no longer follows it.
+    An optimizer of your own writes `step`, keeps what it needs in ``state[p]``, a dict for each parameter, and so has
+    `state_dict`, hooks and schedules. Raises TypeError or ValueError for what cannot be optimised.
+
+    >>> import tensor as T
+    >>> class SignDescent(Optimizer):
+    ...     def step(self, closure=None):
+    ...         with T.no_grad():
+    ...             for group in self.param_groups:
+    ...                 for p in group["params"]:
+    ...                     p -= group["lr"] * p.grad.sign()
+    >>> w = T.tensor([1.0, -2.0], requires_grad=True)
+    >>> (w * w).sum().backward()
+    >>> SignDescent([w], {"lr": 0.5}).step()
+    >>> w.detach()
+    tensor([ 0.5000, -1.5000])
     """
 
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
-        self.defaults = defaults
+        self.defaults = {name: _plain(value) for name, value in defaults.items()}
         self.param_groups: list[dict[str, Any]] = []
-        self._flats: list[list[Flat]] = []
-        self.check(defaults)
+        self.state: dict[Tensor, dict[str, Any]] = defaultdict(dict)
+        self._step_hooks: tuple[list[Any], list[Any]] = [], []
+        self.check(self.defaults)
         if isinstance(params, Tensor):
             msg = f"{self._name}: expected an iterable of parameters, got one tensor of shape {list(params.shape)}"
             raise TypeError(msg)
@@ -48,22 +63,20 @@ class Optimizer:
             msg = f"{self._name}: got an empty list of parameters"
             raise ValueError(msg)
         if not isinstance(given[0], Mapping):
-            given = [{"params": given}]
+            given = [{"params": params if isinstance(params, set) else given}]
         for group in given:
             self.add_param_group(group)
 
-    # --- what a subclass writes ---------------------------------------------------------------------------------
+    # --- what a subclass may write ------------------------------------------------------------------------------
 
     def check(self, options: Mapping[str, Any]) -> None:
         """Raise ValueError for options that make no sense."""
-        raise NotImplementedError
 
-    def moment_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
-        """The names of the arrays kept for each parameter, under the group's options."""
-        raise NotImplementedError
+    def check_state(self, saved: Mapping[str, Any], p: Tensor, number: int, group: Mapping[str, Any]) -> None:
+        """Raise ValueError for a parameter's saved state that does not fit it; ``group`` has the options to be."""
 
-    def update(self, run: Run, group: dict[str, Any], step: int, flat: Flat) -> None:
-        """Change the parameters of a run in place, for the ``step``-th time."""
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update the parameters that have a gradient; returns what ``closure``, if given called first, returned."""
         raise NotImplementedError
 
     # --- groups -------------------------------------------------------------------------------------------------
@@ -78,11 +91,14 @@ class Optimizer:
         Raises TypeError or ValueError for what cannot be optimised, parameters met twice, unknown options and bad
         values.
         """
-        group = dict(param_group)
+        group = {name: _plain(value) if name != "params" else value for name, value in param_group.items()}
+        if isinstance(group["params"], set):
+            msg = f"{self._name}: expected parameters in an order that the state can follow, got a set"
+            raise TypeError(msg)
         params = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
         if params and isinstance(params[0], tuple):  # from named_parameters()
             group["param_names"], params = [n for n, _ in params], [p for _, p in params]
-        unknown = group.keys() - self.defaults.keys() - {"params", "param_names", "initial_lr"}
+        unknown = group.keys() - self.defaults.keys() - BESIDE_OPTIONS
         if unknown:
             msg = f"{self._name}: unknown options {', '.join(sorted(unknown))}; expected {', '.join(self.defaults)}"
             raise ValueError(msg)
@@ -92,65 +108,38 @@ class Optimizer:
             group.setdefault(name, value)
         self.check(group)
         self.param_groups.append(group)
-        self._flats.append(self._flatten(params, self.moment_names(group)))
 
     def _check_params(self, params: list[Any]) -> None:
         if not params:
             msg = f"{self._name}: got a group without parameters"
             raise ValueError(msg)
-        known = {id(p) for g in self.param_groups for p in g["params"]}
+        known = {id(p) for p in self._params()}
         for i, p in enumerate(params):
-            if not isinstance(p, Tensor):
-                msg = f"{self._name}: expected tensors, got {type(p).__name__} as parameter {i}"
-                raise TypeError(msg)
-            if not p.is_leaf:
-                msg = f"{self._name}: parameter {i} of shape {list(p.shape)} is no leaf: an operation made it"
-                raise ValueError(msg)
-            if not p.is_floating_point():
-                msg = f"{self._name}: parameter {i} has dtype {p.dtype}; only floating-point tensors can be learnt"
-                raise TypeError(msg)
+            self._check_param(p, i)
             if id(p) in known:
                 msg = f"{self._name}: parameter {i} of shape {list(p.shape)} is given twice"
                 raise ValueError(msg)
             known.add(id(p))
         _check_apart(params, self._name)
 
-    @staticmethod
-    def _flatten(params: list[Tensor], names: tuple[str, ...]) -> list[Flat]:
-        kinds: dict[Any, list[Tensor]] = {}
-        for p in params:
-            kinds.setdefault(kind_of(p._array), []).append(p)
-        return [Flat(same, names) for same in kinds.values()]
+    def _check_param(self, p: Any, i: int) -> None:
+        if not isinstance(p, Tensor):
+            msg = f"{self._name}: expected tensors, got {type(p).__name__} as parameter {i}"
+            raise TypeError(msg)
+        if not p.is_leaf:
+            msg = f"{self._name}: parameter {i} of shape {list(p.shape)} is no leaf: an operation made it"
+            raise ValueError(msg)
+        if not (p.is_floating_point() or p.is_complex()):
+            msg = f"{self._name}: parameter {i} has dtype {p.dtype}; only floating-point tensors can be learnt"
+            raise TypeError(msg)
 
-    def _fit(self) -> None:
-        """Make the buffers right where parameters were replaced from outside, or options ask for other moments."""
-        for k, group in enumerate(self.param_groups):
-            names = self.moment_names(group)
-            for flat in self._flats[k]:
-                if flat.names != names or not flat.fits():
-                    kept = self._kept(k)
-                    self._flats[k] = self._flatten(group["params"], names)
-                    self._put_back(k, kept)
-                    break
-
-    def _kept(self, k: int) -> dict[int, tuple[int, dict[str, Any]]]:
-        """The count and the moments (views) of each parameter of group k, by the parameter's id."""
-        return {
-            id(p): (count, {name: flat.moment(name, i) for name in flat.names})
-            for flat in self._flats[k]
-            for i, (p, count) in enumerate(zip(flat.params, flat.step_list(), strict=True))
-        }
-
-    def _put_back(self, k: int, kept: Mapping[int, tuple[int, Mapping[str, Any]]]) -> None:
-        for flat in self._flats[k]:
-            for i, p in enumerate(flat.params):
-                count, moments = kept.get(id(p), (0, {}))
-                flat.restore(i, count, {name: move(a, p.device) for name, a in moments.items()})
+    def _params(self) -> list[Tensor]:
+        return [p for group in self.param_groups for p in group["params"]]
 
     # --- learning -----------------------------------------------------------------------------------------------
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget all gradients, or replace them by zeros."""
+        """Forget all gradients, or replace them by zeros; gradients that are handed out elsewhere stay as they are."""
         for group in self.param_groups:
             for p in group["params"]:
                 node = p._node
@@ -161,36 +150,32 @@ class Optimizer:
                 else:
                     p.grad = p.grad.detach().new_zeros(p.shape)
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update all parameters that have a gradient; returns what ``closure``, if given called first, returned."""
-        loss = None
-        if closure is not None:
-            with enable_grad():
-                loss = closure()
-        self._fit()
-        for group, flats in zip(self.param_groups, self._flats):  # noqa: B905  # hot; of one length by construction
-            for flat in flats:
-                for run, step in flat.gather():
-                    self.update(run, group, step, flat)
-                    if not step % FLUSH_EVERY and group.get("eps", 1) > SMALL_EPS:
-                        run.flush()
-        return loss
+    def register_step_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call ``hook(optimizer, args, kwargs)`` before each step; it may return changed ``(args, kwargs)`` for `step`.
+
+        >>> import tensor as T
+        >>> optimizer = T.optim.SGD([T.ones(1, requires_grad=True)], lr=0.1)
+        >>> handle = optimizer.register_step_pre_hook(lambda optimizer, args, kwargs: print("before the step"))
+        >>> optimizer.step()
+        before the step
+        >>> handle.remove()
+        >>> optimizer.step()
+        """
+        return self._hook_step(0, hook)
+
+    def register_step_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call ``hook(optimizer, args, kwargs)`` after each step."""
+        return self._hook_step(1, hook)
+
+    def _hook_step(self, when: int, hook: Callable[..., Any]) -> RemovableHandle:
+        vars(self)["step"] = partial(_step_with_hooks, self)  # before the class's own: without hooks, nothing is asked
+        return RemovableHandle(self._step_hooks[when], hook)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the hooks: copies have none."""
+        return {**{name: value for name, value in vars(self).items() if name != "step"}, "_step_hooks": ([], [])}
 
     # --- state --------------------------------------------------------------------------------------------------
-
-    @property
-    def state(self) -> dict[Tensor, dict[str, Tensor]]:
-        """What is kept for each parameter updated so far: "step", and the moments in the optimizer's own memory."""
-        self._fit()
-        result: dict[Tensor, dict[str, Tensor]] = {}
-        for k in range(len(self.param_groups)):
-            kept = self._kept(k)
-            for p in self.param_groups[k]["params"]:
-                count, moments = kept[id(p)]
-                if count and moments:
-                    step = Tensor(np.asarray(count, np.float32))
-                    result[p] = {"step": step, **{name: Tensor(a) for name, a in moments.items()}}
-        return result
 
     def state_dict(self) -> dict[str, Any]:
         """The state by the parameters' numbers and the groups' options, in PyTorch's layout; tensors are copies.
@@ -204,7 +189,7 @@ class Optimizer:
         {0: {'step': tensor(1.), 'momentum_buffer': tensor([1.])}}
         """
         numbers = {id(p): i for i, p in enumerate(self._params())}
-        state = {numbers[id(p)]: {name: t.clone() for name, t in kept.items()} for p, kept in self.state.items()}
+        state = {numbers[id(p)]: _copy(kept) for p, kept in self.state.items()}
         groups = [
             {
                 **{key: value for key, value in group.items() if key != "params"},
@@ -225,37 +210,16 @@ class Optimizer:
         if sizes[0] != sizes[1]:
             msg = f"{self._name}.load_state_dict: expected groups of {sizes[0]} parameters, got {sizes[1]}"
             raise ValueError(msg)
-        for group in groups:
-            self.check({**self.defaults, **group})
-        saved = [i for g in groups for i in g["params"]]
-        kept: dict[int, tuple[int, dict[str, Any]]] = {}
-        names = [self.moment_names({**mine, **theirs}) for mine, theirs in zip(self.param_groups, groups, strict=True)]
-        expected = [n for n, g in zip(names, groups, strict=True) for _ in g["params"]]
-        for number, p, wanted in zip(saved, self._params(), expected, strict=True):
-            if number in state:
-                kept[id(p)] = self._parse(state[number], wanted, p, number)
-        for k, (group, given) in enumerate(zip(self.param_groups, groups, strict=True)):
-            group.update({key: value for key, value in given.items() if key != "params"})
-            self._flats[k] = self._flatten(group["params"], names[k])
-            self._put_back(k, kept)
-
-    def _params(self) -> list[Tensor]:
-        return [p for group in self.param_groups for p in group["params"]]
-
-    def _parse(self, saved: Mapping[str, Any], names: tuple[str, ...], p: Tensor, number: int) -> tuple[int, dict[str, Any]]:
-        """The count and the moments in one parameter's saved state."""
-        moments = {name: to_array(a, copy=False) for name, a in saved.items() if name != "step" and a is not None}
-        if saved and set(moments) != set(names):
-            have, want = ", ".join(sorted(moments)) or "nothing", ", ".join(sorted(names)) or "nothing"
-            msg = f"{self._name}.load_state_dict: expected {want} for parameter {number}, got {have}"
-            raise ValueError(msg)
-        for name, array in moments.items():
-            if array.shape != p._array.shape:
-                where = f"{name} of parameter {number}"
-                msg = f"{self._name}.load_state_dict: expected {where} of shape {list(p.shape)}, got {list(array.shape)}"
-                raise ValueError(msg)
-        step = saved.get("step", 1 if moments else 0)
-        return int(step.item() if hasattr(step, "item") else step), moments
+        states: dict[Tensor, dict[str, Any]] = defaultdict(dict)
+        for mine, theirs in zip(self.param_groups, groups, strict=True):
+            self.check({**self.defaults, **theirs})
+            for number, p in zip(theirs["params"], mine["params"], strict=True):
+                if number in state:
+                    self.check_state(state[number], p, number, {**mine, **theirs})
+                    states[p] = {name: value if name == "step" else _fit(value, p) for name, value in state[number].items()}
+        for mine, theirs in zip(self.param_groups, groups, strict=True):
+            mine.update({key: value for key, value in theirs.items() if key != "params"})
+        self.state = states
 
     def __repr__(self) -> str:
         lines = [f"{self._name} ("]
@@ -263,6 +227,54 @@ class Optimizer:
             lines.append(f"Parameter Group {i}")
             lines += [f"    {key}: {group[key]}" for key in sorted(group) if key not in ("params", "param_names")]
         return "\n".join([*lines, ")"])
+
+
+def evaluate(closure: Callable[[], Any] | None) -> Any:
+    """What the closure of a step returns, with gradients recorded whatever the mode; None for none."""
+    if closure is None:
+        return None
+    with enable_grad():
+        return closure()
+
+
+def _step_with_hooks(optimizer: Optimizer, *args: Any, **kwargs: Any) -> Any:
+    before, after = optimizer._step_hooks
+    for hook in tuple(before):
+        changed = hook(optimizer, args, kwargs)
+        if changed is not None:
+            if not (isinstance(changed, tuple) and len(changed) == 2):
+                msg = f"{optimizer._name}.step: expected None or (args, kwargs) from a pre-hook, got {changed!r}"
+                raise RuntimeError(msg)
+            args, kwargs = changed
+    result = type(optimizer).step(optimizer, *args, **kwargs)
+    for hook in tuple(after):
+        hook(optimizer, args, kwargs)
+    return result
+
+
+def _plain(value: Any) -> Any:
+    """An option without its tensor: rates may be given as 0-d tensors."""
+    return value.item() if isinstance(value, Tensor) and value.ndim == 0 else value
+
+
+def _copy(value: Any) -> Any:
+    """State with copies of its tensors."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list) else value
+
+
+def _fit(value: Any, p: Tensor) -> Any:
+    """Saved state as a parameter can use it: tensors and arrays of numbers get its dtype and device, and are copied."""
+    if isinstance(value, Tensor | np.ndarray):
+        array = value._array if isinstance(value, Tensor) else value
+        like_p = array.ndim > 0 and array.dtype.kind == p._array.dtype.kind  # a single number keeps its precision
+        return Tensor(move(array.astype(p._array.dtype if like_p else array.dtype), p.device))
+    if isinstance(value, Mapping):
+        return {key: _fit(item, p) for key, item in value.items()}
+    return [_fit(item, p) for item in value] if isinstance(value, list) else value
 
 
 def _check_apart(params: list[Tensor], who: str) -> None:

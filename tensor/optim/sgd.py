@@ -1,4 +1,4 @@
-"""Stochastic gradient descent."""
+"""Stochastic gradient descent, and its average over time."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from tensor.optim.flat import Flat, Run
-from tensor.optim.optimizer import Optimizer, Params
-from tensor.optim.options import not_negative
+from tensor.optim.flat_optimizer import FlatOptimizer
+from tensor.optim.passes import decay_weights, descend
 
-__all__ = ["SGD"]
+__all__ = ["ASGD", "SGD"]
 
 
-class SGD(Optimizer):
+class SGD(FlatOptimizer):
     """Gradient descent, with momentum (``momentum``, ``dampening``, ``nesterov``) and weight decay.
 
     The momentum buffer starts as the first gradient. Raises ValueError for negative options and for ``nesterov``
@@ -29,31 +29,14 @@ class SGD(Optimizer):
     tensor([0.8000])
     """
 
-    def __init__(
-        self,
-        params: Params,
-        lr: float = 1e-3,
-        momentum: float = 0.0,
-        dampening: float = 0.0,
-        weight_decay: float = 0.0,
-        nesterov: bool = False,
-        *,
-        maximize: bool = False,
-    ) -> None:
-        super().__init__(
-            params,
-            {
-                "lr": lr,
-                "momentum": momentum,
-                "dampening": dampening,
-                "weight_decay": weight_decay,
-                "nesterov": nesterov,
-                "maximize": maximize,
-            },
-        )
+    lr: float = 1e-3
+    momentum: float = 0.0
+    dampening: float = 0.0
+    weight_decay: float = 0.0
+    nesterov: bool = False
 
     def check(self, options: Mapping[str, Any]) -> None:
-        not_negative("SGD", options, "lr", "momentum", "weight_decay")
+        super().check(options)
         if options["nesterov"] and (options["momentum"] == 0 or options["dampening"] != 0):
             msg = f"SGD: nesterov needs momentum and no dampening, got {options['momentum']} and {options['dampening']}"
             raise ValueError(msg)
@@ -62,13 +45,9 @@ class SGD(Optimizer):
         return ("momentum_buffer",) if group["momentum"] else ()
 
     def update(self, run: Run, group: dict[str, Any], step: int, flat: Flat) -> None:
-        p, g, t = run.data, run.grad, run.scratch
-        momentum, weight_decay = group["momentum"], group["weight_decay"]
-        if group["maximize"]:
-            np.negative(g, g)
-        if weight_decay:
-            np.multiply(p, weight_decay, t)
-            np.add(g, t, g)
+        g, t = run.grad, run.scratch
+        momentum = group["momentum"]
+        decay_weights(run, group)
         if momentum:
             (buffer,) = run.rows
             if step == 1:
@@ -82,5 +61,47 @@ class SGD(Optimizer):
                 np.add(g, t, g)
             else:
                 g = buffer
-        np.multiply(g, group["lr"], t)
-        np.subtract(p, t, p)
+        descend(run, g, group["lr"])
+
+
+class ASGD(FlatOptimizer):
+    """Gradient descent with a rate that decays as ``lr / (1 + lambd * lr * step) ** alpha``, and the average of its path.
+
+    The average, ``state[p]["ax"]``, counts from step ``t0`` on; before, it is the parameter itself. Weights also shrink by
+    ``lambd`` times the rate (Polyak and Juditsky, SIAM J. Control Optim. 30(4), 1992).
+
+    >>> import tensor as T
+    >>> w = T.tensor([1.0], requires_grad=True)
+    >>> optimizer = ASGD([w], lr=0.1)
+    >>> (w * w).backward()
+    >>> optimizer.step()
+    >>> w.detach()
+    tensor([0.8000])
+    """
+
+    lr: float = 1e-2
+    lambd: float = 1e-4
+    alpha: float = 0.75
+    t0: float = 1e6
+    weight_decay: float = 0.0
+
+    scalar_names = ("eta", "mu")
+
+    def moment_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("ax",)
+
+    def update(self, run: Run, group: dict[str, Any], step: int, flat: Flat) -> None:
+        t, (mean,) = run.scratch, run.rows
+        lr, lambd = group["lr"], group["lambd"]
+        eta, mu = (lr, 1.0) if step == 1 else flat.scalars[run.params.start]
+        decay_weights(run, group)
+        np.multiply(run.data, 1 - lambd * eta, run.data)
+        descend(run, run.grad, eta)
+        if mu == 1:
+            mean[...] = run.data
+        else:
+            np.subtract(run.data, mean, t)
+            np.multiply(t, mu, t)
+            np.add(mean, t, mean)
+        # The rate and the share of the next step: what it will be is settled by this step's options.
+        flat.set_scalars(run, lr / (1 + lambd * lr * step) ** group["alpha"], 1 / max(1, step - group["t0"]))
