@@ -19,21 +19,43 @@ from sphinx.util.docutils import SphinxDirective
 FAMILIES = {
     "binary": "Arithmetic and comparison, two operands",
     "unary": "Elementwise, one operand",
+    "complex_numbers": "Complex numbers",
     "special": "Special functions",
     "activation": "Activations",
-    "reduce": "Reductions and scans",
+    "reduce": "Reductions",
+    "scan": "Scans",
+    "variance": "Variance",
     "statistics": "Statistics",
+    "calculus": "Derivatives and integrals of samples",
     "sort": "Sorting and searching",
+    "rank": "Elements by rank or frequency",
+    "histogram": "Counting",
     "matmul": "Matrix products",
+    "linalg": "Linear algebra",
+    "fft": "Fourier transforms",
+    "spectrogram": "Spectrograms",
     "shape": "Shapes and views",
     "join": "Joining and splitting",
-    "index": "Indexing, gathering, scattering",
+    "index": "Indexing",
+    "scatter": "Gathering and scattering",
     "create": "Creation",
     "convert": "Conversion",
     "random": "Random numbers",
-    "conv": "Convolution and pooling",
+    "conv": "Convolution",
+    "windows": "Windows",
+    "padding": "Padding",
+    "pooling": "Pooling",
+    "adaptive": "Pooling to a size",
+    "resample": "Interpolation",
+    "sampling": "Sampling at any places",
+    "shuffle": "Channels and pixels rearranged",
     "normalization": "Normalisation",
+    "dropout": "Dropout and other noise",
+    "embedding": "Embedding",
+    "distance": "Distances",
     "loss": "Losses",
+    "margin_loss": "Losses with a margin",
+    "ctc": "Connectionist temporal classification",
 }
 
 
@@ -52,7 +74,7 @@ def family_of(operator: Any) -> str:
     """The file under `tensor/ops` that declares an operator; elementwise ones made of a NumPy function say so in their rules."""
     for thing in (operator.function, operator.forward, *(rule for rule, _ in operator.rules)):
         module = getattr(thing, "__module__", "") or ""
-        name = module.rpartition(".")[2]
+        name = module.removeprefix("tensor.ops.").partition(".")[0]  # a file, or a folder of files
         if module.startswith("tensor.ops.") and name in FAMILIES:
             return name
     return "unary"

@@ -6,12 +6,13 @@ a million nodes in a row needs no stack. What a node saved is released as soon a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from tensor.autograd.batched import Batched, active
 from tensor.autograd.modes import record_gradients
 from tensor.autograd.node import Leaf, Node, OutputNode
 
@@ -19,6 +20,17 @@ if TYPE_CHECKING:
     from tensor.autograd.tensor import Tensor
 
 __all__ = ["backward", "grad"]
+
+
+class Watch:
+    """What stands between the engine and the nodes' backward while somebody watches: see `tensor.autograd.anomaly`."""
+
+    backward: Callable[[Node, Any], tuple[Any, ...]] | None = None
+    #: Called when a backward pass is over.
+    finished: ClassVar[list[Callable[[], None]]] = []
+
+
+watch = Watch()
 
 
 def run(
@@ -37,6 +49,7 @@ def run(
     pending: dict[Node, Any] = {}
     leaves: dict[Leaf, Tensor] = {}
     heap: list[tuple[int, Node]] = []
+    watched = watch.backward
     owned: set[Node] = set()  # gradients summed here, in memory nobody else sees
 
     def add(into: Any, edge: Node, g: Any) -> None:
@@ -47,7 +60,7 @@ def run(
             have._array += g._array
         else:
             total = into[edge] = have + g
-            if total._array.shape:
+            if total._array.shape and total._array.__class__ is not Batched:
                 owned.add(edge)
 
     def give(edge: Node, g: Any) -> None:
@@ -77,16 +90,21 @@ def run(
                 if parts is None:
                     parts = pending[parent] = {}
                     heappush(heap, (-parent.number, parent))
-                parts[node.index] = g
+                # A rule that read the output has given it a second node: their gradients add up.
+                parts[node.index] = parts[node.index] + g if node.index in parts else g
             continue
         if wanted is not None and wanted.isdisjoint(node.edges):
             continue
-        for edge, ge in zip(node.edges, node.backward(g), strict=False):
+        for edge, ge in zip(node.edges, node.backward(g) if watched is None else watched(node, g), strict=False):
             if edge is None or ge is None or (wanted is not None and edge not in wanted):
                 continue
             array = ge._array
             if array.shape != edge.shape:
-                ge = ge.sum_to_size(edge.shape)
+                if array.__class__ is Batched:  # from inside of a `vmap`
+                    ge = fit_samples(ge, edge)
+                    owned.discard(edge)
+                else:
+                    ge = ge.sum_to_size(edge.shape)
             if array.dtype is not edge.dtype and array.dtype != edge.dtype:
                 ge = ge.to_gradient_dtype(edge.dtype)
             # `give`, written out for the two common cases: the first gradient to arrive at a leaf or at a node.
@@ -105,6 +123,21 @@ def run(
     return leaves
 
 
+def fit_samples(g: Tensor, edge: Node) -> Tensor:
+    """A gradient of samples in the shape of the value that it is for.
+
+    Where it leaves a `vmap` that has ended, to a value from outside of it, the gradients of all samples are summed. A backward
+    pass that runs inside of the `vmap` is one of each sample.
+    """
+    from tensor.autograd.samples import leave
+
+    for level in g._array.levels:
+        if edge.number < level.since and level not in active.levels:
+            g = leave(g, level).sum(0)
+    shape = tuple(edge.shape)
+    return g if tuple(g._array.shape) == shape else g.sum_to_size(shape)
+
+
 def run_hooks(node: Node, g: Any) -> Any:
     """Let each hook see, or replace, the gradient of the node's value."""
     for hook in list(node.hooks or ()):
@@ -117,8 +150,11 @@ def run_hooks(node: Node, g: Any) -> Any:
 def accumulate(leaf: Leaf, g: Tensor, create_graph: bool, handed_out: set[int]) -> None:
     """Add to a leaf's ``.grad``; take the array as it is where nobody else can hold it."""
     have = leaf.grad
+    array = g._array
+    if array.__class__ is Batched:
+        msg = "backward: each sample of a vmap has a gradient of its own, which .grad cannot hold; use func.grad inside of vmap"
+        raise RuntimeError(msg)
     if have is None:
-        array = g._array
         if not create_graph and (array.base is not None or id(array) in handed_out or not array.flags.c_contiguous):
             g = g.clone()
         elif not create_graph and g._node is not None:
@@ -152,10 +188,13 @@ def root_gradients(
             if y._array.size != 1:
                 msg = f"{who}: grad can be implicitly created only for scalar outputs, got shape {tuple(y.shape)}"
                 raise RuntimeError(msg)
+            if y._array.dtype.kind == "c":
+                msg = f"{who}: grad can be implicitly created only for real scalar outputs, got {y.dtype}; give the gradient"
+                raise RuntimeError(msg)
             g = y.data  # a plain tensor, for the ones that follow
             g._array = np.empty_like(y._array)
             g._array.fill(1)
-        elif g._array.shape != y._array.shape:
+        elif tuple(g._array.shape) != tuple(y._array.shape):
             msg = f"{who}: expected a gradient of shape {tuple(y.shape)}, got {tuple(g.shape)}"
             raise RuntimeError(msg)
         roots.append((y._node, g))
@@ -197,7 +236,10 @@ def backward(
         leaves = run(roots, create_graph=create_graph, retain_graph=keep)
         for leaf, g in leaves.items():
             accumulate(leaf, run_hooks(leaf, g) if leaf.hooks else g, create_graph, handed_out)
+        while watch.finished:
+            watch.finished.pop(0)()
     finally:
+        watch.finished.clear()
         record_gradients(before)
 
 
@@ -249,7 +291,10 @@ def grad(
                 )
                 raise RuntimeError(msg)
             results.append(g)
+        while watch.finished:
+            watch.finished.pop(0)()
     finally:
+        watch.finished.clear()
         record_gradients(before)
     return tuple(results)
 

@@ -1,4 +1,4 @@
-"""Gradients against finite differences, to second order."""
+"""Gradients against finite differences, to second order. A complex number counts as its two parts."""
 
 from __future__ import annotations
 
@@ -16,12 +16,19 @@ __all__ = ["gradcheck", "gradgradcheck"]
 
 def _outputs(fn: Callable[..., Any], inputs: Sequence[Any]) -> list[Tensor]:
     out = fn(*inputs)
-    return [y for y in (out if isinstance(out, (tuple, list)) else (out,)) if isinstance(y, Tensor) and y.is_floating_point()]
+    given = out if isinstance(out, (tuple, list)) else (out,)
+    return [y for y in given if isinstance(y, Tensor) and (y.is_floating_point() or y.is_complex())]
+
+
+def _parts(array: Any) -> np.ndarray[Any, Any]:
+    """All real numbers in an array, a vector; a view of a contiguous one."""
+    flat: np.ndarray[Any, Any] = array.reshape(-1)
+    return flat.view(flat.real.dtype)
 
 
 def _numerical(fn: Callable[..., Any], inputs: Sequence[Any], x: Tensor, eps: float) -> list[np.ndarray[Any, Any]]:
-    """For each output the matrix of its derivatives: a row for each element of x."""
-    flat = x._array.reshape(-1)
+    """For each output the matrix of its derivatives: a row for each real number in x."""
+    flat = _parts(x._array)
     if not np.shares_memory(flat, x._array) and x._array.size:
         msg = "gradcheck: inputs must be contiguous"
         raise ValueError(msg)
@@ -30,9 +37,9 @@ def _numerical(fn: Callable[..., Any], inputs: Sequence[Any], x: Tensor, eps: fl
         for i in range(flat.size):
             before = flat[i]
             flat[i] = before + eps
-            above = [y._array.copy().reshape(-1) for y in _outputs(fn, inputs)]
+            above = [_parts(y._array.copy()) for y in _outputs(fn, inputs)]
             flat[i] = before - eps
-            below = [y._array.copy().reshape(-1) for y in _outputs(fn, inputs)]
+            below = [_parts(y._array.copy()) for y in _outputs(fn, inputs)]
             flat[i] = before
             rows.append([(a - b) / (2 * eps) for a, b in zip(above, below, strict=True)])
     count = len(_outputs(fn, inputs))
@@ -50,8 +57,8 @@ def gradcheck(
 ) -> bool:
     """Whether the gradients of ``fn(*inputs)`` agree with central differences.
 
-    Inputs that require grad must be float64. Raises RuntimeError that names the input, the output and both values, or returns
-    False when ``raise_exception`` is False.
+    Inputs that require grad must be float64 or complex128. Raises RuntimeError that names the input, the output and both values,
+    or returns False when ``raise_exception`` is False.
 
     >>> import tensor as T
     >>> x = T.tensor([0.3, -1.2], dtype=T.float64, requires_grad=True)
@@ -61,20 +68,22 @@ def gradcheck(
     inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     wanted = [(i, x) for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
     for i, x in wanted:
-        if x._array.dtype != np.float64:
-            msg = f"gradcheck: input {i} must be float64, got {x.dtype}"
+        if x._array.dtype not in (np.float64, np.complex128):
+            msg = f"gradcheck: input {i} must be float64 or complex128, got {x.dtype}"
             raise ValueError(msg)
     outputs = _outputs(fn, inputs)
     for k, y in enumerate(outputs):
         for i, x in wanted:
-            analytical = np.zeros((x.numel(), y.numel()))
+            seed = np.zeros_like(y._array, order="C")
+            chosen = _parts(seed)
+            analytical = np.zeros((_parts(x._array).size, chosen.size))
             if y.requires_grad:
-                for j in range(y.numel()):
-                    seed = np.zeros(y.numel())
-                    seed[j] = 1
-                    (g,) = grad(y, x, Tensor(seed.reshape(y._array.shape)), retain_graph=True, allow_unused=True)
+                for j in range(chosen.size):
+                    chosen[:] = 0
+                    chosen[j] = 1
+                    (g,) = grad(y, x, Tensor(seed.copy()), retain_graph=True, allow_unused=True)
                     if g is not None:
-                        analytical[:, j] = g._array.reshape(-1)
+                        analytical[:, j] = _parts(np.ascontiguousarray(g._array))
             numerical = _numerical(fn, inputs, x, eps)[k].reshape(analytical.shape)
             if not np.allclose(analytical, numerical, rtol, atol):
                 if not raise_exception:
@@ -89,7 +98,11 @@ def gradgradcheck(fn: Callable[..., Any], inputs: Any, *, eps: float = 1e-6, ato
     inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     wanted = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
     rng = np.random.default_rng(0)
-    seeds = [Tensor(rng.normal(size=y._array.shape)).requires_grad_() for y in _outputs(fn, inputs)]
+    seeds = []
+    for y in _outputs(fn, inputs):
+        seed = np.empty_like(y._array, order="C")
+        _parts(seed)[:] = rng.normal(size=_parts(seed).size)
+        seeds.append(Tensor(seed).requires_grad_())
 
     def first(*args: Any) -> Any:
         n = len(seeds)

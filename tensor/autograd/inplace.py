@@ -16,7 +16,7 @@ from tensor.autograd.node import Leaf, Node, version_of
 if TYPE_CHECKING:
     from tensor.autograd.tensor import Tensor
 
-__all__ = ["assign", "bump", "check_writable", "link_view"]
+__all__ = ["assign", "bump", "check_writable", "link_view", "rebase"]
 
 _PRUNE_FROM = 32
 
@@ -90,26 +90,42 @@ def check_writable(t: Tensor, name: str) -> None:
         what = "a leaf tensor" if root is t else "a view of a leaf tensor"
         msg = f"{name}: {what} that requires grad is being used in an in-place operation; do it under no_grad(), or on a clone"
         raise RuntimeError(msg)
+    if t._node is None and root._node is not None:  # a view made under no_grad()
+        t._node = follow(*root_of(t))._node
 
 
 def assign(target: Tensor, value: Tensor) -> Tensor:
     """Write ``value`` (same shape) into ``target``'s memory and let the graph follow. Returns ``target``."""
-    target._array[...] = value._array
-    version = version_of(target)
-    version.value += 1
-    if not is_grad_enabled():
-        return target
+    try:
+        target._array[...] = value._array
+    except ValueError:
+        if target._array.flags.writeable:
+            raise
+        what = "several of its elements share one place in memory" if 0 in target._array.strides else "its memory is read-only"
+        msg = f"in-place write: the tensor of shape {tuple(target._array.shape)} cannot be written into: {what}; clone() it"
+        raise RuntimeError(msg) from None
+    version_of(target).value += 1
+    if is_grad_enabled():
+        rebase(target, value._node)
+    return target
+
+
+def rebase(target: Tensor, node: Node | None) -> None:
+    """Let the graph know that ``target`` now holds the value of ``node``, and that all views of the same memory follow."""
     if target._view is None:
-        if value._node is None and target._node is None:
-            return target
-        target._node = value._node
+        if node is None and target._node is None:
+            return
+        target._node = node
     else:
         root, steps = root_of(target)
-        if value._node is None and root._node is None:
-            return target
-        root._node = ReplaceRegion(root, value._node, steps)
-    refresh_views(version.views)
-    return target
+        if node is None and root._node is None:
+            return
+        root._node = ReplaceRegion(root, node, steps)
+    refresh_views(version_of(target).views)
+    if target._extra is not None and "retains" in target._extra:  # the gradient kept is that of the value as it is now
+        target._extra.pop("retains").remove()
+        if target._node is not None:
+            target.retain_grad()
 
 
 def refresh_views(views: list[Any] | None) -> None:

@@ -6,12 +6,16 @@ The set is empty most of the time, so the hot paths read ``not disabled or get_i
 from __future__ import annotations
 
 import functools
+import inspect
 import threading
 from collections.abc import Callable
 from threading import get_ident
 from typing import Any, TypeVar
 
-__all__ = ["disabled", "enable_grad", "is_grad_enabled", "no_grad", "record_gradients", "set_grad_enabled"]
+__all__ = [
+    "disabled", "enable_grad", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "no_grad", "record_gradients",
+    "set_grad_enabled",
+]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -135,7 +139,53 @@ class enable_grad(_Fixed):
     value = True
 
 
+_inference = threading.local()
+
+
+def is_inference_mode_enabled() -> bool:
+    """Whether this thread is in an `inference_mode` block."""
+    return getattr(_inference, "on", False)
+
+
+class inference_mode:
+    """Record nothing, like `no_grad`; `is_inference_mode_enabled` tells of it. A context manager and a decorator.
+
+    In PyTorch tensors made in such a block lack a version counter and may not be used in autograd later. Here a counter is made
+    only when it is needed, so there is nothing to save, and such tensors are tensors like any others.
+
+    >>> with inference_mode():
+    ...     is_inference_mode_enabled(), is_grad_enabled()
+    (True, False)
+    """
+
+    __slots__ = ("_before", "_mode")
+
+    def __new__(cls, mode: Any = True) -> Any:
+        # `@inference_mode` without parentheses decorates too.
+        return object.__new__(cls) if isinstance(mode, bool) else inference_mode(True)(mode)
+
+    def __init__(self, mode: bool = True) -> None:
+        self._mode = mode
+        self._before: list[tuple[bool, bool]] = []
+
+    def __enter__(self) -> None:
+        self._before.append((is_inference_mode_enabled(), is_grad_enabled()))
+        _inference.on = self._mode
+        record_gradients(not self._mode)
+
+    def __exit__(self, *exc: object) -> None:
+        _inference.on, grad = self._before.pop()
+        record_gradients(grad)
+
+    def __call__(self, fn: F) -> F:
+        return _wrap(fn, lambda: inference_mode(self._mode))
+
+
 def _decorate(fn: F, value: bool) -> F:
+    """The function run with this mode; written out, since acting may be such a function."""
+    if inspect.isgeneratorfunction(fn):
+        return _wrap(fn, no_grad if not value else enable_grad)
+
     @functools.wraps(fn)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         before = record_gradients(value)
@@ -145,3 +195,34 @@ def _decorate(fn: F, value: bool) -> F:
             record_gradients(before)
 
     return wrapped  # type: ignore[return-value]
+
+
+def _wrap(fn: F, block: Callable[[], Any]) -> F:
+    """The function run inside of a block; a generator is in it only while it runs, not while its caller does."""
+
+    @functools.wraps(fn)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        with block():
+            return fn(*args, **kwargs)
+
+    @functools.wraps(fn)
+    def generated(*args: Any, **kwargs: Any) -> Any:
+        steps = fn(*args, **kwargs)
+        resume, given = steps.send, None
+        while True:
+            try:
+                with block():
+                    value = resume(given)
+            except StopIteration as e:
+                return e.value
+            try:
+                given = yield value
+                resume = steps.send
+            except GeneratorExit:
+                with block():
+                    steps.close()
+                raise
+            except BaseException as e:
+                resume, given = steps.throw, e
+
+    return generated if inspect.isgeneratorfunction(fn) else wrapped  # type: ignore[return-value]

@@ -7,15 +7,23 @@ smaller number, so the engine only ever needs the largest number first: no count
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tensor.autograd.tensor import Tensor
 
-__all__ = ["FREED", "Leaf", "Node", "OpNode", "OutputNode", "SeveralOutputs", "Version", "op_node", "version_of"]
+__all__ = [
+    "FREED", "MAKERS", "Leaf", "Node", "OpNode", "OutputNode", "RemovableHandle", "SeveralOutputs", "Version", "op_node",
+    "version_of",
+]  # fmt: skip
 
 next_number = count(1).__next__
+
+#: The namespaces that hold `next_number` and `op_node`. A mode that watches nodes being made (anomaly detection, hooks of saved
+#: tensors) puts its own functions there while it is on, so that nothing has to be asked while it is off.
+MAKERS: list[dict[str, Any]] = [globals()]
 
 Hook = Callable[["Tensor"], "Tensor | None"]
 
@@ -39,6 +47,36 @@ def version_of(t: Tensor) -> Version:
     if v is None:
         v = t._version = Version()
     return v
+
+
+class RemovableHandle:
+    """What registering a hook returns: call `remove`, or leave its ``with`` block, to take the hook away."""
+
+    __slots__ = ("_hook", "_hooks")
+
+    def __init__(self, hooks: list[Any], hook: Any) -> None:
+        self._hooks, self._hook = hooks, hook
+        hooks.append(hook)
+
+    def remove(self) -> None:
+        """Take the hook away; a second call does nothing."""
+        if self._hook in self._hooks:
+            self._hooks.remove(self._hook)
+
+    def __enter__(self) -> RemovableHandle:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.remove()
+
+
+class Attached(list[Any]):
+    """The hooks of a node: before its backward as the elements, ``after`` it, and what users put into its ``metadata``."""
+
+    def __init__(self, hooks: Any = ()) -> None:
+        super().__init__(hooks)
+        self.after: list[Any] = []
+        self.metadata: dict[Any, Any] = {}
 
 
 class Node:
@@ -68,18 +106,68 @@ class Node:
     def release(self) -> None:
         """Forget what was kept for `backward`."""
 
-    @property
     def name(self) -> str:
-        """What PyTorch's ``grad_fn.name()`` tells: the operation."""
+        """The operation."""
         return type(self).__name__
 
     @property
     def next_functions(self) -> tuple[tuple[Node | None, int], ...]:
         """The nodes of the inputs, each with the number of the output it was."""
-        return tuple((e, 0) for e in self.edges)
+        return tuple((e.edges[0], e.index) if isinstance(e, OutputNode) else (e, 0) for e in self.edges)
 
     def __repr__(self) -> str:
-        return f"<{self.name}>"
+        return f"<{self.name()}>"
+
+    # --- hooks ----------------------------------------------------------------------------------------------------
+
+    def _attached(self) -> Attached:
+        if type(self.hooks) is not Attached:
+            self.hooks = Attached(self.hooks or ())
+        return self.hooks
+
+    @property
+    def metadata(self) -> dict[Any, Any]:
+        """A dictionary to keep things with this node."""
+        return self._attached().metadata
+
+    def register_prehook(self, hook: Callable[[tuple[Any, ...]], Any]) -> RemovableHandle:
+        """Call ``hook(grad_outputs)`` before this node's backward; a tuple that it returns replaces them."""
+
+        def before(g: Any) -> Any:
+            replaced = hook(self._as_outputs(g))
+            if replaced is None:
+                return None
+            return {i: r for i, r in enumerate(replaced) if r is not None} if isinstance(g, dict) else replaced[0]
+
+        return RemovableHandle(self._attached(), before)
+
+    def register_hook(self, hook: Callable[[tuple[Any, ...], tuple[Any, ...]], Any]) -> RemovableHandle:
+        """Call ``hook(grad_inputs, grad_outputs)`` after this node's backward; a tuple that it returns replaces the former."""
+        kind: Any = type(self)
+        self.__class__ = _with_hooks_after(kind)
+        return RemovableHandle(self._attached().after, hook)
+
+    def _as_outputs(self, g: Any) -> tuple[Any, ...]:
+        """The gradients of the outputs, one for each."""
+        return (g,)
+
+
+@cache
+def _with_hooks_after(kind: Any) -> Any:
+    """The same kind of node, running hooks after its backward: looked up only for the nodes that have any."""
+    if "_hooked" in kind.__dict__:
+        return kind
+
+    def backward(self: Any, g: Any) -> tuple[Any, ...]:
+        outputs = self._as_outputs(g)
+        inputs = tuple(kind.backward(self, g))
+        for hook in list(self.hooks.after):
+            replaced = hook(inputs, outputs)
+            if replaced is not None:
+                inputs = tuple(replaced)
+        return inputs
+
+    return type(kind.__name__, (kind,), {"__slots__": (), "backward": backward, "_hooked": True})
 
 
 class Leaf(Node):
@@ -92,9 +180,16 @@ class Leaf(Node):
         self.grad: Tensor | None = None
         self.post_hooks: list[Any] | None = None
 
-    @property
     def name(self) -> str:
         return "AccumulateGrad"
+
+    def register_hook(self, hook: Callable[[tuple[Any, ...], tuple[Any, ...]], Any]) -> RemovableHandle:
+        """Call ``hook((), grad_outputs)`` when the gradient of this leaf is complete."""
+
+        def before(g: Any) -> None:
+            hook((), (g,))
+
+        return RemovableHandle(self._attached(), before)
 
 
 class OutputNode(Node):
@@ -106,11 +201,10 @@ class OutputNode(Node):
         self.setup((parent,), shape, dtype)
         self.index = index
 
-    @property
     def name(self) -> str:
         parent = self.edges[0]
         assert parent is not None
-        return parent.name
+        return parent.name()
 
 
 class OpNode(Node):
@@ -140,7 +234,6 @@ class OpNode(Node):
         if self.op.holds_values:
             self.saved = FREED
 
-    @property
     def name(self) -> str:
         return f"{''.join(p.capitalize() for p in self.op.name.split('_'))}Backward"
 
@@ -157,7 +250,10 @@ class SeveralOutputs(OpNode):
         self.op, self.count = op, count
 
     def backward(self, g: dict[int, Any]) -> tuple[Any, ...]:
-        return super().backward(tuple(g.get(i) for i in range(self.count)))
+        return super().backward(self._as_outputs(g))
+
+    def _as_outputs(self, g: Any) -> tuple[Any, ...]:
+        return tuple(g.get(i) for i in range(self.count))
 
 
 def op_node(op: Any, edges: tuple[Node | None, ...], saved: tuple[Any, ...], array: Any) -> OpNode:

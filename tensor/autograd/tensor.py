@@ -14,50 +14,14 @@ import numpy as np
 from tensor import cuda, dtypes
 from tensor.autograd import engine, formatting
 from tensor.autograd.inplace import bump
-from tensor.autograd.node import Leaf, Node, OutputNode, version_of
+from tensor.autograd.node import Leaf, Node, OutputNode, RemovableHandle, version_of
+from tensor.autograd.size import ElementCount, Size
 from tensor.device import device as Device
 from tensor.device import device_of
 
 __all__ = ["RemovableHandle", "Size", "Tensor"]
 
 ndarray = np.ndarray
-
-
-class Size(tuple[int, ...]):
-    """A shape: a tuple with `numel`, that prints itself."""
-
-    __slots__ = ()
-
-    def numel(self) -> int:
-        """The number of elements."""
-        n = 1
-        for s in self:
-            n *= s
-        return n
-
-    def __repr__(self) -> str:
-        return f"tensor.Size({list(self)})"
-
-
-class RemovableHandle:
-    """What registering a hook returns: call `remove`, or leave its ``with`` block, to take the hook away."""
-
-    __slots__ = ("_hook", "_hooks")
-
-    def __init__(self, hooks: list[Any], hook: Any) -> None:
-        self._hooks, self._hook = hooks, hook
-        hooks.append(hook)
-
-    def remove(self) -> None:
-        """Take the hook away; a second call does nothing."""
-        if self._hook in self._hooks:
-            self._hooks.remove(self._hook)
-
-    def __enter__(self) -> RemovableHandle:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.remove()
 
 
 class Tensor:
@@ -92,6 +56,8 @@ class Tensor:
     if TYPE_CHECKING:
         # Operators are attached when `tensor.ops` is imported.
         T: Tensor
+        imag: Tensor
+        real: Tensor
         mT: Tensor
         H: Tensor
         mH: Tensor
@@ -141,9 +107,10 @@ class Tensor:
         """The shape, a tuple of ints."""
         return Size(self._array.shape)
 
-    def size(self, dim: int | None = None) -> Any:
-        """The shape, or the length of one dimension."""
-        return Size(self._array.shape) if dim is None else self._array.shape[dim]
+    @property
+    def size(self) -> ElementCount:
+        """Called, the shape or the length of one dimension, as in PyTorch; as a number, how many elements, as in NumPy."""
+        return ElementCount(self._array.shape)
 
     @property
     def ndim(self) -> int:
@@ -224,9 +191,6 @@ class Tensor:
                 if self._array.dtype.kind not in "fc":
                     msg = f"requires_grad_: only floating-point tensors can require gradients, got {self.dtype}"
                     raise RuntimeError(msg)
-                if self._array.dtype.kind == "c":
-                    msg = f"requires_grad_: gradients of complex tensors are not supported yet, got {self.dtype}"
-                    raise RuntimeError(msg)
                 self._node = Leaf(self._array.shape, self._array.dtype)
                 self._node.grad = (self._extra or {}).pop("grad", None)
         elif type(self._node) is Leaf:
@@ -245,7 +209,8 @@ class Tensor:
     @property
     def grad_fn(self) -> Node | None:
         """The node of the operation that made this tensor; None for leaves."""
-        return None if type(self._node) is Leaf else self._node
+        node = self._node
+        return None if type(node) is Leaf else node.edges[0] if type(node) is OutputNode else node
 
     @property
     def grad(self) -> Tensor | None:
@@ -259,6 +224,9 @@ class Tensor:
     def grad(self, value: Tensor | None) -> None:
         if value is not None and value._array.shape != self._array.shape:
             msg = f"grad: expected shape {tuple(self.shape)}, got {tuple(value.shape)}"
+            raise RuntimeError(msg)
+        if value is not None and value._array.dtype != self._array.dtype:
+            msg = f"grad: expected dtype {self.dtype}, got {value.dtype}"
             raise RuntimeError(msg)
         if type(self._node) is Leaf:
             self._node.grad = value
@@ -339,7 +307,6 @@ class Tensor:
             return
         if self._extra is not None and self._extra.get("retains"):
             return
-        self._extra = {**(self._extra or {}), "retains": True}
         me = weakref.ref(self)
 
         def keep(g: Tensor) -> None:
@@ -347,7 +314,7 @@ class Tensor:
             if t is not None:
                 t.grad = g if t.grad is None else t.grad + g
 
-        self.register_hook(keep)
+        self._extra = {**(self._extra or {}), "retains": self.register_hook(keep)}
 
     @property
     def retains_grad(self) -> bool:
@@ -379,6 +346,8 @@ class Tensor:
             raise RuntimeError(msg)
         array = self._array
         if type(array) is not np.ndarray:
+            if not self.is_cuda:
+                return np.asarray(array)  # samples of a `vmap` say that they are not one array
             if not force:
                 msg = f"numpy: the tensor is on {self.device}; use t.cpu().numpy()"
                 raise TypeError(msg)
@@ -388,6 +357,9 @@ class Tensor:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         array = self.numpy()
         if dtype is not None and array.dtype != dtype:
+            if copy is False:
+                msg = f"__array__: {array.dtype} cannot become {np.dtype(dtype)} without a copy; leave copy=False away"
+                raise ValueError(msg)
             return array.astype(dtype)
         return array.copy() if copy else array
 
@@ -419,8 +391,8 @@ class Tensor:
         return complex(self.item())
 
     def __index__(self) -> int:
-        if self._array.dtype.kind not in "iub":
-            msg = f"only integer tensors of one element can be an index, got {self.dtype}"
+        if self._array.dtype.kind not in "iub" or self._array.size != 1:
+            msg = f"only integer tensors of one element can be an index, got {self.dtype} of shape {tuple(self.shape)}"
             raise TypeError(msg)
         return int(self.item())
 

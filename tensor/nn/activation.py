@@ -1,35 +1,25 @@
-"""Activations as modules. ``inplace`` is taken for PyTorch's sake and shown; the result has memory of its own."""
+"""Activations as modules. With ``inplace`` the result is written into the input."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any
 
 from tensor.autograd.tensor import Tensor
-from tensor.nn.module import Module
+from tensor.nn.options import Options
 from tensor.nn.parameter import Parameter
 from tensor.ops import activation as ops
 from tensor.ops.create import full
+from tensor.ops.dropout import rrelu
 from tensor.ops.record import OPERATORS
 
 __all__ = [
     "CELU", "ELU", "GELU", "GLU", "SELU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU",
-    "LogSigmoid", "LogSoftmax", "Mish", "PReLU", "ReLU", "ReLU6", "SiLU", "Sigmoid", "Softmax", "Softmin", "Softplus",
-    "Softshrink", "Softsign", "Tanh", "Tanhshrink", "Threshold",
+    "LogSigmoid", "LogSoftmax", "Mish", "PReLU", "RReLU", "ReLU", "ReLU6", "SiLU", "Sigmoid", "Softmax", "Softmax2d",
+    "Softmin", "Softplus", "Softshrink", "Softsign", "Tanh", "Tanhshrink", "Threshold",
 ]  # fmt: skip
 
 
-class _Activation(Module):
-    """Shows the options named in ``_shown``, and ``inplace`` when it is set."""
-
-    _shown: ClassVar[tuple[str, ...]] = ()
-    inplace = False
-
-    def extra_repr(self) -> str:
-        parts = [f"{name}={getattr(self, name)}" for name in self._shown]
-        return ", ".join([*parts, "inplace=True"] if self.inplace else parts)
-
-
-class _Plain(_Activation):
+class _Plain(Options):
     """An activation whose only option is ``inplace``."""
 
     def __init__(self, inplace: bool = False) -> None:
@@ -49,52 +39,52 @@ class ReLU(_Plain):
     on_array = staticmethod(OPERATORS["relu"].forward)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.relu()
+        return ops.relu_(x) if self.inplace else x.relu()
 
 
 class ReLU6(_Plain):
     """x kept in [0, 6], any shape."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.relu6(x)
+        return ops.relu6(x, self.inplace)
 
 
 class SiLU(_Plain):
     """``x * sigmoid(x)``, any shape."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.silu(x)
+        return ops.silu(x, self.inplace)
 
 
 class Mish(_Plain):
     """``x * tanh(softplus(x))``, any shape (arXiv 1908.08681)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.mish(x)
+        return ops.mish(x, self.inplace)
 
 
 class SELU(_Plain):
     """The self-normalising ELU, any shape (arXiv 1706.02515)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.selu(x)
+        return ops.selu(x, self.inplace)
 
 
 class Hardsigmoid(_Plain):
     """x / 6 + 1 / 2 kept in [0, 1], any shape."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.hardsigmoid(x)
+        return ops.hardsigmoid(x, self.inplace)
 
 
 class Hardswish(_Plain):
     """x times its hardsigmoid, any shape (arXiv 1905.02244)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.hardswish(x)
+        return ops.hardswish(x, self.inplace)
 
 
-class Tanh(_Activation):
+class Tanh(Options):
     """The hyperbolic tangent, any shape."""
 
     on_array = staticmethod(OPERATORS["tanh"].forward)
@@ -103,7 +93,7 @@ class Tanh(_Activation):
         return x.tanh()
 
 
-class Sigmoid(_Activation):
+class Sigmoid(Options):
     """1 / (1 + exp(-x)), any shape."""
 
     on_array = staticmethod(OPERATORS["sigmoid"].forward)
@@ -112,21 +102,21 @@ class Sigmoid(_Activation):
         return x.sigmoid()
 
 
-class LogSigmoid(_Activation):
+class LogSigmoid(Options):
     """log(sigmoid(x)) without overflow, any shape."""
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.logsigmoid(x)
 
 
-class Softsign(_Activation):
+class Softsign(Options):
     """x / (1 + |x|), any shape."""
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.softsign(x)
 
 
-class Tanhshrink(_Activation):
+class Tanhshrink(Options):
     """x - tanh(x), any shape."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -147,7 +137,7 @@ class LeakyReLU(_Plain):
         self.negative_slope = negative_slope
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.leaky_relu(x, self.negative_slope)
+        return ops.leaky_relu(x, self.negative_slope, self.inplace)
 
 
 class ELU(_Plain):
@@ -160,7 +150,7 @@ class ELU(_Plain):
         self.alpha = alpha
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.elu(x, self.alpha)
+        return ops.elu(x, self.alpha, self.inplace)
 
 
 class CELU(_Plain):
@@ -176,10 +166,10 @@ class CELU(_Plain):
         self.alpha = alpha
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.celu(x, self.alpha)
+        return ops.celu(x, self.alpha, self.inplace)
 
 
-class GELU(_Activation):
+class GELU(Options):
     """x times the normal distribution's cumulative function, exact or by "tanh", any shape (arXiv 1606.08415)."""
 
     def __init__(self, approximate: str = "none") -> None:
@@ -209,10 +199,10 @@ class Hardtanh(_Plain):
         self.min_val, self.max_val = min_val, max_val
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.hardtanh(x, self.min_val, self.max_val)
+        return ops.hardtanh(x, self.min_val, self.max_val, self.inplace)
 
 
-class Softplus(_Activation):
+class Softplus(Options):
     """``log(1 + exp(beta * x)) / beta``, x itself where ``beta * x`` is above the threshold, any shape."""
 
     _shown = ("beta", "threshold")
@@ -225,7 +215,7 @@ class Softplus(_Activation):
         return ops.softplus(x, self.beta, self.threshold)
 
 
-class Hardshrink(_Activation):
+class Hardshrink(Options):
     """x where \\|x\\| > lambd, else 0, any shape."""
 
     def __init__(self, lambd: float = 0.5) -> None:
@@ -239,7 +229,7 @@ class Hardshrink(_Activation):
         return f"{self.lambd}"
 
 
-class Softshrink(_Activation):
+class Softshrink(Options):
     """x moved towards 0 by lambd, 0 within it, any shape. Raises ValueError for a negative lambd."""
 
     def __init__(self, lambd: float = 0.5) -> None:
@@ -266,10 +256,10 @@ class Threshold(_Plain):
         self.threshold, self.value = threshold, value
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.threshold(x, self.threshold, self.value)
+        return ops.threshold(x, self.threshold, self.value, self.inplace)
 
 
-class _AlongDim(_Activation):
+class _AlongDim(Options):
     """An activation along one dimension; the last for None."""
 
     _shown = ("dim",)
@@ -305,7 +295,38 @@ class Softmin(_AlongDim):
         return ops.softmin(x, self.dim)
 
 
-class GLU(_Activation):
+class Softmax2d(Options):
+    """`Softmax` over the channels of images, [n, channels, height, width] or [channels, height, width].
+
+    >>> import tensor as T
+    >>> Softmax2d()(T.zeros(2, 1, 1)).flatten()
+    tensor([0.5000, 0.5000])
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim not in (3, 4):
+            msg = f"Softmax2d: expected images [n, channels, height, width] or [channels, height, width], got {list(x.shape)}"
+            raise ValueError(msg)
+        return x.softmax(-3)
+
+
+class RReLU(_Plain):
+    """x above 0, below it x times a slope: drawn from [lower, upper] for each element while training, else their mean.
+
+    Any shape (arXiv 1505.00853).
+    """
+
+    _shown = ("lower", "upper")
+
+    def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3, inplace: bool = False) -> None:
+        super().__init__(inplace)
+        self.lower, self.upper = lower, upper
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rrelu(x, self.lower, self.upper, self.training, self.inplace)
+
+
+class GLU(Options):
     """The first half along ``dim`` times the sigmoid of the second: [..., 2 n, ...] to [..., n, ...]."""
 
     _shown = ("dim",)
@@ -318,15 +339,15 @@ class GLU(_Activation):
         return ops.glu(x, self.dim)
 
 
-class PReLU(_Activation):
+class PReLU(Options):
     """x above 0, ``weight * x`` below, with one learnt weight or one for each channel (arXiv 1502.01852)."""
 
     _shown = ("num_parameters",)
 
-    def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
+    def __init__(self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None) -> None:
         super().__init__()
         self.num_parameters, self.init = num_parameters, init
-        self.weight = Parameter(full((num_parameters,), init))
+        self.weight = Parameter(full((num_parameters,), init, device=device, dtype=dtype))
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.prelu(x, self.weight)

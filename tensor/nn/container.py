@@ -9,6 +9,7 @@ from typing import Any, Self, overload
 
 from tensor.autograd.modes import disabled
 from tensor.autograd.tensor import Tensor
+from tensor.nn.hooks import EVERYWHERE
 from tensor.nn.module import Module
 from tensor.nn.parameter import Parameter
 
@@ -42,8 +43,17 @@ class _Row(Module):
     def __iter__(self) -> Iterator[Any]:
         return iter(self._modules.values())
 
-    def __setitem__(self, index: int, module: Module) -> None:
-        self.add_module(list(self._modules)[_position(index, len(self), type(self).__name__)], module)
+    def __setitem__(self, index: int | slice, module: Any) -> None:
+        who = type(self).__name__
+        if not isinstance(index, slice):
+            self.add_module(list(self._modules)[_position(index, len(self), who)], module)
+            return
+        names, modules = list(self._modules)[index], list(module)
+        if len(names) != len(modules):
+            msg = f"{who}: expected {len(names)} modules for the slice, got {len(modules)}"
+            raise ValueError(msg)
+        for name, one in zip(names, modules, strict=True):
+            self.add_module(name, one)
 
     def __delitem__(self, index: int | slice) -> None:
         row = self._modules_in_row()
@@ -75,6 +85,15 @@ class _Row(Module):
         self._set_row(row)
         return module
 
+    def __iadd__(self, other: Iterable[Module]) -> Self:
+        return self.extend(other)
+
+    def __add__(self, other: Iterable[Module]) -> Self:
+        """A new container with the modules of both."""
+        joined = type(self)()
+        joined._set_row([*self, *other])
+        return joined
+
 
 class Sequential(_Row):
     """Modules applied one after the other, named by position, or by the keys of a mapping.
@@ -95,8 +114,13 @@ class Sequential(_Row):
         for name, module in named.items():
             self.add_module(name, module)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, input: Any) -> Any:
         """The last module's output."""
+        x = input
+        if EVERYWHERE:  # hooks of all modules
+            for module in self._modules.values():
+                x = module(x)  # type: ignore[misc]
+            return x
         if disabled and get_ident() in disabled and isinstance(x, Tensor) and x._array.dtype.kind == "f":
             return self._unrecorded(x)
         for module in self._modules.values():
@@ -114,6 +138,22 @@ class Sequential(_Row):
             else:
                 a = on_array(x._array if a is None else a)
         return x if a is None else Tensor(a)
+
+    def __mul__(self, times: int) -> Sequential:
+        """The modules several times in a row: the same ones, so their weights are shared."""
+        return Sequential()._repeated(list(self), times)
+
+    __rmul__ = __mul__
+
+    def __imul__(self, times: int) -> Self:
+        return self._repeated(list(self), times)
+
+    def _repeated(self, row: list[Module], times: int) -> Self:
+        if not isinstance(times, int) or times < 1:
+            msg = f"Sequential: expected a positive number of times, got {times!r}"
+            raise (TypeError if not isinstance(times, int) else ValueError)(msg)
+        self._set_row(row * times)
+        return self
 
     @overload
     def __getitem__(self, index: int) -> Any: ...
@@ -250,11 +290,20 @@ class ParameterList(Module):
     def __iter__(self) -> Iterator[Parameter]:
         return (p for p in self._parameters.values() if p is not None)
 
-    def __getitem__(self, index: int) -> Parameter:
-        return list(self)[_position(index, len(self), "ParameterList")]
+    @overload
+    def __getitem__(self, index: int) -> Parameter: ...
+    @overload
+    def __getitem__(self, index: slice) -> ParameterList: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        """A parameter, or for a slice a ParameterList that shares the parameters."""
+        row = list(self)
+        return ParameterList(row[index]) if isinstance(index, slice) else row[_position(index, len(row), "ParameterList")]
 
     def __setitem__(self, index: int, value: Any) -> None:
         setattr(self, str(_position(index, len(self), "ParameterList")), _as_parameter(value))
+
+    def __iadd__(self, values: Iterable[Any]) -> Self:
+        return self.extend(values)
 
     def append(self, value: Tensor) -> Self:
         """Add a parameter at the end."""
@@ -279,10 +328,9 @@ class ParameterDict(Module):
     True
     """
 
-    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None) -> None:
         super().__init__()
-        for key, value in (values or {}).items():
-            self[key] = value
+        self.update(parameters or {})
 
     def __len__(self) -> int:
         return len(self._parameters)
@@ -290,17 +338,34 @@ class ParameterDict(Module):
     def __iter__(self) -> Iterator[str]:
         return iter(self._parameters)
 
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(self._parameters)
+
     def __contains__(self, key: object) -> bool:
         return key in self._parameters
 
     def __getitem__(self, key: str) -> Parameter:
-        return self.get_parameter(key)
+        found = self._parameters.get(key)
+        if found is None:
+            msg = f"ParameterDict: no parameter {key!r}; it has {', '.join(self._parameters) or 'none'}"
+            raise KeyError(msg)
+        return found
 
     def __setitem__(self, key: str, value: Any) -> None:
         self.register_parameter(key, _as_parameter(value))
 
     def __delitem__(self, key: str) -> None:
+        self[key]
         delattr(self, key)
+
+    def __or__(self, other: Mapping[str, Any] | ParameterDict) -> ParameterDict:
+        joined = self.copy()
+        joined.update(other)
+        return joined
+
+    def __ior__(self, other: Mapping[str, Any] | ParameterDict) -> Self:
+        self.update(other)
+        return self
 
     def keys(self) -> Iterable[str]:
         """The names."""
@@ -313,6 +378,48 @@ class ParameterDict(Module):
     def items(self) -> Iterable[tuple[str, Parameter | None]]:
         """Names with their parameters."""
         return self._parameters.items()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The parameter of a name, or ``default``."""
+        return self._parameters.get(key, default)
+
+    def setdefault(self, key: str, default: Any = None) -> Parameter:
+        """The parameter of a name, which becomes ``default`` when it is new."""
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def update(self, values: Mapping[str, Any] | Iterable[tuple[str, Any]] | ParameterDict) -> None:
+        """Add or replace parameters."""
+        for key, value in dict(values).items():
+            self[key] = value
+
+    def pop(self, key: str) -> Parameter:
+        """Take a parameter out. Raises KeyError for an unknown name."""
+        parameter = self[key]
+        del self[key]
+        return parameter
+
+    def popitem(self) -> tuple[str, Parameter]:
+        """Take the last one out, with its name. Raises KeyError when there is none."""
+        if not len(self):
+            msg = "ParameterDict: popitem of an empty dictionary"
+            raise KeyError(msg)
+        key = next(reversed(self))
+        return key, self.pop(key)
+
+    def clear(self) -> None:
+        """Take all parameters out."""
+        for key in list(self):
+            del self[key]
+
+    def copy(self) -> ParameterDict:
+        """A new dictionary that shares the parameters."""
+        return ParameterDict(self._parameters)
+
+    def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
+        """A new dictionary with one value under all of the names."""
+        return ParameterDict(dict.fromkeys(keys, default))
 
     def extra_repr(self) -> str:
         return _entries(self._parameters.items())

@@ -9,30 +9,22 @@ dictionaries are PyTorch's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from tensor import dtypes
-from tensor.autograd.data import to_array
-from tensor.autograd.inplace import bump
-from tensor.autograd.tensor import RemovableHandle, Tensor
+from tensor.autograd.tensor import Tensor
+from tensor.device import as_device
 from tensor.device import device as Device
-from tensor.device import move
-from tensor.nn.hooks import Hook
-from tensor.nn.parameter import Parameter
+from tensor.nn.hooks import EVERYWHERE, Hookable, call_with_hooks
+from tensor.nn.parameter import Buffer, Parameter
+from tensor.nn.state import LoadResult, collect, load
 
 __all__ = ["LoadResult", "Module"]
 
 V = TypeVar("V")
 
 
-class LoadResult(NamedTuple):
-    """What `Module.load_state_dict` did not find (``missing_keys``) or had no place for (``unexpected_keys``)."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
-
-
-class Module:
+class Module(Hookable):
     """A piece of a network: its parameters, buffers, submodules, and a ``forward`` that a subclass writes.
 
     >>> import tensor as T
@@ -52,13 +44,14 @@ class Module:
 
     #: The forward on a raw floating-point array, for layers that have one: what `Sequential` runs while nothing is recorded.
     on_array: ClassVar[Any] = None
+    #: What a subclass computes where its parent has a parameter or buffer: see `nn.utils.parametrize`.
+    _computed: ClassVar[frozenset[str]] = frozenset()
 
     training: bool
     _parameters: dict[str, Parameter | None]
     _buffers: dict[str, Tensor | None]
     _modules: dict[str, Module | None]
     _transient: set[str]  #: buffers that the state dictionary leaves out
-    _hooks: list[Hook]
     _structure: int  #: counts registrations and removals here, for whoever caches what this module is made of
 
     def __init__(self) -> None:
@@ -68,6 +61,7 @@ class Module:
             write(self, name, {})
         write(self, "_transient", set())
         write(self, "_hooks", [])
+        write(self, "_state_hooks", [])
         write(self, "_structure", 0)
 
     if TYPE_CHECKING:
@@ -90,44 +84,9 @@ class Module:
             raise TypeError(msg)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._hooks:
-            return self._call_with_hooks(args, kwargs)
+        if self._hooks or EVERYWHERE:
+            return call_with_hooks(self, args, kwargs)
         return self.forward(*args, **kwargs)
-
-    def _call_with_hooks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        hooks = list(self._hooks)  # a hook may remove itself
-        for hook in hooks:
-            if hook.before and hook.with_kwargs:
-                replaced = hook.function(self, args, kwargs)
-                if replaced is not None:
-                    args, kwargs = replaced
-            elif hook.before:
-                replaced = hook.function(self, args)
-                if replaced is not None:
-                    args = replaced if isinstance(replaced, tuple) else (replaced,)
-        result = self.forward(*args, **kwargs)
-        for hook in hooks:
-            if not hook.before:
-                seen = (self, args, kwargs, result) if hook.with_kwargs else (self, args, result)
-                replaced = hook.function(*seen)
-                if replaced is not None:
-                    result = replaced
-        return result
-
-    def register_forward_pre_hook(self, hook: Callable[..., Any], *, with_kwargs: bool = False) -> RemovableHandle:
-        """Call ``hook(module, args)`` before each forward; what it returns replaces the arguments.
-
-        With ``with_kwargs`` it is ``hook(module, args, kwargs)`` and returns both. Returns a handle whose ``remove()``
-        ends it.
-        """
-        return RemovableHandle(self._hooks, Hook(hook, True, with_kwargs))
-
-    def register_forward_hook(self, hook: Callable[..., Any], *, with_kwargs: bool = False) -> RemovableHandle:
-        """Call ``hook(module, args, output)`` after each forward; what it returns replaces the output.
-
-        With ``with_kwargs`` it is ``hook(module, args, kwargs, output)``. Returns a handle whose ``remove()`` ends it.
-        """
-        return RemovableHandle(self._hooks, Hook(hook, False, with_kwargs))
 
     # --- registering --------------------------------------------------------------------------------------------
 
@@ -138,10 +97,15 @@ class Module:
                 msg = f"{type(self).__name__}: call super().__init__() before assigning {name!r}"
                 raise AttributeError(msg)
             object.__setattr__(self, name, value)
+        elif name in self._computed:
+            object.__setattr__(self, name, value)
         elif isinstance(value, Parameter):
             self._place(self._parameters, name, value)
         elif isinstance(value, Module):
             self._place(self._modules, name, value)
+        elif isinstance(value, Buffer):
+            self._place(self._buffers, name, value)
+            (self._transient.discard if value.persistent else self._transient.add)(name)
         elif name in self._parameters:
             self._replace(self._parameters, name, value, "a Parameter")
         elif name in self._modules:
@@ -181,7 +145,7 @@ class Module:
             raise TypeError(msg)
         self._place(registry, name, None)
 
-    def _check_name(self, registry: Mapping[str, Any], name: str) -> None:
+    def _register(self, registry: dict[str, Any], name: str, value: Any, kind: type, a_kind: str) -> None:
         what = f"{type(self).__name__}: cannot register {name!r}"
         if "_modules" not in self.__dict__:
             msg = f"{what}; call super().__init__() first"
@@ -195,17 +159,17 @@ class Module:
         if name not in registry and hasattr(self, name):
             msg = f"{what}: the attribute exists already"
             raise KeyError(msg)
+        if value is not None and not isinstance(value, kind):
+            msg = f"{type(self).__name__}.{name}: expected {a_kind} or None, got {type(value).__name__}"
+            raise TypeError(msg)
+        self._place(registry, name, value)
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Add a parameter under a name; None keeps the name for one that this module does without.
 
         Raises KeyError for an unusable or taken name, TypeError for anything but a Parameter.
         """
-        self._check_name(self._parameters, name)
-        if param is not None and not isinstance(param, Parameter):
-            msg = f"{type(self).__name__}.{name}: expected a Parameter or None, got {type(param).__name__}"
-            raise TypeError(msg)
-        self._place(self._parameters, name, param)
+        self._register(self.__dict__.get("_parameters", {}), name, param, Parameter, "a Parameter")
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Add a tensor that is state but not learnt, such as running statistics; left out of `state_dict` unless
@@ -213,11 +177,7 @@ class Module:
 
         Raises KeyError for an unusable or taken name, TypeError for anything but a Tensor.
         """
-        self._check_name(self._buffers, name)
-        if tensor is not None and not isinstance(tensor, Tensor):
-            msg = f"{type(self).__name__}.{name}: expected a Tensor or None, got {type(tensor).__name__}"
-            raise TypeError(msg)
-        self._place(self._buffers, name, tensor)
+        self._register(self.__dict__.get("_buffers", {}), name, tensor, Tensor, "a Tensor")
         (self._transient.discard if persistent else self._transient.add)(name)
 
     def add_module(self, name: str, module: Module | None) -> None:
@@ -225,11 +185,7 @@ class Module:
 
         Raises KeyError for an unusable or taken name, TypeError for anything but a Module.
         """
-        self._check_name(self._modules, name)
-        if module is not None and not isinstance(module, Module):
-            msg = f"{type(self).__name__}.{name}: expected a Module or None, got {type(module).__name__}"
-            raise TypeError(msg)
-        self._place(self._modules, name, module)
+        self._register(self.__dict__.get("_modules", {}), name, module, Module, "a Module")
 
     register_module = add_module
 
@@ -249,8 +205,10 @@ class Module:
             if child is not None:
                 yield from child.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
 
-    def modules(self) -> Iterator[Module]:
-        """This module and all below it, parents first, each once."""
+    def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
+        """This module and all below it, parents first, each once unless told otherwise."""
+        if not remove_duplicate:
+            return (m for _, m in self.named_modules(remove_duplicate=False))
         found: dict[Module, None] = {}
         stack: list[Module] = [self]
         while stack:
@@ -320,6 +278,16 @@ class Module:
             module = child
         return module
 
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
+        """Put a module under a dotted name, in the place of the one there is.
+
+        Raises AttributeError where there is no parent, or when ``strict`` no module to replace.
+        """
+        path, _, name = target.rpartition(".")
+        if strict:
+            self.get_submodule(target)
+        self.get_submodule(path).add_module(name, module)
+
     def get_parameter(self, target: str) -> Parameter:
         """The parameter with a dotted name. Raises AttributeError when there is none."""
         return self._get(target, lambda m: m._parameters, "parameter")
@@ -347,21 +315,15 @@ class Module:
 
     # --- state --------------------------------------------------------------------------------------------------
 
-    def state_dict(self, *, prefix: str = "", keep_vars: bool = False) -> dict[str, Tensor]:
+    def state_dict(
+        self, *, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
+    ) -> dict[str, Any]:
         """Parameters and persistent buffers by dotted name, in PyTorch's names and layouts.
 
-        The tensors share the module's memory; ``keep_vars`` gives the parameters themselves.
+        The tensors share the module's memory; ``keep_vars`` gives the parameters themselves. ``destination`` is filled and
+        returned when given.
         """
-        result: dict[str, Tensor] = {}
-        for path, module in self.named_modules(prefix=prefix.removesuffix("."), remove_duplicate=False):
-            start = f"{path}." if path else ""
-            for name, p in module._parameters.items():
-                if p is not None:
-                    result[start + name] = p if keep_vars else p.detach()
-            for name, b in module._buffers.items():
-                if b is not None and name not in module._transient:
-                    result[start + name] = b if keep_vars else b.detach()
-        return result
+        return collect(self, prefix, keep_vars, {} if destination is None else destination)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> LoadResult:
         """Copy tensors (or arrays) into the parameters and buffers of the same names.
@@ -371,33 +333,22 @@ class Module:
         names; nothing is changed then.
 
         >>> import tensor as T
-        >>> T.nn.Linear(2, 1).load_state_dict({"weight": T.ones(1, 3)})
+        >>> T.nn.Linear(2, 1).load_state_dict({"weight": T.ones(1, 3), "biass": T.ones(1)})
         Traceback (most recent call last):
-        RuntimeError: Linear.load_state_dict: missing: bias; shape mismatch: weight expected [1, 2], got [1, 3]
+        RuntimeError: Linear.load_state_dict: missing: bias; shape mismatch: weight expected [1, 2], got [1, 3]; unexpected: \
+biass (did you mean bias?)
         """
-        own = self.state_dict(keep_vars=True)
-        missing = [name for name in own if name not in state_dict]
-        unexpected = [name for name in state_dict if name not in own]
-        arrays = {name: to_array(state_dict[name], copy=False) for name in own if name in state_dict}
-        wrong = [
-            f"{name} expected {list(own[name].shape)}, got {list(a.shape)}"
-            for name, a in arrays.items()
-            if a.shape != own[name]._array.shape
-        ]
-        problems = [f"missing: {', '.join(missing)}"] if missing and strict else []
-        problems += [f"unexpected: {', '.join(unexpected)}"] if unexpected and strict else []
-        problems += [f"shape mismatch: {', '.join(wrong)}"] if wrong else []
-        if problems:
-            msg = f"{type(self).__name__}.load_state_dict: {'; '.join(problems)}"
-            raise RuntimeError(msg)
-        for name, a in arrays.items():
-            t = own[name]
-            if assign:
-                t.data = Tensor(a)
-            else:
-                t._array[...] = move(a, t.device)
-                bump(t)
-        return LoadResult(missing, unexpected)
+        return load(self, state_dict, strict, assign)
+
+    def get_extra_state(self) -> Any:
+        """State beside tensors that a subclass wants in `state_dict`; it overrides this and `set_extra_state`."""
+        msg = f"{type(self).__name__} has no extra state"
+        raise NotImplementedError(msg)
+
+    def set_extra_state(self, state: Any) -> None:
+        """Take back what `get_extra_state` gave."""
+        msg = f"{type(self).__name__} has no extra state"
+        raise NotImplementedError(msg)
 
     # --- modes, dtypes, devices ---------------------------------------------------------------------------------
 
@@ -436,7 +387,7 @@ class Module:
             if isinstance(a, Tensor):
                 dtype, device = a.dtype, a.device
             elif isinstance(a, (str, Device, int)) and not isinstance(a, bool):
-                device = Device("cuda", a) if isinstance(a, int) else a
+                device = as_device(a)
             elif a is not None and not isinstance(a, bool):
                 dtype = a
         if dtype is not None and not dtypes.as_dtype(dtype).is_floating_point:
@@ -444,8 +395,16 @@ class Module:
             raise TypeError(msg)
         return self._convert(lambda t: t.to(dtype=dtype if t.is_floating_point() else None, device=device))
 
-    def _convert(self, convert: Callable[[Tensor], Tensor]) -> Self:
-        for t in [*self.parameters(), *self.buffers()]:
+    def to_empty(self, *, device: Any, recurse: bool = True) -> Self:
+        """Parameters and buffers on a device, their values left to chance: memory to load into."""
+        return self._convert(lambda t: t.new_empty(t.shape, device=as_device(device)), recurse)
+
+    def type(self, dst_type: Any) -> Self:
+        """All parameters and buffers, also those of integers, as one dtype."""
+        return self._convert(lambda t: t.to(dtype=dst_type))
+
+    def _convert(self, convert: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        for t in [*self.parameters(recurse), *self.buffers(recurse)]:
             grad = t.grad
             moved = convert(t.data)
             if moved._array is not t._array:
@@ -465,6 +424,11 @@ class Module:
     def half(self) -> Self:
         """Parameters and floating buffers as float16."""
         return self.to(dtypes.float16)
+
+    def bfloat16(self) -> Self:
+        """Raises TypeError: NumPy has no such dtype."""
+        msg = f"{type(self).__name__}.bfloat16: expected a dtype that NumPy has, got bfloat16; use half() or float()"
+        raise TypeError(msg)
 
     def cpu(self) -> Self:
         """Parameters and buffers on the CPU."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from tensor import cuda
 from tensor.autograd.data import to_array
 from tensor.autograd.node import version_of
 from tensor.autograd.tensor import Tensor
 
-__all__ = ["Parameter"]
+__all__ = ["Buffer", "Parameter"]
 
 
 class Parameter(Tensor):
@@ -32,3 +33,36 @@ class Parameter(Tensor):
             self._version = version_of(data)  # one memory, one counter
         if requires_grad:
             self.requires_grad_()
+
+
+class Buffer(Tensor):
+    """A tensor that a `Module` registers as a buffer when it is assigned to an attribute: state that is not learnt.
+
+    It shares the memory of ``data``. A module's state dictionary leaves it out unless ``persistent``.
+
+    >>> import tensor as T
+    >>> module = T.nn.Module()
+    >>> module.seen = Buffer(T.zeros(1))
+    >>> list(module.state_dict())
+    ['seen']
+    """
+
+    __slots__ = ("persistent",)
+
+    def __init__(self, data: Any = None, *, persistent: bool = True) -> None:
+        super().__init__(to_array([] if data is None else data, copy=False))
+        if isinstance(data, Tensor):
+            self._version = version_of(data)
+        self.persistent = persistent
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Buffer:
+        copy: Buffer = super().__deepcopy__(memo)  # type: ignore[assignment]
+        copy.persistent = self.persistent
+        return copy
+
+    def __reduce__(self) -> Any:
+        return _rebuild_buffer, (cuda.to_host(self._array), self.persistent)
+
+
+def _rebuild_buffer(array: Any, persistent: bool) -> Buffer:
+    return Buffer(array, persistent=persistent)

@@ -16,8 +16,8 @@ from tensor.ops.convert import as_tensor
 from tensor.ops.record import Array, attach, composite, operator
 
 __all__ = [
-    "arange", "as_tensor", "complex", "empty", "empty_like", "eye", "from_numpy", "full", "full_like", "linspace", "logspace",
-    "ones", "ones_like", "scalar_tensor", "tril_indices", "triu_indices", "vander", "view_as_complex", "view_as_real", "zeros",
+    "arange", "as_tensor", "empty", "empty_like", "empty_strided", "eye", "fill", "from_numpy", "frombuffer", "full", "full_like", "linspace", "logspace",
+    "ones", "ones_like", "scalar_tensor", "tril_indices", "triu_indices", "vander", "zeros",
     "zeros_like",
 ]  # fmt: skip
 
@@ -74,13 +74,26 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, 
     return _finish(np.eye(n, n if m is None else m, dtype=_dtype(dtype)), device, requires_grad)
 
 
-def arange(*bounds: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def arange(
+    *bounds: Any,
+    start: Any = None,
+    end: Any = None,
+    step: Any = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """``arange(end)``, ``arange(start, end)``, ``arange(start, end, step)``: int64 for integers, else float32."""
-    values = [b.item() if isinstance(b, Tensor) else b for b in bounds]
+    values = [b.item() if isinstance(b, Tensor) else b for b in (*bounds, *(b for b in (start, end, step) if b is not None))]
+    if not 1 <= len(values) <= 3 or (len(values) == 3 and not values[2]):
+        msg = f"arange: expected end, or start and end, or start, end and a step other than 0, got {values}"
+        raise RuntimeError(msg)
+    if dtype is not None and dtypes.as_dtype(dtype).kind <= 1:
+        values = [int(v) for v in values]  # as in PyTorch, before the length is computed
     d = _dtype(dtype) if dtype is not None or any(isinstance(b, float) for b in values) else np.dtype(np.int64)
-    start, end, step = (0, values[0], 1) if len(values) == 1 else (*values, 1)[:3]
-    count = max(math.ceil((end - start) / step), 0)
-    array = start + np.arange(count) * step if d.kind in "fc" else np.arange(start, end, step)[:count]
+    first, last, by = (0, values[0], 1) if len(values) == 1 else (*values, 1)[:3]
+    count = max(math.ceil((last - first) / by), 0)
+    array = first + np.arange(count) * by if d.kind in "fc" else np.arange(first, last, by)[:count]
     return _finish(np.asarray(array).astype(d), device, requires_grad)
 
 
@@ -88,25 +101,32 @@ def _number(x: Any) -> Any:
     return x.item() if isinstance(x, Tensor) else x
 
 
+def _equidistant(start: Any, end: Any, steps: int, d: Any) -> Any:
+    """Floats from ``start`` to ``end``, which are cut to whole numbers first for an integer dtype."""
+    if steps < 0:
+        msg = f"linspace: expected a number of steps of at least 0, got {steps}"
+        raise RuntimeError(msg)
+    if d.kind not in "iu":
+        return np.linspace(start, end, steps)
+    first, last, i = int(start), int(end), np.arange(steps)
+    step = (last - first) / max(steps - 1, 1)
+    # From both ends, so that rounding does not carry a whole number below itself.
+    return np.where(i < (steps + 1) // 2, first + step * i, last - step * (steps - 1 - i))
+
+
 def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """``steps`` numbers from ``start`` to ``end``, both included, at equal distances."""
     d = _dtype(dtype)
-    a, b = _number(start), _number(end)
-    if d.kind in "iu":
-        # Integers step in floats from both ends and are cut towards zero, as in PyTorch.
-        i = np.arange(steps)
-        step = np.float32((b - a) / max(steps - 1, 1))
-        r = np.where(i < steps // 2, a + step * i, b - step * (steps - 1 - i)).astype(d)
-        return _finish(r, device, requires_grad)
-    return _finish(np.linspace(a, b, steps).astype(d), device, requires_grad)
+    return _finish(_equidistant(_number(start), _number(end), steps, d).astype(d), device, requires_grad)
 
 
 def logspace(
     start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """``base`` to the powers of `linspace`."""
-    powers = np.linspace(_number(start), _number(end), steps)
-    return _finish((np.power(float(base), powers)).astype(_dtype(dtype)), device, requires_grad)
+    d = _dtype(dtype)
+    powers = _equidistant(_number(start), _number(end), steps, d)
+    return _finish(np.power(base if d.kind == "c" else float(base), powers.astype(np.result_type(powers, np.float64))).astype(d), device, requires_grad)  # fmt: skip
 
 
 def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
@@ -118,6 +138,33 @@ def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
         msg = f"from_numpy: no tensor dtype for {array.dtype}"
         raise TypeError(msg)
     return Tensor(array)
+
+
+def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Tensor:
+    """A vector over the memory of an object with the buffer protocol: ``count`` elements (-1: all) from byte ``offset``.
+
+    >>> frombuffer(bytearray([1, 0, 2, 0]), dtype=dtypes.int16)
+    tensor([1, 2], dtype=tensor.int16)
+    """
+    try:
+        array = np.frombuffer(buffer, dtypes.numpy_dtype(dtype), count, offset)
+    except ValueError as e:
+        msg = f"frombuffer: {e}"
+        raise ValueError(msg) from None
+    return _finish(array, None, requires_grad)
+
+
+def empty_strided(
+    size: Sequence[int], stride: Sequence[int], *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Memory of a shape whose neighbours along each dimension lie ``stride`` elements apart."""
+    if len(size) != len(stride) or min(stride, default=0) < 0:
+        msg = f"empty_strided: expected a stride >= 0 for each dimension, got size {list(size)} and stride {list(stride)}"
+        raise RuntimeError(msg)
+    needed = 1 + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) if 0 not in size else 0
+    flat = np.empty(needed, _dtype(dtype))
+    strides = tuple(s * flat.itemsize for s in stride)
+    return _finish(np.lib.stride_tricks.as_strided(flat, tuple(size), strides), device, requires_grad)
 
 
 def _like(make: Any) -> Any:
@@ -165,6 +212,9 @@ def _fill(x: Array, value: Any) -> Array:
     return np.full_like(x, value._array if isinstance(value, Tensor) else value)
 
 
+fill = _fill
+
+
 @operator({"x": lambda g: g * 0}, name="zero", inplace=True)
 def _zero(x: Array) -> Array:
     """The shape filled with zeros; no gradient passes."""
@@ -197,23 +247,3 @@ def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
     n = x.shape[-1] if N is None else N
     powers = np.arange(n) if increasing else np.arange(n)[::-1].copy()
     return x.unsqueeze(-1) ** Tensor(powers)
-
-
-@operator(method=False)
-def complex(real: Array, imag: Array) -> Array:
-    """Complex numbers from their parts."""
-    r = np.empty(np.broadcast_shapes(real.shape, imag.shape), np.complex128 if real.dtype == np.float64 else np.complex64)
-    r.real, r.imag = real, imag
-    return r
-
-
-@operator(method=False, view=True)
-def view_as_real(x: Array) -> Array:
-    """Complex numbers as pairs, a last dimension of 2, a view."""
-    return x.view(x.real.dtype).reshape(*x.shape, 2)
-
-
-@operator(method=False, view=True)
-def view_as_complex(x: Array) -> Array:
-    """Pairs in the last dimension as complex numbers, a view."""
-    return x.view(np.result_type(x.dtype, np.complex64))[..., 0]

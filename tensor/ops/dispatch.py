@@ -17,6 +17,7 @@ from tensor import cuda, dtypes
 from tensor.autograd.data import to_array
 from tensor.autograd.inplace import link_view
 from tensor.autograd.modes import disabled, is_grad_enabled
+from tensor.autograd.samples import recover
 from tensor.autograd.tensor import Tensor
 from tensor.ops.out import with_out, write_out
 
@@ -92,7 +93,7 @@ def _one_tensor(op: Operator, bind: Any, arity: int, view: bool) -> Callable[...
         try:
             r = forward(a, *args[1:])
         except (ValueError, IndexError, TypeError, RuntimeError) as e:
-            raise explain(e, name, (a,)) from e
+            r = recover(explain(e, name, (a,)), e, forward, (a, *args[1:]), view)
         if r.__class__ is not ndarray:
             r = as_array(r)
         out = Tensor(r)
@@ -122,7 +123,7 @@ def _one_tensor_and_integers(op: Operator, arity: int, view: bool) -> Callable[.
         try:
             r = forward(a, *args)
         except (ValueError, IndexError, TypeError, RuntimeError) as e:
-            raise explain(e, name, (a,)) from e
+            r = recover(explain(e, name, (a,)), e, forward, (a, *args), view)
         if r.__class__ is not ndarray:
             r = as_array(r)
         out = Tensor(r)
@@ -144,9 +145,8 @@ def _several_tensors(op: Operator, parameters: Sequence[inspect.Parameter]) -> C
     arrays = ", ".join(f"_a_{p.name}" if p.name in tensors else p.name for p in parameters)
     names = ", ".join(p.name for p in parameters)
     nodes = [f"_n_{t}" for t in tensors]
-    only = "" if any(p.kind is p.KEYWORD_ONLY for p in parameters) else "*, "
     lines = [
-        f"def call({signature}, {only}out=None):",
+        f"def call({signature}, out=None):",
         "    if out is not None:",
         f"        return write_out(name, call({names}), out)",
     ]
@@ -161,20 +161,20 @@ def _several_tensors(op: Operator, parameters: Sequence[inspect.Parameter]) -> C
         lines.append(f"    {', '.join(f'_a_{t}' for t in tensors)} = cast({', '.join(f'_a_{t}' for t in tensors)})")
     lines += [
         "    try:",
-        f"        r = forward({arrays})",
+        f"        _r = forward({arrays})",
         "    except (ValueError, IndexError, TypeError) as e:",
-        f"        raise explain(e, name, ({arrays},)) from e",
-        "    if r.__class__ is not ndarray:",
-        "        r = as_array(r)",
-        "    out = new_tensor(Tensor)",  # Tensor(r), written out
-        "    out._array = r",
+        f"        _r = recover(explain(e, name, ({arrays},)), e, forward, ({arrays},))",
+        "    if _r.__class__ is not ndarray:",
+        "        _r = as_array(_r)",
+        "    out = new_tensor(Tensor)",  # Tensor(_r), written out
+        "    out._array = _r",
         "    out._node = out._version = out._view = out._extra = None",
     ]
     if op.differentiable:
         mask = "-1" if op.joint else " | ".join(f"({n} is not None) << {i}" for i, n in enumerate(nodes))
         wanted = " or ".join(f"{n} is not None" for n in nodes)
         lines += [
-            f"    if (not disabled or get_ident() not in disabled) and ({wanted}) and r.dtype.kind in 'fc':",
+            f"    if (not disabled or get_ident() not in disabled) and ({wanted}) and _r.dtype.kind in 'fc':",
             f"        record(({names},), ({', '.join(nodes)},), {mask}, out)",
         ]
     lines.append("    return out")
@@ -184,6 +184,10 @@ def _several_tensors(op: Operator, parameters: Sequence[inspect.Parameter]) -> C
         given = iter(cast_operands([x for x in raws if x is not None], rule or "", name))
         return [None if x is None else next(given) for x in raws]
 
+    taken = {"out", "name", "forward", "record", "cast", "e"} & set(op_names := [p.name for p in parameters])
+    if taken:
+        msg = f"operator {op.name}: no parameter may be called {', '.join(sorted(taken))}, got {', '.join(op_names)}"
+        raise TypeError(msg)
     scope: dict[str, Any] = {
         **globals(),
         **defaults,
@@ -218,7 +222,7 @@ def _sequences(op: Operator, bind: Any, arity: int) -> Callable[..., Any]:
         try:
             r = forward(*raws)
         except (ValueError, IndexError, TypeError) as e:
-            raise explain(e, name, raws) from e
+            r = recover(explain(e, name, raws), e, forward, raws)
         out = Tensor(r if r.__class__ is ndarray else as_array(r))
         if differentiable and any(edges) and is_grad_enabled() and out._array.dtype.kind in "fc":
             op.record(args, tuple(edges), -1, out)
@@ -248,7 +252,7 @@ def _several_outputs(op: Operator, bind: Any, arity: int) -> Callable[..., Any]:
         try:
             results = forward(*raws)
         except (ValueError, IndexError, TypeError) as e:
-            raise explain(e, name, raws) from e
+            results = recover(explain(e, name, raws), e, forward, raws)
         outs = tuple(Tensor(as_array(r)) for r in results)
         if differentiable and any(e is not None for e in edges) and is_grad_enabled():
             mask = (
@@ -302,5 +306,5 @@ def explain(e: Exception, name: str, raws: Sequence[Any]) -> Exception:
         return e
     arrays = [a for x in raws for a in (x if isinstance(x, list) else [x]) if isinstance(a, ndarray)]
     shown = [f"{a.dtype}{list(a.shape)}" for a in arrays]
-    kind = RuntimeError if isinstance(e, ValueError) else type(e)
+    kind = RuntimeError if isinstance(e, ValueError) or text.startswith("numpy boolean") else type(e)
     return kind(f"{name}: {text} (operands {', '.join(shown)})")

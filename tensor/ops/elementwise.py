@@ -12,7 +12,8 @@ from tensor import dtypes
 from tensor.autograd.data import to_array
 from tensor.autograd.inplace import bump
 from tensor.autograd.modes import disabled
-from tensor.autograd.node import OpNode, Version, next_number, op_node
+from tensor.autograd.node import MAKERS, OpNode, Version, next_number, op_node
+from tensor.autograd.samples import recover
 from tensor.autograd.tensor import Tensor
 from tensor.ops.dispatch import as_array, cast_operands, explain
 from tensor.ops.out import check_out, write_out
@@ -22,6 +23,7 @@ __all__ = ["binary", "unary"]
 
 ndarray = np.ndarray
 new_tensor = Tensor.__new__
+MAKERS.append(globals())
 float32 = np.dtype(np.float32)
 
 
@@ -61,7 +63,10 @@ def unary(
         a = x._array
         if a.dtype is not float32 and a.dtype.kind in made_float:
             a = a.astype(dtypes.get_default_dtype().numpy)
-        r = forward(a)
+        try:
+            r = forward(a)
+        except TypeError as e:
+            r = recover(explain(e, name, (a,)), e, forward, (a,))
         if r.__class__ is not ndarray:
             r = as_array(r)
         out = new_tensor(Tensor)
@@ -140,8 +145,8 @@ def binary(
                     x, y = cast_operands((x, y), dtype, name)
         try:
             r = forward(x, y)
-        except ValueError as e:
-            raise explain(e, name, (x, y)) from e
+        except (ValueError, TypeError) as e:
+            r = recover(explain(e, name, (x, y)), e, forward, (x, y))
         if r.__class__ is not ndarray:
             r = as_array(r)
         # The hottest lines of the package: Tensor(r) and OpNode(...) written out save a third of a small addition's time.

@@ -1,4 +1,4 @@
-"""Reading and writing by index: basic, advanced, gather and scatter."""
+"""Reading and writing by index: basic and advanced, masks, and where elements are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from tensor import dtypes
 from tensor.autograd.inplace import assign, check_writable
 from tensor.autograd.node import version_of
 from tensor.autograd.tensor import Tensor
@@ -15,25 +14,8 @@ from tensor.ops.record import Array, attach, composite, operator
 from tensor.ops.reduce import check_axis
 
 __all__ = [
-    "argwhere",
-    "diagonal_scatter",
-    "gather",
-    "index_add",
-    "index_copy",
-    "index_fill",
-    "index_put",
-    "index_select",
-    "masked_scatter",
-    "masked_select",
-    "nonzero",
-    "put",
-    "scatter",
-    "scatter_add",
-    "scatter_reduce",
-    "select_scatter",
-    "slice_scatter",
-    "take",
-    "take_along_dim",
+    "argwhere", "index_put", "index_select", "masked_scatter", "masked_select", "nonzero", "nonzero_static", "put", "take", "take_along_dim",
+    "unravel_index",
 ]  # fmt: skip
 
 
@@ -64,11 +46,43 @@ def _check_steps(index: Any) -> None:
             raise ValueError(msg)
 
 
+def _is_whole_number(i: Any) -> bool:
+    return type(i) is int or (isinstance(i, np.ndarray) and not i.ndim and i.dtype.kind in "iu")
+
+
+def _is_many(i: Any) -> bool:
+    return type(i) is bool or (isinstance(i, np.ndarray) and (i.ndim > 0 or i.dtype.kind == "b"))
+
+
+def window(x: Array, raw: Any) -> tuple[Array, Any]:
+    """The same place as a view of x and an index into it, whole numbers beside arrays taken first.
+
+    To NumPy such a number is one more array, which moves the dimension of the arrays to the front where a slice lies between.
+    """
+    if type(raw) is not tuple or not any(map(_is_many, raw)) or not any(map(_is_whole_number, raw)):
+        return x, raw
+    first: list[Any] = []
+    for i in raw:
+        if _is_whole_number(i):
+            first.append(int(i))
+        elif isinstance(i, np.ndarray):
+            first += [slice(None)] * (i.ndim if i.dtype.kind == "b" else 1)
+        elif i is not None and type(i) is not bool:
+            first.append(i if i is Ellipsis else slice(None))
+    if not any(i is Ellipsis for i in first):
+        first.append(...)  # of a single element a 0-d view, too
+    return x[tuple(first)], tuple(i for i in raw if not _is_whole_number(i))
+
+
 @operator({"x": lambda g, x_shape, index: g.zeros_with(x_shape, index)}, view=True, name="__getitem__")
 def _getitem(x: Array, index: Any) -> Array:
     """The elements at an index: ints, slices, None and ... give views; tensors and lists of ints or bools copies."""
+    if type(index) is int:  # a dataset's samples are taken like this
+        return x[index, ...]
     raw = raw_index(index)
     _check_steps(raw)
+    if type(raw) is tuple:
+        x, raw = window(x, raw)
     r = x[raw]
     if isinstance(r, np.generic):  # NumPy gives a scalar where a 0-d view is meant
         r = x[(*raw, ...) if isinstance(raw, tuple) else (raw, ...)]
@@ -83,7 +97,8 @@ def zeros_with(g: Array, shape: Sequence[int], index: Any) -> Array:
     if _is_basic(raw):
         r[raw] = g
     else:
-        np.add.at(r, raw, g)
+        place, rest = window(r, raw)
+        np.add.at(place, rest, g)
     return r
 
 
@@ -94,7 +109,8 @@ def _setitem(self: Tensor, index: Any, value: Any) -> None:
     _check_steps(raw)
     if not isinstance(value, Tensor):
         if self._node is None and self._view is None:
-            self._array[raw] = np.asarray(value)
+            place, rest = window(self._array, raw)
+            place[rest] = np.asarray(value)
             version_of(self).value += 1
             return
         value = self.new_tensor(value, dtype=self.dtype)
@@ -109,6 +125,8 @@ def _setitem(self: Tensor, index: Any, value: Any) -> None:
     else:
         before = Tensor(self._array, self._node)
         before._version = version_of(self)
+        while value.ndim and value.shape[0] == 1:  # what broadcasts anyway, and a mask would refuse
+            value = value.squeeze(0)
         assign(self, put_at(before, value.to(self.dtype), index, False))
 
 
@@ -124,11 +142,11 @@ def _without(g: Tensor, index: Any) -> Tensor:
 def put_at(x: Array, value: Array, index: Any, accumulate: bool) -> Array:
     """A copy of x with a value written (or added) at an advanced index."""
     r = x.copy()
-    raw = raw_index(index)
+    place, rest = window(r, raw_index(index))
     if accumulate:
-        np.add.at(r, raw, value)
+        np.add.at(place, rest, value)
     else:
-        r[raw] = value
+        place[rest] = value
     return r
 
 
@@ -138,235 +156,12 @@ def index_put(x: Tensor, indices: Sequence[Any], values: Tensor, accumulate: boo
     return put_at(x, values, tuple(indices), accumulate)
 
 
-def _index_parts(x: Array, dim: int, index: Array) -> tuple[Any, ...]:
-    """The advanced index that means: along ``dim`` as ``index`` says, elsewhere in place."""
-    parts = [
-        index if i == dim else np.arange(index.shape[i]).reshape([-1 if k == i else 1 for k in range(index.ndim)])
-        for i in range(x.ndim)
-    ]
-    return tuple(parts)
-
-
-def _gather_rule(g: Tensor, x_shape: Any, dim: int, index: Tensor) -> Tensor:
-    return g.gather_back(index, x_shape, dim)
-
-
-@operator({"x": _gather_rule}, onnx="GatherElements")
-def gather(x: Array, dim: int, index: Array, sparse_grad: bool = False) -> Array:
-    """``y[i][j] = x[index[i][j]][j]`` for dim 0: along ``dim`` an element for each entry of ``index`` (int64)."""
-    if not x.ndim:
-        return np.broadcast_to(x, index.shape).copy()
-    if not index.ndim:
-        return x[index]
-    d = check_axis(dim, x.ndim)
-    return x[_index_parts(x, d, index)]
-
-
-@operator({"g": lambda gg, dim, index: gg.gather(dim, index)})
-def gather_back(g: Array, index: Array, shape: tuple[int, ...], dim: int) -> Array:
-    """Zeros with ``g`` added where `gather` read."""
-    d = check_axis(dim, len(shape))
-    if shape and index.shape[d] == 1 and d == len(shape) - 1 and shape[d] <= 8 and index.shape[:d] == shape[:d]:
-        return np.where(index == np.arange(shape[d]), g, g.dtype.type(0))  # a choice among few: a mask is fastest
-    r = np.zeros_like(g, shape=shape)
-    if not shape:
-        return r + g.sum(dtype=g.dtype)
-    where = _index_parts(r, d, index)
-    if index.shape[d] == 1:  # nothing is read twice, and writing is faster than adding
-        r[where] = g
-    else:
-        np.add.at(r, where, g)
-    return r
-
-
-def _as_source(x: Any, source: Any, index: Any) -> Any:
-    if isinstance(source, Tensor):
-        return source
-    return x.new_full(index.shape, source, dtype=x.dtype)
-
-
-@operator({
-    "x": lambda g, dim, index: g.scatter(dim, index, 0),
-    "source": lambda g, dim, index, source_shape: _crop_back(g.gather(dim, index), source_shape),
-}, method=False, onnx="ScatterElements")  # fmt: skip
-def _scatter(x: Array, dim: int, index: Array, source: Array) -> Array:
-    """The operator behind `scatter`."""
-    r = x.copy()
-    if not x.ndim:
-        return source.reshape(()).copy() if index.size else r
-    where = _index_parts(x, check_axis(dim, x.ndim), index)
-    r[where] = source[tuple(slice(0, n) for n in index.shape)] if source.ndim else source
-    return r
-
-
-def _crop_back(g: Tensor, shape: Sequence[int]) -> Tensor:
-    """Scatter reads only the corner of the source that the index covers."""
-    for d, n in enumerate(shape):
-        if g.shape[d] != n:
-            padded = list(g.shape)
-            padded[d] = n
-            g = g.pad_back(padded, d, 0)
-    return g
-
-
-@composite(inplace=True)
-def scatter(x: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: str | None = None) -> Tensor:
-    """A copy of x with ``src`` (a tensor or a number) written along ``dim`` where ``index`` says; or added or multiplied."""
-    source = _as_source(x, value if src is None else src, index)
-    if reduce is not None:
-        return scatter_reduce(x, dim, index, source, {"add": "sum", "multiply": "prod"}[reduce])
-    return _scatter(x, dim, index, source)
-
-
-@operator({"x": lambda g: g, "source": lambda g, dim, index, source_shape: _crop_back(g.gather(dim, index), source_shape)}, inplace=True)  # fmt: skip
-def scatter_add(x: Array, dim: int, index: Array, source: Array) -> Array:
-    """A copy of x with ``source`` added along ``dim`` where ``index`` says; repeated indices add up."""
-    r = x.copy()
-    if not x.ndim:
-        return r + source.sum(dtype=r.dtype)
-    np.add.at(
-        r,
-        _index_parts(x, check_axis(dim, x.ndim), index),
-        source[tuple(slice(0, n) for n in index.shape)] if source.ndim else source,
-    )
-    return r
-
-
-@composite(inplace=True)
-def scatter_reduce(x: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True) -> Tensor:
-    """A copy of x with ``src`` combined along ``dim`` by "sum", "prod", "mean", "amax" or "amin"."""
-    if not x.ndim:
-        return scatter_reduce(x.reshape(1), 0, index.reshape(-1), src.reshape(-1), reduce, include_self=include_self).reshape(())
-    src = src[tuple(slice(0, n) for n in index.shape)]
-    if not include_self:
-        start = {"sum": 0, "mean": 0, "prod": 1}.get(reduce)
-        if start is None:
-            start = lowest(x) if reduce == "amax" else highest(x)
-        x = scatter(x, dim, index, start)
-    if reduce == "sum":
-        return scatter_add(x, dim, index, src)
-    if reduce == "mean":
-        counts = scatter_add(
-            x.new_ones(x.shape) if include_self else scatter(x.new_ones(x.shape), dim, index, 0),
-            dim,
-            index,
-            src.new_ones(src.shape),
-        )
-        total = scatter_add(x, dim, index, src)
-        return total / counts if x.is_floating_point() else total.div(counts, rounding_mode="floor")
-    if reduce == "prod":
-        return _scatter_prod(x, dim, index, src)
-    if reduce not in ("amax", "amin"):
-        msg = f"scatter_reduce: expected reduce 'sum', 'prod', 'mean', 'amax' or 'amin', got {reduce!r}"
-        raise RuntimeError(msg)
-    return _scatter_extreme(x, dim, index, src, reduce == "amax")
-
-
-def lowest(x: Tensor) -> Any:
-    """The least value of x's dtype."""
-    return -np.inf if x.is_floating_point() else False if x.dtype is dtypes.bool_ else int(np.iinfo(x._array.dtype).min)
-
-
-def highest(x: Tensor) -> Any:
-    """The greatest value of x's dtype."""
-    return np.inf if x.is_floating_point() else True if x.dtype is dtypes.bool_ else int(np.iinfo(x._array.dtype).max)
-
-
-def _scatter_prod_source(g: Tensor, x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
-    """The product of all the others that meet at the same place; zeros are counted so that one zero is handled right."""
-    zeros = scatter_add((x == 0).to(g.dtype), dim, index, (source == 0).to(g.dtype))
-    safe = _scatter_prod(x.masked_fill(x == 0, 1), dim, index, source.masked_fill(source == 0, 1))
-    gz, gs = zeros.gather(dim, index), (g * safe).gather(dim, index)
-    is_zero = source == 0
-    others_fine = (gz - is_zero.to(g.dtype)) == 0
-    return gs / source.masked_fill(is_zero, 1) * others_fine.to(g.dtype)
-
-
-def _scatter_prod_self(g: Tensor, x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
-    return g * _scatter_prod(x * 0 + 1, dim, index, source)
-
-
-@operator({"x": _scatter_prod_self, "source": _scatter_prod_source}, method=False)
-def _scatter_prod(x: Array, dim: int, index: Array, source: Array) -> Array:
-    """The operator behind `scatter_reduce` with "prod"."""
-    r = x.copy()
-    np.multiply.at(r, _index_parts(x, check_axis(dim, x.ndim), index), source)
-    return r
-
-
-def _extreme_self(g: Tensor, x: Tensor, y: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
-    mine, count = _extreme_ties(x, y, dim, index, source)
-    return g * mine / count
-
-
-def _extreme_source(g: Tensor, x: Tensor, y: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
-    _, count = _extreme_ties(x, y, dim, index, source)
-    return (g / count).gather(dim, index) * (source == y.gather(dim, index)).to(g.dtype)
-
-
-def _extreme_ties(x: Tensor, y: Tensor, dim: int, index: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
-    mine = (x == y).to(y.dtype)
-    count = scatter_add(mine, dim, index, (source == y.gather(dim, index)).to(y.dtype))
-    return mine, count.clamp_min(1)
-
-
-@operator({"x": _extreme_self, "source": _extreme_source}, method=False)
-def _scatter_extreme(x: Array, dim: int, index: Array, source: Array, largest: bool) -> Array:
-    """The operator behind `scatter_reduce` with "amax" and "amin"; ties share the gradient."""
-    r = x.copy()
-    (np.maximum if largest else np.minimum).at(r, _index_parts(x, check_axis(dim, x.ndim), index), source)
-    return r
-
-
-def _along(x: Tensor, dim: int, index: Tensor, like: Sequence[int]) -> Tensor:
-    """A vector of indices along ``dim`` as the full index that gather and scatter want."""
-    d = check_axis(dim, len(like))
-    return index.reshape([-1 if i == d else 1 for i in range(len(like))]).expand(
-        [index.numel() if i == d else n for i, n in enumerate(like)]
-    )
-
-
 @operator({"x": lambda g, x_shape, dim, index: g.new_zeros(x_shape).index_add(dim, index, g)}, onnx="Gather")
 def index_select(x: Array, dim: int, index: Array) -> Array:
     """The parts at ``index`` (a vector of ints) along ``dim``."""
     if not x.ndim:
         return x.copy()
     return np.take(x, index.reshape(-1), axis=check_axis(dim, x.ndim))
-
-
-@composite(inplace=True)
-def index_add(x: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
-    """A copy of x with the parts of ``alpha * source`` added at ``index`` along ``dim``."""
-    source = source * alpha if alpha != 1 else source
-    if not x.ndim:
-        return x + source.reshape(-1).sum()
-    return scatter_add(x, dim, _along(x, dim, index, source.shape), source)
-
-
-@composite(inplace=True)
-def index_copy(x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
-    """A copy of x with the parts of ``source`` written at ``index`` along ``dim``."""
-    if not x.ndim:
-        return source.reshape(()) + x * 0
-    return scatter(x, dim, _along(x, dim, index, source.shape), source)
-
-
-@composite(inplace=True)
-def index_fill(x: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
-    """A copy of x with ``value`` at ``index`` along ``dim``."""
-    hit = np.zeros(x.shape[dim] if x.ndim else 1, dtype=bool)
-    hit[index._array.reshape(-1)] = True
-    mask = Tensor(hit.reshape([-1 if i == dim % x.ndim else 1 for i in range(x.ndim)]) if x.ndim else hit.reshape(()))
-    return x.masked_fill(mask, value)
-
-
-@composite(inplace=True)
-def index_reduce(x: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True) -> Tensor:
-    """A copy of x with the parts of ``source`` combined at ``index`` along ``dim`` by "prod", "mean", "amax" or "amin"."""
-    if not x.ndim:
-        x1 = scatter_reduce(x.reshape(1), 0, index.reshape(-1), source.reshape(-1), reduce, include_self=include_self)
-        return x1.reshape(())
-    return scatter_reduce(x, dim, _along(x, dim, index, source.shape), source, reduce, include_self=include_self)
 
 
 @composite()
@@ -401,11 +196,14 @@ def put(x: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> T
 def take_along_dim(x: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """`gather` with broadcasting; without ``dim`` in the flattened tensor."""
     if dim is None:
-        return x.reshape(-1).gather(0, indices.reshape(-1))
+        return take_along_dim(x.reshape(-1), indices.reshape(-1), 0)
     d = check_axis(dim, x.ndim)
     common = list(np.broadcast_shapes(*([n if i != d else 1 for i, n in enumerate(s)] for s in (x.shape, indices.shape))))
     own, other = list(common), list(common)
     own[d], other[d] = x.shape[d], indices.shape[d]
+    a = indices._array  # negative indices count from the end, unlike in `gather`
+    if a.size and a.min() < 0:
+        indices = Tensor(np.where(a < 0, a + x.shape[d], a))
     return x.expand(own).gather(d, indices.expand(other))
 
 
@@ -429,31 +227,37 @@ def argwhere(x: Tensor) -> Tensor:
     return _nonzero(x)
 
 
-def _write(x: Tensor, region: Any, source: Tensor) -> Tensor:
-    r = x.clone()
-    assign(region(r), source)
-    return r
-
-
 @composite()
-def select_scatter(x: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
-    """A copy of x with ``src`` at ``index`` along ``dim``."""
-    return _write(x, lambda r: r.select(dim, index), src)
+def nonzero_static(x: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
+    """`nonzero` with a fixed number of rows: cut off, or filled up with ``fill_value``."""
+    found = _nonzero(x)
+    rows = found.new_full((size, x.ndim), fill_value)
+    n = min(size, found.shape[0])
+    rows[:n] = found[:n]
+    return rows
 
 
-@composite()
-def slice_scatter(
-    x: Tensor, src: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
-) -> Tensor:
-    """A copy of x with ``src`` in a slice along ``dim``."""
-    where = (slice(None),) * check_axis(dim, x.ndim) + (slice(start, end, step),)
-    return _write(x, lambda r: r[where], src)
+@composite(method=False)
+def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
+    """The coordinates, one tensor a dimension, of indices into a flattened tensor of ``shape``.
 
-
-@composite()
-def diagonal_scatter(x: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
-    """A copy of x with ``src`` on a diagonal."""
-    return _write(x, lambda r: r.diagonal(offset, dim1, dim2), src)
+    >>> import tensor as T
+    >>> T.unravel_index(T.tensor(5), (2, 3))
+    (tensor(1), tensor(2))
+    """
+    if indices.is_floating_point() or indices.is_complex():
+        msg = f"unravel_index: expected integers, got {indices.dtype}"
+        raise TypeError(msg)
+    lengths = shape.tolist() if isinstance(shape, Tensor) else shape
+    lengths = (lengths,) if isinstance(lengths, int) else tuple(int(n) for n in lengths)
+    flat, found = indices._array.astype(np.int64), []
+    for n in reversed(lengths):
+        flat, place = np.divmod(flat, n)
+        found.append(Tensor(np.asarray(place)))
+    if flat.any():
+        msg = f"unravel_index: index out of range for shape {lengths}"
+        raise ValueError(msg)
+    return tuple(reversed(found))
 
 
 attach(__setitem__=_setitem)

@@ -16,6 +16,7 @@ __all__ = [
     "atleast_1d",
     "atleast_2d",
     "atleast_3d",
+    "block_diag",
     "cat",
     "chunk",
     "column_stack",
@@ -127,6 +128,30 @@ def dstack(tensors: Sequence[Tensor]) -> Tensor:
 def column_stack(tensors: Sequence[Tensor]) -> Tensor:
     """Joined along dimension 1, vectors as columns."""
     return hstack([x.reshape(-1, 1) if x.ndim < 2 else x for x in tensors])
+
+
+@composite(method=False)
+def block_diag(*tensors: Any) -> Tensor:
+    """The matrix with the given ones (of at most two dimensions) along its diagonal, zeros elsewhere.
+
+    >>> import tensor as T
+    >>> T.block_diag(T.tensor([[1, 2]]), T.tensor(3))
+    tensor([[1, 2, 0],
+            [0, 0, 3]])
+    """
+    blocks = [x.reshape(1, -1) if x.ndim < 2 else x for x in several(tensors)]
+    if not blocks:
+        msg = "block_diag: expected at least one tensor"
+        raise RuntimeError(msg)
+    for x in blocks:
+        if x.ndim > 2:
+            msg = f"block_diag: expected tensors of at most 2 dimensions, got shape {list(x.shape)}"
+            raise RuntimeError(msg)
+    width, start, rows = sum(x.shape[1] for x in blocks), 0, []
+    for x in blocks:
+        rows.append(x.pad_back((x.shape[0], width), 1, start))
+        start += x.shape[1]
+    return cat(rows, 0)
 
 
 @composite()

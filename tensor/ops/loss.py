@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from tensor.autograd.tensor import Tensor
-from tensor.ops.activation import logsigmoid, softplus
+from tensor.ops.activation import logsigmoid
 from tensor.ops.record import Array, composite, operator
 
 __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
-    "cosine_embedding_loss",
-    "cosine_similarity",
     "cross_entropy",
     "gaussian_nll_loss",
-    "hinge_embedding_loss",
     "huber_loss",
     "kl_div",
     "l1_loss",
-    "margin_ranking_loss",
     "mse_loss",
-    "multilabel_soft_margin_loss",
     "nll_loss",
-    "pairwise_distance",
     "poisson_nll_loss",
     "smooth_l1_loss",
-    "soft_margin_loss",
-    "triplet_margin_loss",
 ]  # fmt: skip
 
 
@@ -37,7 +30,7 @@ def _nn(name: str) -> str:
     return f"nn.functional.{name}"
 
 
-def reduced(loss: Tensor, reduction: str) -> Tensor:
+def reduced(loss: Tensor, reduction: str, who: str) -> Tensor:
     """The mean, the sum, or the losses themselves."""
     if reduction == "mean":
         return loss.mean()
@@ -45,21 +38,30 @@ def reduced(loss: Tensor, reduction: str) -> Tensor:
         return loss.sum()
     if reduction == "none":
         return loss
-    msg = f"expected reduction 'mean', 'sum' or 'none', got {reduction!r}"
+    msg = f"{who}: expected reduction 'mean', 'sum' or 'none', got {reduction!r}"
     raise ValueError(msg)
+
+
+def _weighted(loss: Tensor, weight: Tensor | None, reduction: str, who: str) -> Tensor:
+    if weight is None:
+        return reduced(loss, reduction, who)
+    if weight.shape != loss.shape:
+        msg = f"{who}: expected weights of the losses' shape {list(loss.shape)}, got {list(weight.shape)}"
+        raise ValueError(msg)
+    loss = loss * weight
+    return loss.sum() / weight.sum() if reduction == "mean" else reduced(loss, reduction, who)
 
 
 @composite(method=False, name=_nn("mse_loss"))
 def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None) -> Tensor:
-    """The squared difference."""
-    d = (input - target) ** 2
-    return reduced(d if weight is None else d * weight, reduction)
+    """The squared difference; the mean of weighted ones is over the weights."""
+    return _weighted((input - target) ** 2, weight, reduction, "mse_loss")
 
 
 @composite(method=False, name=_nn("l1_loss"))
-def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
-    """The absolute difference."""
-    return reduced((input - target).abs(), reduction)
+def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None) -> Tensor:
+    """The absolute difference; the mean of weighted ones is over the weights."""
+    return _weighted((input - target).abs(), weight, reduction, "l1_loss")
 
 
 def _smooth_rule(g: Tensor, d: Tensor, beta: float) -> Tensor:
@@ -77,13 +79,19 @@ def _smooth_abs(d: Array, beta: float) -> Array:
 @composite(method=False, name=_nn("smooth_l1_loss"))
 def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """Squared for differences below ``beta``, absolute above (arXiv 1504.08083)."""
-    return reduced(_smooth_abs(input - target, beta), reduction)
+    return reduced(_smooth_abs(input - target, beta), reduction, "smooth_l1_loss")
 
 
 @composite(method=False, name=_nn("huber_loss"))
-def huber_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", delta: float = 1.0) -> Tensor:
+def huber_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
+) -> Tensor:
     """Squared for differences below ``delta``, absolute above: delta times the smooth L1 loss."""
-    return reduced(_smooth_abs(input - target, delta) * delta, reduction)
+    if delta <= 0:
+        msg = f"huber_loss: expected a delta above 0, got {delta}"
+        raise RuntimeError(msg)
+    loss = _smooth_abs(input - target, delta) * delta
+    return reduced(loss if weight is None else loss * weight, reduction, "huber_loss")
 
 
 @composite(method=False, name=_nn("binary_cross_entropy"))
@@ -91,7 +99,7 @@ def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = 
     """The negative log likelihood of a probability in [0, 1]; logarithms are kept above -100."""
     yes, no = input.log().clamp_min(-100), (1 - input).log().clamp_min(-100)
     loss = (target - 1) * no - target * yes
-    return reduced(loss if weight is None else loss * weight, reduction)
+    return reduced(loss if weight is None else loss * weight, reduction, "binary_cross_entropy")
 
 
 @composite(method=False, name=_nn("binary_cross_entropy_with_logits"))
@@ -102,7 +110,7 @@ def binary_cross_entropy_with_logits(
     positive = logsigmoid(input)
     scaled = positive if pos_weight is None else positive * (1 + (pos_weight - 1) * target)
     loss = (1 - target) * input - scaled
-    return reduced(loss if weight is None else loss * weight, reduction)
+    return reduced(loss if weight is None else loss * weight, reduction, "binary_cross_entropy_with_logits")
 
 
 @composite(method=False, name=_nn("nll_loss"))
@@ -119,7 +127,7 @@ def nll_loss(
     picked = -input.gather(1, index.unsqueeze(1)).squeeze(1)
     w = keep.to(input.dtype) if weight is None else weight[index] * keep.to(input.dtype)
     loss = picked.masked_fill(~keep, 0) * w
-    return loss.sum() / w.sum() if reduction == "mean" else reduced(loss, reduction)
+    return loss.sum() / w.sum() if reduction == "mean" else reduced(loss, reduction, "nll_loss")
 
 
 @composite(method=False, name=_nn("cross_entropy"))
@@ -141,7 +149,7 @@ def cross_entropy(
         if label_smoothing:
             target = target * (1 - label_smoothing) + label_smoothing / classes
         loss = -(logp * target if spread is None else logp * target * spread).sum(dim)
-        return loss.sum() / max(loss.numel(), 1) if reduction == "mean" else reduced(loss, reduction)
+        return loss.sum() / max(loss.numel(), 1) if reduction == "mean" else reduced(loss, reduction, "cross_entropy")
     hard = nll_loss(logp, target, weight, ignore_index=ignore_index, reduction=reduction)
     if not label_smoothing:
         return hard
@@ -151,7 +159,7 @@ def cross_entropy(
         index = target.masked_fill(target == ignore_index, 0)
         smooth = smooth.sum() / (keep.sum() if weight is None else (weight[index] * keep).sum())
     else:
-        smooth = reduced(smooth, reduction)
+        smooth = reduced(smooth, reduction, "cross_entropy")
     return hard * (1 - label_smoothing) + smooth * (label_smoothing / classes)
 
 
@@ -161,12 +169,12 @@ def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target
     loss = target.exp() * (target - input) if log_target else target.xlogy(target) - target * input
     if reduction == "batchmean":
         return loss.sum() / (input.shape[0] if input.ndim else 1)
-    return reduced(loss, reduction)
+    return reduced(loss, reduction, "kl_div")
 
 
 @composite(method=False, name=_nn("gaussian_nll_loss"))
 def gaussian_nll_loss(
-    input: Tensor, target: Tensor, var: Tensor, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
+    input: Tensor, target: Tensor, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
 ) -> Tensor:
     """Minus the log density of a normal distribution with mean ``input`` and variance ``var`` (at least ``eps``)."""
     if not isinstance(var, Tensor):
@@ -175,12 +183,12 @@ def gaussian_nll_loss(
         var = var.unsqueeze(-1)
     safe = var + (eps - var).clamp_min(0).detach()
     loss = ((input - target) ** 2 / safe + safe.log()) * 0.5
-    return reduced(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)
+    return reduced(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction, "gaussian_nll_loss")
 
 
 @composite(method=False, name=_nn("poisson_nll_loss"))
 def poisson_nll_loss(
-    input: Tensor, target: Tensor, *, log_input: bool = True, full: bool = False, eps: float = 1e-8, reduction: str = "mean"
+    input: Tensor, target: Tensor, log_input: bool = True, full: bool = False, *, eps: float = 1e-8, reduction: str = "mean"
 ) -> Tensor:
     """Minus the log likelihood of counts from a Poisson distribution."""
     loss = input.exp() - target * input if log_input else input - target * (input + eps).log()
@@ -188,82 +196,4 @@ def poisson_nll_loss(
         safe = target.masked_fill(target <= 1, 2)
         stirling = safe * safe.log() - safe + (safe * (2 * math.pi)).log() * 0.5
         loss = loss + stirling.masked_fill(target <= 1, 0)
-    return reduced(loss, reduction)
-
-
-@composite(method=False, name=_nn("hinge_embedding_loss"))
-def hinge_embedding_loss(input: Tensor, target: Tensor, *, margin: float = 1.0, reduction: str = "mean") -> Tensor:
-    """x for targets 1, max(0, margin - x) for targets -1."""
-    far = (margin - input).clamp_min(0)
-    loss = input * 0 + far.masked_fill(target == 1, 0) + input.masked_fill(target == -1, 0)
-    return reduced(loss, reduction)
-
-
-@composite(method=False, name=_nn("soft_margin_loss"))
-def soft_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
-    """log(1 + exp(-target * input))."""
-    return reduced(softplus(-target * input, 1.0, 1e9), reduction)
-
-
-@composite(method=False, name=_nn("multilabel_soft_margin_loss"))
-def multilabel_soft_margin_loss(
-    input: Tensor, target: Tensor, *, weight: Tensor | None = None, reduction: str = "mean"
-) -> Tensor:
-    """The mean over classes of the binary cross entropy with logits."""
-    loss = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
-    loss = (loss if weight is None else loss * weight).mean(-1)
-    return reduced(loss, reduction)
-
-
-@composite(method=False, name=_nn("margin_ranking_loss"))
-def margin_ranking_loss(
-    input1: Tensor, input2: Tensor, target: Tensor, *, margin: float = 0.0, reduction: str = "mean"
-) -> Tensor:
-    """max(0, -target * (input1 - input2) + margin)."""
-    return reduced((-target * (input1 - input2) + margin).clamp_min(0), reduction)
-
-
-@composite(method=False, name=_nn("cosine_similarity"))
-def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
-    """The cosine of the angle between vectors along ``dim``; each length counts as at least ``eps``."""
-    a, b = x1.norm(2, dim=dim, keepdim=True), x2.norm(2, dim=dim, keepdim=True)
-    with_floor = x1 / (a + (eps - a).clamp_min(0).detach()), x2 / (b + (eps - b).clamp_min(0).detach())
-    return (with_floor[0] * with_floor[1]).sum(dim)
-
-
-@composite(method=False, name=_nn("cosine_embedding_loss"))
-def cosine_embedding_loss(
-    input1: Tensor, input2: Tensor, target: Tensor, *, margin: float = 0.0, reduction: str = "mean"
-) -> Tensor:
-    """1 - cosine for targets 1, max(0, cosine - margin) for targets -1."""
-    eps = 1e-12
-    dim = target.ndim
-    length1, length2 = (input1 * input1).sum(dim) + eps, (input2 * input2).sum(dim) + eps
-    cosine = (input1 * input2).sum(dim) / (length1 * length2).sqrt()
-    loss = (1 - cosine).masked_fill(target != 1, 0) + (cosine - margin).clamp_min(0).masked_fill(target != -1, 0)
-    return reduced(loss, reduction)
-
-
-@composite(method=False, name=_nn("pairwise_distance"))
-def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
-    """The p-norm of ``x1 - x2 + eps`` over the last dimension."""
-    return (x1 - x2 + eps).norm(p, dim=-1, keepdim=keepdim)
-
-
-@composite(method=False, name=_nn("triplet_margin_loss"))
-def triplet_margin_loss(
-    anchor: Tensor,
-    positive: Tensor,
-    negative: Tensor,
-    *,
-    margin: float = 1.0,
-    p: float = 2.0,
-    eps: float = 1e-6,
-    swap: bool = False,
-    reduction: str = "mean",
-) -> Tensor:
-    """max(0, d(anchor, positive) - d(anchor, negative) + margin)."""
-    near, far = pairwise_distance(anchor, positive, p, eps), pairwise_distance(anchor, negative, p, eps)
-    if swap:
-        far = far.minimum(pairwise_distance(positive, negative, p, eps))
-    return reduced((near - far + margin).clamp_min(0), reduction)
+    return reduced(loss, reduction, "poisson_nll_loss")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tensor.autograd.tensor import Tensor
+from tensor.ops.complex_numbers import cj
 from tensor.ops.record import Array, attach, composite, operator
 
 __all__ = [
@@ -29,6 +30,7 @@ def _check_product(a: Array, b: Array) -> None:
 
 
 def _left(g: Tensor, a_shape: Any, b: Tensor) -> Tensor:
+    b = cj(b)
     if b.ndim == 1:
         return g.unsqueeze(-1) * b if len(a_shape) > 1 else g * b
     if len(a_shape) == 1:
@@ -37,6 +39,7 @@ def _left(g: Tensor, a_shape: Any, b: Tensor) -> Tensor:
 
 
 def _right(g: Tensor, a: Tensor, b_shape: Any) -> Tensor:
+    a = cj(a)
     if a.ndim == 1:
         return a.unsqueeze(-1) * g.unsqueeze(-2) if len(b_shape) > 1 else g * a
     if len(b_shape) == 1:
@@ -61,7 +64,7 @@ def matmul(a: Array, b: Array) -> Array:
 
 @operator(
     {
-        "x": lambda g, weight: g @ weight,
+        "x": lambda g, weight: g @ cj(weight),
         "weight": lambda g, x, weight_shape: _weight_rule(g, x, weight_shape),
         "bias": lambda g, bias_shape: _bias_rule(g, bias_shape),
     },
@@ -91,6 +94,7 @@ def _bias_rule(g: Tensor, shape: Any) -> Tensor:
 
 
 def _weight_rule(g: Tensor, x: Tensor, shape: Any) -> Tensor:
+    x = cj(x)
     if len(shape) == 1:
         return (x * g.unsqueeze(-1)).reshape(-1, shape[0]).sum(0)
     if g.ndim != 2:
@@ -111,7 +115,7 @@ def row_sum(x: Array) -> Array:
     return ones.dot(x)
 
 
-@operator({"a": lambda gg, b: linear(b, gg), "b": lambda gg, a: a @ gg}, method=False)
+@operator({"a": lambda gg, b: linear(cj(b), gg), "b": lambda gg, a: cj(a) @ gg}, method=False)
 def outer_sum(a: Array, b: Array) -> Array:
     """``a.T @ b``: the sum over rows of outer products, the gradient of a linear layer's weight."""
     # For a single row broadcasting is faster than a product of a column and a row.
@@ -179,7 +183,9 @@ def inner(a: Tensor, b: Tensor) -> Tensor:
 
 @composite(method=False)
 def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
-    """Sum of products over pairs of dimensions."""
+    """Sum of products over pairs of dimensions: the last of ``a`` with the first of ``b``, or those in two lists."""
+    if isinstance(dims, Tensor):
+        dims = dims.tolist()
     if isinstance(dims, int):
         left, right = list(range(a.ndim - dims, a.ndim)), list(range(dims))
     else:
@@ -187,13 +193,22 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
             [d % x.ndim for d in (p.tolist() if isinstance(p, Tensor) else p)] for p, x in zip(dims, (a, b), strict=True)
         )
     keep_a, keep_b = [d for d in range(a.ndim) if d not in left], [d for d in range(b.ndim) if d not in right]
+    for i, j in zip(left, right, strict=True):
+        if a.shape[i] != b.shape[j]:  # a length of 1 is summed over the other's
+            if 1 not in (a.shape[i], b.shape[j]):
+                msg = f"tensordot: contracted dimensions need one length, got {a.shape[i]} and {b.shape[j]}"
+                raise RuntimeError(msg)
+            a, b = (a, b.sum(j, keepdim=True)) if a.shape[i] == 1 else (a.sum(i, keepdim=True), b)
     n = int(np.prod([a.shape[d] for d in left]))
-    rows = a.permute(*keep_a, *left).reshape(-1, n) if a.ndim else a.reshape(1, 1)
-    columns = b.permute(*right, *keep_b).reshape(n, -1) if b.ndim else b.reshape(1, 1)
+    m, k = (int(np.prod([x.shape[d] for d in kept])) for x, kept in ((a, keep_a), (b, keep_b)))
+    rows = (a.permute(*keep_a, *left) if a.ndim else a).reshape(m, n)
+    columns = (b.permute(*right, *keep_b) if b.ndim else b).reshape(n, k)
     return (rows @ columns).reshape([*(a.shape[d] for d in keep_a), *(b.shape[d] for d in keep_b)])
 
 
 def _scaled(x: Tensor, product: Tensor, beta: float, alpha: float) -> Tensor:
+    if product._array.dtype.kind in "iu":  # integers stay, as in PyTorch
+        beta, alpha = int(beta), int(alpha)
     if alpha != 1:
         product = product * alpha
     if beta == 0:

@@ -1,91 +1,166 @@
-"""Normalisation, embedding and other building blocks of layers, as functions."""
+"""Normalisation, and the bilinear product, as functions."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from tensor import dtypes
+from tensor.autograd.inplace import bump
 from tensor.autograd.tensor import Tensor
-from tensor.ops.activation import dropout
-from tensor.ops.matmul import matmul
-from tensor.ops.record import composite
+from tensor.ops.record import Array, composite, operator
+from tensor.ops.reduce import reduce_sum
 
 __all__ = [
-    "batch_norm",
-    "bilinear",
-    "channel_shuffle",
-    "embedding",
-    "group_norm",
-    "instance_norm",
-    "layer_norm",
-    "local_response_norm",
-    "normalize",
-    "one_hot",
-    "pixel_shuffle",
-    "pixel_unshuffle",
-    "rms_norm",
-    "scaled_dot_product_attention",
+    "batch_norm", "bilinear", "group_norm", "instance_norm", "layer_norm", "local_response_norm", "normalize", "rms_norm",
 ]  # fmt: skip
+
+
+#: Rows of about this many bytes are worked on at a time.
+_CACHE = 1 << 18
 
 
 def _nn(name: str) -> str:
     return f"nn.functional.{name}"
 
 
-def _standardised(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
-    centred = x - x.mean(dims, keepdim=True)
-    return centred * ((centred * centred).mean(dims, keepdim=True) + eps).rsqrt()
+def _mean(x: Array, dims: tuple[int, ...]) -> Array:
+    """The mean over ``dims``, which stay with length 1."""
+    count = x.dtype.type(max(math.prod(x.shape[d] for d in dims), 1))
+    if dims == (x.ndim - 1,) and x.dtype.kind == "f" and x.ndim > 1:  # as a product, which BLAS does three times as fast
+        return np.matmul(x, np.ones_like(x, shape=x.shape[-1:]))[..., None] / count
+    return reduce_sum(x, dims, True) / count
 
 
-def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    """Scale and shift by channel (dimension 1)."""
-    shape = [-1 if i == 1 else 1 for i in range(x.ndim)]
+def _blocks(x: Array, dims: tuple[int, ...]) -> Iterator[slice]:
+    """The first dimension a few rows at a time, if they are independent: a block stays in the processor's cache between passes."""
+    n = len(x)
+    step = n if 0 in dims else max(1, min(n, _CACHE * n // max(x.nbytes, 1)))
+    return (slice(start, start + step) for start in range(0, n, max(step, 1)))
+
+
+def _back_scaled(gg: Tensor, g: Tensor, scaled: Tensor, scale: Tensor, dims: tuple[int, ...]) -> Tensor:
+    gr = gg * scale
+    return -gr * (g * scaled).mean(dims, keepdim=True) - g * (gr * scaled).mean(dims, keepdim=True)
+
+
+def _back_g(gg: Tensor, scaled: Tensor, scale: Tensor, dims: tuple[int, ...]) -> Tensor:
+    return standardise_back(gg, scaled, scale, dims)  # it is symmetric
+
+
+def _back_scale(gg: Tensor, g: Tensor, scaled: Tensor, scale: Tensor, dims: tuple[int, ...]) -> Tensor:
+    return (gg * standardise_back(g, scaled, scale, dims)).sum(dims, keepdim=True) / scale
+
+
+@operator({"g": _back_g, "scaled": _back_scaled, "scale": _back_scale}, method=False)
+def standardise_back(g: Array, scaled: Array, scale: Array, dims: tuple[int, ...]) -> Array:
+    """What is left of a gradient along neither the mean nor the scale of what was standardised, times its scale."""
+    r = np.empty_like(g, order="C")
+    for part in _blocks(g, dims):
+        left = np.multiply(scaled[part], g[part], out=r[part])
+        np.multiply(scaled[part], _mean(left, dims), out=left)
+        np.subtract(g[part], left, out=left)
+        left -= _mean(g[part], dims)
+        left *= scale[part]
+    return r
+
+
+def _standardise_rule(g: tuple[Tensor | None, Tensor | None], y: tuple[Tensor, Tensor], dims: tuple[int, ...]) -> Tensor:
+    (gy, gr), (scaled, r) = g, y
+    gx: Any = 0 if gy is None else standardise_back(gy, scaled, r, dims)
+    if gr is not None:
+        gx = gx - scaled * (gr * r * r / math.prod(scaled.shape[d] for d in dims))
+    result: Tensor = gx
+    return result
+
+
+@operator({"x": _standardise_rule}, outputs=2, method=False)
+def standardise(x: Array, dims: tuple[int, ...], eps: float) -> tuple[Array, Array]:
+    """x with mean 0 and variance 1 over ``dims`` (which stay, with length 1), and what it was scaled by."""
+    scaled = np.empty_like(x, order="C")
+    r = np.empty_like(x, shape=tuple(1 if d in dims else n for d, n in enumerate(x.shape)), order="C")
+    for part in _blocks(x, dims):
+        centred = np.subtract(x[part], _mean(x[part], dims), out=scaled[part])
+        r[part] = 1 / np.sqrt(_mean(centred * centred, dims) + x.dtype.type(eps))
+        centred *= r[part]
+    return scaled, r
+
+
+def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None, channel: int = 1) -> Tensor:
+    """Scale and shift by channel."""
+    shape = [-1 if i == channel else 1 for i in range(x.ndim)]
     if weight is not None:
         x = x * weight.reshape(shape)
     return x if bias is None else x + bias.reshape(shape)
 
 
+def _last(who: str, x: Tensor, shape: Sequence[int]) -> tuple[int, ...]:
+    """The last dimensions, which must have the given shape."""
+    n = len(shape)
+    if not n or tuple(x.shape[x.ndim - n :]) != tuple(shape) or n > x.ndim:
+        msg = f"{who}: expected an input of shape [..., {', '.join(map(str, shape))}], got {list(x.shape)}"
+        raise RuntimeError(msg)
+    return tuple(range(x.ndim - n, x.ndim))
+
+
 @composite(method=False, name=_nn("layer_norm"))
 def layer_norm(
-    x: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
     """Mean 0 and variance 1 over the last dimensions, then scaled and shifted (arXiv 1607.06450)."""
-    n = len(normalized_shape)
-    if tuple(x.shape[x.ndim - n :]) != tuple(normalized_shape):
-        msg = f"layer_norm: expected an input of shape [..., {', '.join(map(str, normalized_shape))}], got {list(x.shape)}"
-        raise RuntimeError(msg)
-    y = _standardised(x, tuple(range(x.ndim - n, x.ndim)), eps)
+    y = standardise(input, _last("layer_norm", input, normalized_shape), eps)[0]
     if weight is not None:
         y = y * weight
     return y if bias is None else y + bias
 
 
 @composite(method=False, name=_nn("rms_norm"))
-def rms_norm(x: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None) -> Tensor:
-    """Divided by the root mean square over the last dimensions (arXiv 1910.07467)."""
-    dims = tuple(range(x.ndim - len(normalized_shape), x.ndim))
-    small = float(np.finfo(x._array.dtype).eps) if eps is None else eps
-    y = x * ((x * x).mean(dims, keepdim=True) + small).rsqrt()
+def rms_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+    """Divided by the root mean square over the last dimensions, then scaled (arXiv 1910.07467)."""
+    dims = _last("rms_norm", input, normalized_shape)
+    small = float(np.finfo(input._array.dtype).eps) if eps is None else eps
+    y = input * ((input * input).mean(dims, keepdim=True) + small).rsqrt()
     return y if weight is None else y * weight
 
 
 @composite(method=False, name=_nn("group_norm"))
-def group_norm(x: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
-    """Mean 0 and variance 1 over groups of channels (arXiv 1803.08494)."""
-    if x.shape[1] % num_groups:
-        msg = f"group_norm: expected channels divisible by {num_groups} groups, got {x.shape[1]}"
+def group_norm(
+    input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """Mean 0 and variance 1 over groups of channels, [n, channels, ...] (arXiv 1803.08494)."""
+    if input.ndim < 2 or num_groups < 1 or input.shape[1] % num_groups:
+        msg = f"group_norm: expected channels divisible by {num_groups} groups, got {list(input.shape)}"
         raise RuntimeError(msg)
-    grouped = x.reshape(x.shape[0], num_groups, -1)
-    return _affine(_standardised(grouped, (2,), eps).reshape(x.shape), weight, bias)
+    grouped = input.reshape(input.shape[0], num_groups, math.prod(input.shape[1:]) // num_groups)
+    return _affine(standardise(grouped, (2,), eps)[0].reshape(input.shape), weight, bias)
+
+
+def _follow(running: Tensor, seen: Any, momentum: float) -> None:
+    """Move running statistics towards those of the batch."""
+    array = running._array
+    array += (momentum * (seen - array)).astype(array.dtype)
+    bump(running)
+
+
+def _track(
+    x: Tensor, dims: tuple[int, ...], r: Tensor, eps: float, mean: Tensor | None, var: Tensor | None, momentum: float
+) -> None:
+    """Let running mean and (unbiased) variance, by channel, follow a batch that was scaled by r."""
+    a = x._array
+    count = math.prod(a.shape[d] for d in dims)
+    others = tuple(d for d in range(a.ndim) if d not in dims and d != 1)  # an example's own statistics count as one of the batch
+    if mean is not None:
+        _follow(mean, (reduce_sum(a, dims, True) / count).mean(others).reshape(-1), momentum)
+    if var is not None:
+        spread = (1 / (r._array * r._array) - eps) * (count / max(count - 1, 1))
+        _follow(var, spread.mean(others).reshape(-1), momentum)
 
 
 @composite(method=False, name=_nn("batch_norm"))
 def batch_norm(
-    x: Tensor,
+    input: Tensor,
     running_mean: Tensor | None,
     running_var: Tensor | None,
     weight: Tensor | None = None,
@@ -94,21 +169,36 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Mean 0 and variance 1 by channel: of the batch when training (running statistics follow), else by running statistics."""
-    dims = (0, *range(2, x.ndim))
-    if not training and running_mean is not None and running_var is not None:
-        shape = [-1 if i == 1 else 1 for i in range(x.ndim)]
-        return _affine((x - running_mean.reshape(shape)) * (running_var.reshape(shape) + eps).rsqrt(), weight, bias)
-    if running_mean is not None and running_var is not None:
-        seen = x.detach()
-        running_mean.copy_(running_mean + momentum * (seen.mean(dims) - running_mean))
-        running_var.copy_(running_var + momentum * (seen.var(dims) - running_var))
-    return _affine(_standardised(x, dims, eps), weight, bias)
+    """Mean 0 and variance 1 by channel, [n, channels, ...] (arXiv 1502.03167).
+
+    Of the batch when ``training`` (running statistics follow it, in place), else by the running statistics.
+    """
+    if not input.numel():
+        return input * 1
+    if training:
+        if math.prod((*input.shape[:1], *input.shape[2:])) == 1:
+            msg = f"batch_norm: expected more than one value per channel when training, got {list(input.shape)}"
+            raise ValueError(msg)
+        dims = (0, *range(2, input.ndim))
+        y, r = standardise(input, dims, eps)
+        _track(input, dims, r, eps, running_mean, running_var, momentum)
+        return _affine(y, weight, bias)
+    if running_mean is None or running_var is None:
+        msg = "batch_norm: expected running_mean and running_var when not training"
+        raise RuntimeError(msg)
+    channel = min(1, input.ndim - 1)
+    shape = [-1 if i == channel else 1 for i in range(input.ndim)]
+    scale = (running_var + eps).rsqrt()
+    if input.requires_grad or running_mean.requires_grad or running_var.requires_grad:
+        return _affine((input - running_mean.reshape(shape)) * scale.reshape(shape), weight, bias, channel)
+    scale = scale if weight is None else scale * weight
+    shift = -running_mean * scale if bias is None else bias - running_mean * scale
+    return input * scale.reshape(shape) + shift.reshape(shape)
 
 
 @composite(method=False, name=_nn("instance_norm"))
 def instance_norm(
-    x: Tensor,
+    input: Tensor,
     running_mean: Tensor | None = None,
     running_var: Tensor | None = None,
     weight: Tensor | None = None,
@@ -117,70 +207,42 @@ def instance_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Mean 0 and variance 1 by example and channel (arXiv 1607.08022)."""
-    dims = tuple(range(2, x.ndim))
+    """Mean 0 and variance 1 by example and channel, [n, channels, ...] (arXiv 1607.08022).
+
+    Running statistics follow in place, or are used instead when ``use_input_stats`` is False.
+    """
     if not use_input_stats:
-        return batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
-    if running_mean is not None and running_var is not None:
-        seen = x.detach()
-        running_mean.copy_(running_mean + momentum * (seen.mean(dims).mean(0) - running_mean))
-        running_var.copy_(running_var + momentum * (seen.var(dims).mean(0) - running_var))
-    return _affine(_standardised(x, dims, eps), weight, bias)
+        return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    if input.ndim < 3 or math.prod(input.shape[2:]) == 1:
+        msg = f"instance_norm: expected more than one element per channel [n, channels, ...], got {list(input.shape)}"
+        raise ValueError(msg)
+    dims = tuple(range(2, input.ndim))
+    y, r = standardise(input, dims, eps)
+    _track(input, dims, r, eps, running_mean, running_var, momentum)
+    return _affine(y, weight, bias)
 
 
 @composite(method=False, name=_nn("local_response_norm"))
-def local_response_norm(x: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
-    """Divided by a power of the squares summed over neighbouring channels."""
-    squares = x * x
-    before, after = size // 2, (size - 1) // 2
-    shape = list(x.shape)
-    shape[1] += before + after
-    padded = squares.pad_back(shape, 1, before)
-    total = padded.narrow(1, 0, x.shape[1])
+def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
+    """Divided by a power of the mean square over ``size`` neighbouring channels, [n, channels, ...]."""
+    if input.ndim < 3:
+        msg = f"local_response_norm: expected an input of at least 3 dimensions, got {list(input.shape)}"
+        raise ValueError(msg)
+    if not input.numel():
+        return input
+    channels = input.shape[1]
+    before = size // 2
+    padded = (input * input).pad_back([n + (size - 1) * (i == 1) for i, n in enumerate(input.shape)], 1, before)
+    total = padded.narrow(1, 0, channels)
     for i in range(1, size):
-        total = total + padded.narrow(1, i, x.shape[1])
-    return x / (total * (alpha / size) + k) ** beta
+        total = total + padded.narrow(1, i, channels)
+    return input / (total * (alpha / size) + k) ** beta
 
 
 @composite(method=False, name=_nn("normalize"))
-def normalize(x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
+def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
     """Divided by the p-norm along ``dim`` (at least ``eps``)."""
-    return x / x.norm(p, dim=dim, keepdim=True).clamp_min(eps)
-
-
-@composite(method=False, name=_nn("embedding"))
-def embedding(
-    input: Tensor,
-    weight: Tensor,
-    padding_idx: int | None = None,
-    max_norm: float | None = None,
-    norm_type: float = 2.0,
-    scale_grad_by_freq: bool = False,
-    sparse: bool = False,
-) -> Tensor:
-    """Rows of ``weight`` at the indices; ``padding_idx`` gets no gradient."""
-    if padding_idx is not None:
-        padding_idx %= weight.shape[0]
-        fixed = weight.new_zeros((weight.shape[0], 1), dtype=dtypes.bool_)
-        fixed._array[padding_idx] = True
-        weight = weight.detach().where(fixed, weight)
-    if scale_grad_by_freq and weight.requires_grad:
-        counts = np.bincount(input._array.reshape(-1), minlength=weight.shape[0]).clip(1)
-        share = Tensor((1.0 / counts[input._array]).astype(weight._array.dtype)).unsqueeze(-1)
-        rows = weight[input]
-        return rows * share + (rows * (1 - share)).detach()
-    return weight[input]
-
-
-@composite(method=False, name=_nn("one_hot"))
-def one_hot(x: Tensor, num_classes: int = -1) -> Tensor:
-    """1 at each index, 0 elsewhere, in a new last dimension (int64)."""
-    a = x._array
-    n = (int(a.max()) + 1 if a.size else 0) if num_classes == -1 else num_classes
-    if a.size and (a.min() < 0 or a.max() >= n):
-        msg = f"one_hot: expected classes from 0 to {n - 1}, got {int(a.min())} to {int(a.max())}"
-        raise RuntimeError(msg)
-    return Tensor((a[..., None] == np.arange(n)).astype(np.int64))
+    return input / input.norm(p, dim=dim, keepdim=True).clamp_min(eps)
 
 
 @composite(method=False, name=_nn("bilinear"))
@@ -190,53 +252,3 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     a, b = input1.reshape(-1, input1.shape[-1]), input2.reshape(-1, input2.shape[-1])
     y = ((a @ weight).movedim(0, 1) * b.unsqueeze(1)).sum(-1).reshape(*lead, weight.shape[0])
     return y if bias is None else y + bias
-
-
-@composite(method=False, name=_nn("pixel_shuffle"))
-def pixel_shuffle(x: Tensor, upscale_factor: int) -> Tensor:
-    """[..., c*r*r, h, w] to [..., c, h*r, w*r] (arXiv 1609.05158)."""
-    r = upscale_factor
-    *lead, c, h, w = x.shape
-    y = x.reshape(*lead, c // (r * r), r, r, h, w)
-    n = len(lead)
-    return y.permute(*range(n + 1), n + 3, n + 1, n + 4, n + 2).reshape(*lead, c // (r * r), h * r, w * r)
-
-
-@composite(method=False, name=_nn("pixel_unshuffle"))
-def pixel_unshuffle(x: Tensor, downscale_factor: int) -> Tensor:
-    """The reverse of `pixel_shuffle`."""
-    r = downscale_factor
-    *lead, c, h, w = x.shape
-    y = x.reshape(*lead, c, h // r, r, w // r, r)
-    n = len(lead)
-    return y.permute(*range(n + 1), n + 2, n + 4, n + 1, n + 3).reshape(*lead, c * r * r, h // r, w // r)
-
-
-@composite(method=False, name=_nn("channel_shuffle"))
-def channel_shuffle(x: Tensor, groups: int) -> Tensor:
-    """Channels of the groups interleaved."""
-    n, c, *rest = x.shape
-    return x.reshape(n, groups, c // groups, *rest).transpose(1, 2).reshape(n, c, *rest)
-
-
-@composite(method=False, name=_nn("scaled_dot_product_attention"))
-def scaled_dot_product_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Any:
-    """softmax(query @ key.T * scale) @ value over the last two dimensions (arXiv 1706.03762)."""
-    if enable_gqa:
-        key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], -3) for x in (key, value))
-    scores = matmul(query, key.transpose(-2, -1)) * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
-    if is_causal:
-        attn_mask = Tensor(np.tril(np.ones((query.shape[-2], key.shape[-2]), bool)))
-    if attn_mask is not None:
-        scores = scores.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype is dtypes.bool_ else scores + attn_mask
-    weights = scores.softmax(-1)
-    return matmul(dropout(weights, dropout_p), value)

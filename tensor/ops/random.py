@@ -11,11 +11,13 @@ import numpy as np
 
 from tensor import dtypes
 from tensor.autograd.modes import no_grad
+from tensor.autograd.samples import draws
 from tensor.autograd.tensor import Tensor
 from tensor.device import as_device, move
+from tensor.ops.dispatch import as_array
 
 __all__ = [
-    "Generator", "bernoulli", "default_generator", "get_rng_state", "initial_seed", "manual_seed", "multinomial", "normal", "rand",
+    "Generator", "bernoulli", "binomial", "default_generator", "get_rng_state", "initial_seed", "manual_seed", "multinomial", "normal", "poisson", "rand",
     "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm", "seed", "set_rng_state",
 ]  # fmt: skip
 
@@ -90,7 +92,7 @@ def set_rng_state(state: dict[str, Any]) -> None:
 
 
 def _source(generator: Generator | None) -> np.random.Generator:
-    return (generator or default_generator).numpy
+    return draws((generator or default_generator).numpy)  # type: ignore[no-any-return]
 
 
 def _shape(size: tuple[Any, ...]) -> tuple[int, ...]:
@@ -99,7 +101,7 @@ def _shape(size: tuple[Any, ...]) -> tuple[int, ...]:
 
 def _finish(array: Any, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
     d = dtypes.get_default_dtype().numpy if dtype is None else dtypes.numpy_dtype(dtype)
-    array = np.asarray(array).astype(d, copy=False)
+    array = as_array(array).astype(d, copy=False)
     t = Tensor(array if device is None else move(array, device))
     return t.requires_grad_() if requires_grad else t
 
@@ -157,7 +159,21 @@ def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator 
 
 def bernoulli(p: Tensor, *, generator: Generator | None = None) -> Tensor:
     """1 with probability ``p`` of each element, else 0."""
-    return Tensor((_source(generator).random(tuple(p.shape)) < p._array).astype(p._array.dtype))
+    return Tensor(as_array(_source(generator).random(tuple(p.shape)) < p._array).astype(p._array.dtype))
+
+
+def poisson(rate: Tensor, generator: Generator | None = None) -> Tensor:
+    """Counts of events that occur at ``rate`` (>= 0) each, in its dtype."""
+    if (rate._array < 0).any():
+        msg = "poisson: expected rates >= 0"
+        raise RuntimeError(msg)
+    return Tensor(as_array(_source(generator).poisson(rate._array)).astype(rate._array.dtype))
+
+
+def binomial(count: Tensor, prob: Tensor, generator: Generator | None = None) -> Tensor:
+    """How many of ``count`` trials succeed, each with probability ``prob``; broadcast, in ``prob``'s dtype."""
+    drawn = _source(generator).binomial(count._array.astype(np.int64), prob._array)
+    return Tensor(as_array(drawn).astype(prob._array.dtype))
 
 
 def multinomial(weights: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None) -> Tensor:
@@ -207,16 +223,65 @@ def _normal(shape: Any, mean: float = 0.0, std: float = 1.0, *, generator: Gener
     return randn(shape, generator=generator) * std + mean
 
 
-def _coin(shape: Any, p: float = 0.5, *, generator: Generator | None = None) -> Tensor:
-    return Tensor(_source(generator).random(shape) < p)
+def _coin(shape: Any, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
+    return Tensor(_source(generator).random(shape) < (p._array if isinstance(p, Tensor) else p))
 
 
 def _exponential(shape: Any, lambd: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     return Tensor(_source(generator).standard_exponential(shape, dtype=np.float32) / np.float32(lambd))
 
 
+def _check_positive(who: str, name: str, value: float) -> None:
+    if not value > 0:
+        msg = f"{who}: expected {name} > 0, got {value}"
+        raise RuntimeError(msg)
+
+
+def _cauchy(shape: Any, median: float = 0.0, sigma: float = 1.0, *, generator: Generator | None = None) -> Tensor:
+    _check_positive("cauchy_", "sigma", sigma)
+    return Tensor(_source(generator).standard_cauchy(shape) * sigma + median)
+
+
+def _log_normal(shape: Any, mean: float = 1.0, std: float = 2.0, *, generator: Generator | None = None) -> Tensor:
+    _check_positive("log_normal_", "std", std)
+    return Tensor(_source(generator).lognormal(mean, std, shape))
+
+
+def _geometric(shape: Any, p: float, *, generator: Generator | None = None) -> Tensor:
+    if not 0 < p < 1:
+        msg = f"geometric_: expected 0 < p < 1, got {p}"
+        raise RuntimeError(msg)
+    return Tensor(_source(generator).geometric(p, shape))
+
+
+def _random(self: Tensor, low: int = 0, high: int | None = None, *, generator: Generator | None = None) -> Tensor:
+    """Filled with integers from ``low`` to ``high - 1`` (``random_(high)``: from 0); by default all that the dtype can tell apart."""
+    kind = self._array.dtype
+    if high is None:
+        most = {"f": 2 ** (np.finfo(kind).nmant + 1) if kind.kind == "f" else 0, "b": 2}.get(kind.kind) or int(np.iinfo(kind).max)
+        low, high = (0, low) if low else (0, most)
+    if high <= low:
+        msg = f"random_: expected low < high, got {low} and {high}"
+        raise RuntimeError(msg)
+    with no_grad():
+        return self.copy_(Tensor(as_array(_source(generator).integers(low, high, tuple(self.shape))).astype(kind)))
+
+
+def _bernoulli_method(self: Tensor, p: Any = None, *, generator: Generator | None = None) -> Tensor:
+    """1 with probability ``p`` (that of each element of this tensor when none is given), else 0."""
+    if p is None:
+        return bernoulli(self, generator=generator)
+    return _coin(tuple(self.shape), p, generator=generator).to(self.dtype)
+
+
+setattr(Tensor, "random_", _random)  # noqa: B010
+setattr(Tensor, "bernoulli", _bernoulli_method)  # noqa: B010
+setattr(Tensor, "multinomial", multinomial)  # noqa: B010
 for _name, _draw in {
     "uniform_": _uniform,
+    "cauchy_": _cauchy,
+    "log_normal_": _log_normal,
+    "geometric_": _geometric,
     "normal_": _normal,
     "bernoulli_": _coin,
     "exponential_": _exponential,

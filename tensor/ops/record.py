@@ -30,8 +30,10 @@ from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 import numpy as np
 
 from tensor import dtypes
+from tensor.autograd.batched import NotBatchable, deepest
 from tensor.autograd.inplace import assign, check_writable
-from tensor.autograd.node import Node, OpNode, OutputNode, SeveralOutputs, op_node, version_of
+from tensor.autograd.node import MAKERS, Node, OpNode, OutputNode, SeveralOutputs, op_node, version_of
+from tensor.autograd.samples import enter, raw_arrays, sample_of_tensors
 from tensor.autograd.tensor import Tensor
 from tensor.ops.dispatch import dispatcher
 from tensor.ops.out import accepting_out
@@ -45,6 +47,8 @@ R = TypeVar("R")
 Array: TypeAlias = Any
 
 Rule: TypeAlias = Callable[..., Any] | None
+
+MAKERS.append(globals())
 
 #: Every operator by its public name.
 OPERATORS: dict[str, Operator] = {}
@@ -88,7 +92,8 @@ class Operator:
         self.lowering = lowering  #: the scalar expression of an elementwise operator, for a compiler
         self.onnx = onnx  #: the ONNX operator with the same meaning
         self.composite = False
-        self.differentiable = bool(vjp)  #: whether using it is recorded; a single missing rule is found when it is needed
+        #: Whether using it is recorded, where the result could have a gradient; a missing rule is the error of who needs it.
+        self.differentiable = True
         self.function: Callable[..., Any] = forward
         #: parameter positions that are tensors, and whether each is a sequence of them
         self.inputs: list[tuple[int, bool]] = []
@@ -238,7 +243,11 @@ class Operator:
         if self.joint:
             rule, slots = self.rules[0]
             assert rule is not None
-            return tuple(rule(g, *self.unpack(node, slots)))
+            values = self.unpack(node, slots)
+            try:
+                return tuple(rule(g, *values))
+            except NotBatchable:
+                return tuple(rule_by_sample(rule, g, values))
         result: list[Any] = []
         for edge, (rule, slots) in zip(node.edges, self.rules, strict=True):
             if edge is None:
@@ -247,13 +256,37 @@ class Operator:
                 msg = f"{self.name}: no gradient rule for input {len(result)}"
                 raise NotImplementedError(msg)
             elif slots:
-                result.append(rule(g, *self.unpack(node, slots)))
+                values = self.unpack(node, slots)
+                try:
+                    result.append(rule(g, *values))
+                except NotBatchable:
+                    result.append(rule_by_sample(rule, g, values))
             else:
                 result.append(rule(g))
         return tuple(result)
 
     def __repr__(self) -> str:
         return f"<operator {self.name}>"
+
+
+def rule_by_sample(rule: Callable[..., Any], g: Any, values: Sequence[Any]) -> Any:
+    """What a rule that looks at values gives when it is run on each sample of a `vmap`."""
+    given = (g, *values)
+    level = deepest(raw_arrays(given))
+    if level is None:
+        return rule(*given)
+    results = []
+    for i in range(level.size):
+        one = sample_of_tensors(given, i, level)
+        try:
+            results.append(rule(*one))
+        except NotBatchable:  # an outer level's samples differ too
+            results.append(rule_by_sample(rule, one[0], one[1:]))
+
+    def together(parts: Sequence[Any]) -> Any:
+        return None if parts[0] is None else enter(OPERATORS["stack"].function(list(parts), 0), level)
+
+    return together(results) if isinstance(results[0], Tensor | None) else [together(p) for p in zip(*results, strict=True)]
 
 
 def _kind_of(annotation: str) -> str | None:
@@ -314,8 +347,10 @@ def inplace_method(function: Callable[..., Any], name: str) -> Callable[..., Ten
         before = Tensor(self._array, self._node)
         before._version = version_of(self)
         kept = weakref.ref(before)
+        if args and args[0] is self:  # x.mul_(x): both operands are the value as it was
+            args = (before, *args[1:])
         value = function(before, *args, **kwargs)
-        del before
+        del before, args
         old = kept()
         if old is not None:
             old._array, old._version = old._array.copy(), None
@@ -377,7 +412,7 @@ def composite(
     def declare(function: Callable[P, R]) -> Callable[P, R]:
         op = Operator(name or function.__name__.rstrip("_"), function, None, None, None, None)
         op.composite = True
-        if "." not in op.name:  # as in PyTorch, layers' functions take no out=
+        if not op.name.startswith("nn."):  # as in PyTorch, layers' functions take no out=
             function = accepting_out(function, op.name)
         register(op, function, doc=None, method=method, inplace=inplace, aliases=aliases)
         return function

@@ -221,7 +221,6 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     shape = [x.shape[0] for x in xs]
     grids = [x.reshape([-1 if i == k else 1 for k in range(len(xs))]).expand(shape) for i, x in enumerate(xs)]
     if swap:
-        grids = [g.transpose(0, 1) for g in grids]
         grids[0], grids[1] = grids[1], grids[0]
     return tuple(grids)
 
@@ -410,6 +409,7 @@ def repeat_interleave(x: Tensor, repeats: Any, dim: int | None = None, *, output
     return x.index_select(dim, Tensor(index))
 
 
+@composite()
 def adjoint(x: Tensor) -> Tensor:
     """The conjugate transpose of the last two dimensions."""
     return x.transpose(-2, -1).conj()

@@ -1,4 +1,4 @@
-"""Order: sorting, ranking, searching, counting."""
+"""Order: sorting, searching, finding what is different."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from tensor import dtypes
 from tensor.autograd.tensor import Tensor
 from tensor.ops.record import Array, composite, operator
 from tensor.ops.reduce import check_axis
+from tensor.ops.results import ValuesIndices
 
-__all__ = [
-    "argsort", "bincount", "bucketize", "histc", "isin", "kthvalue", "msort", "searchsorted", "sort", "topk", "unique",
-    "unique_consecutive",
-]  # fmt: skip
+__all__ = ["argsort", "bucketize", "isin", "msort", "searchsorted", "sort", "topk", "unique", "unique_consecutive"]
 
 
 @operator()
@@ -31,10 +29,10 @@ def argsort(x: Array, dim: int = -1, descending: bool = False, stable: bool = Fa
 
 
 @composite()
-def sort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> tuple[Tensor, Tensor]:
+def sort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> ValuesIndices:
     """The pair (sorted values, indices) along ``dim``."""
     index = argsort(x, dim, descending, stable)
-    return (x.gather(dim, index) if x.ndim else x.clone()), index
+    return ValuesIndices(x.gather(dim, index) if x.ndim else x.clone(), index)
 
 
 @composite()
@@ -44,26 +42,28 @@ def msort(x: Tensor) -> Tensor:
 
 
 @composite()
-def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:
-    """The pair (values, indices) of the ``k`` largest (smallest) along ``dim``."""
+def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> ValuesIndices:
+    """The named pair (values, indices) of the ``k`` largest (smallest) along ``dim``."""
     n = x.shape[dim] if x.ndim else 1
     if not 0 <= k <= n:
         msg = f"topk: expected 0 <= k <= {n}, got {k}"
         raise RuntimeError(msg)
     if not x.ndim:
-        return x.clone(), x.new_zeros((), dtype=dtypes.int64)
-    index = argsort(x, dim, largest).narrow(dim, 0, k).contiguous()
-    return x.gather(dim, index), index
+        return ValuesIndices(x.clone(), x.new_zeros((), dtype=dtypes.int64))
+    index = Tensor(_top(x._array, k, check_axis(dim, x.ndim), largest))
+    return ValuesIndices(x.gather(dim, index), index)
 
 
-@composite()
-def kthvalue(x: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, Tensor]:
-    """The pair (value, index) of the ``k``-th smallest along ``dim``, counting from 1."""
-    if not x.ndim:
-        return x.clone(), x.new_zeros((), dtype=dtypes.int64)
-    index = argsort(x, dim).narrow(dim, k - 1, 1)
-    values = x.gather(dim, index)
-    return (values, index) if keepdim else (values.squeeze(dim), index.squeeze(dim))
+def _top(a: Array, k: int, axis: int, largest: bool) -> Array:
+    """The indices of the ``k`` largest (smallest), in order; of equal elements the first comes first."""
+    n = a.shape[axis]
+    order: Any = argsort.operator.forward  # type: ignore[attr-defined]
+    if not k or n < 256 or 8 * k > n:
+        return np.ascontiguousarray(order(a, axis, largest)[(slice(None),) * axis + (slice(k),)])
+    # A few of many: only those are sorted.
+    found = np.argpartition(a, n - k if largest else k - 1, axis=axis)
+    found = np.sort(found[(slice(None),) * axis + (slice(n - k, n) if largest else slice(k),)], axis=axis)
+    return np.take_along_axis(found, order(np.take_along_axis(a, found, axis), axis, largest), axis)
 
 
 @operator(method=False)
@@ -72,9 +72,11 @@ def searchsorted_raw(edges: Array, values: Array, right: bool) -> Array:
     side: Any = "right" if right else "left"
     if edges.ndim == 1:
         return np.asarray(np.searchsorted(edges, values, side=side))
+    if not values.size:
+        return np.zeros(values.shape, np.int64)
     flat, wanted = edges.reshape(-1, edges.shape[-1]), values.reshape(-1, values.shape[-1])
     rows = [np.searchsorted(e, v, side=side) for e, v in zip(flat, wanted, strict=True)]
-    return np.stack(rows).reshape(values.shape) if rows else np.zeros(values.shape, np.int64)
+    return np.stack(rows).reshape(values.shape)
 
 
 @composite(method=False)
@@ -100,21 +102,6 @@ def searchsorted(
 def bucketize(values: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:
     """The bucket that each value falls into, between sorted boundaries."""
     return searchsorted(boundaries, values, out_int32=out_int32, right=right)
-
-
-@operator()
-def bincount(x: Array, weights: Array | None = None, minlength: int = 0) -> Array:
-    """How often (or with what total weight) each integer >= 0 occurs."""
-    return np.bincount(x, weights, minlength) if weights is None else np.bincount(x, weights, minlength).astype(weights.dtype if weights.dtype.kind == "f" else np.float64)  # fmt: skip
-
-
-@operator()
-def histc(x: Array, bins: int = 100, min: float = 0, max: float = 0) -> Array:
-    """Counts in equal bins between ``min`` and ``max`` (of the data when both are 0)."""
-    low, high = (min, max) if min != max else (x.min(), x.max()) if x.size else (0, 1)
-    if low == high:
-        low, high = low - 1, high + 1
-    return np.histogram(x, bins, (float(low), float(high)))[0].astype(x.dtype)
 
 
 @composite(method=False)

@@ -12,12 +12,12 @@ import numpy as np
 
 from tensor import cuda, dtypes
 from tensor.autograd.tensor import Tensor
-from tensor.ops.elementwise import unary
+from tensor.ops.elementwise import binary, unary
 from tensor.ops.record import Array, attach, composite, operator
 from tensor.ops.unary import sigmoid
 
 __all__ = [
-    "airy_ai", "bessel_j0", "bessel_j1", "bessel_y0", "bessel_y1", "digamma", "entr", "erf", "erfc", "erfcx", "erfinv", "expit", "gammaln", "i0", "i0e", "i1", "i1e", "lgamma", "log_ndtr", "logit",
+    "airy_ai", "bessel_j0", "bessel_j1", "bessel_y0", "bessel_y1", "digamma", "entr", "erf", "erfc", "erfcx", "erfinv", "expit", "gammainc", "gammaincc", "gammaln", "i0", "i0e", "i1", "i1e", "lgamma", "log_ndtr", "logit",
     "modified_bessel_i0", "modified_bessel_i1", "modified_bessel_k0", "modified_bessel_k1", "mvlgamma", "ndtr", "ndtri", "polygamma",
     "psi", "scaled_modified_bessel_k0", "scaled_modified_bessel_k1", "spherical_bessel_j0", "xlog1py", "zeta",
 ]  # fmt: skip
@@ -54,8 +54,49 @@ def _next_polygamma(g: Tensor, n: int, x: Tensor) -> Tensor:
     return g * polygamma(n + 1, x)
 
 
+#: erf(x) / x = P(x^2) / Q(x^2) where |x| < 3.92, beyond which float32's erf is 1: our own least-squares fit, within 7 units in the last place.
+_ERF_P = (
+    -1.2967299415260952e-08,
+    4.640485141065801e-06,
+    3.779384224942657e-04,
+    3.8433624788181075e-03,
+    5.427476815737456e-02,
+    0.185168731560189,
+    1.1283791692385154,
+)
+_ERF_Q = (6.269298004458653e-05, 1.3040629916963985e-03, 1.5443708061463227e-02, 0.11391090466611604, 0.49743492495500186, 1.0)
+_ERF_BLOCK = 16_384  # elements that stay in the nearest caches from one pass to the next
+_scipy_erf = _special("erf")
+
+
+def _erf(x: Array) -> Array:
+    """SciPy's, but for many float32 at once, which it takes one by one in double precision: a tenth of its time."""
+    if x.__class__ is not np.ndarray or x.dtype != np.float32 or x.size < _ERF_BLOCK:
+        return _scipy_erf(x)
+    flat = np.ascontiguousarray(x).reshape(-1)
+    result = np.empty_like(flat)
+    for start in range(0, flat.size, _ERF_BLOCK):
+        y = result[start : start + _ERF_BLOCK]
+        np.clip(flat[start : start + _ERF_BLOCK], np.float32(-3.92), np.float32(3.92), out=y)
+        square = y * y
+        y *= _horner(_ERF_P, square)
+        y /= _horner(_ERF_Q, square)
+        np.clip(y, np.float32(-1), np.float32(1), out=y)
+    return result.reshape(x.shape)
+
+
+def _horner(coefficients: tuple[float, ...], x: Array) -> Array:
+    """A polynomial, highest power first, with one array for all passes."""
+    total = x * np.float32(coefficients[0])
+    for c in coefficients[1:-1]:
+        total += np.float32(c)
+        total *= x
+    total += np.float32(coefficients[-1])
+    return total
+
+
 # fmt: off
-erf = unary("erf", _special("erf"), lambda g, x: g * ((-x * x).exp() * TWO_OVER_ROOT_PI), "The error function.", lowering="erf(x)", onnx="Erf")
+erf = unary("erf", _erf, lambda g, x: g * ((-x * x).exp() * TWO_OVER_ROOT_PI), "The error function.", lowering="erf(x)", onnx="Erf")
 erfc = unary("erfc", _special("erfc"), lambda g, x: g * ((-x * x).exp() * -TWO_OVER_ROOT_PI), "1 - erf(x), exact in the tail.", lowering="1 - erf(x)")
 erfcx = unary("erfcx", _special("erfcx"), lambda g, x, y: g * (2 * x * y - TWO_OVER_ROOT_PI), "exp(x*x) * erfc(x).", inplace=False)
 erfinv = unary("erfinv", _special("erfinv"), lambda g, y: g * ((y * y).exp() / TWO_OVER_ROOT_PI), "The inverse of erf, for -1 < x < 1.")
@@ -81,7 +122,10 @@ scaled_modified_bessel_k0 = unary("scaled_modified_bessel_k0", _special("k0e"), 
 scaled_modified_bessel_k1 = unary("scaled_modified_bessel_k1", _special("k1e"), None, "exp(x) times the modified Bessel function of the second kind, order 1.", inplace=False, method=False)
 airy_ai = unary("airy_ai", lambda x: _scipy("airy")(x)[0].astype(x.dtype, copy=False), None, "The Airy function Ai.", inplace=False, method=False)
 spherical_bessel_j0 = unary("spherical_bessel_j0", lambda x: np.sinc(x / x.dtype.type(math.pi)), None, "sin(x) / x.", inplace=False, method=False)
+igamma = binary("igamma", _special("gammainc"), {"a": None, "b": lambda g, a, b: g * ((a - 1) * b.log() - b - lgamma(a)).exp()}, "The lower incomplete gamma function of a at b, over gamma(a).", dtype="float")
+igammac = binary("igammac", _special("gammaincc"), {"a": None, "b": lambda g, a, b: g * -((a - 1) * b.log() - b - lgamma(a)).exp()}, "The upper incomplete gamma function of a at b, over gamma(a).", dtype="float")
 # fmt: on
+gammainc, gammaincc = igamma, igammac
 gammaln, psi, expit = lgamma, digamma, sigmoid
 
 
@@ -103,7 +147,7 @@ def polygamma(n: int, x: Tensor) -> Tensor:
     return digamma(x) if n == 0 else polygamma_raw(n, x)
 
 
-@composite()
+@composite(inplace=True)
 def mvlgamma(x: Tensor, p: int) -> Tensor:
     """The logarithm of the multivariate gamma function of dimension ``p``."""
     x = x if x.is_floating_point() else x.to(dtypes.get_default_dtype())

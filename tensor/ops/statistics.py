@@ -1,4 +1,4 @@
-"""Statistics and numerical integration over tensors."""
+"""Statistics, and distances between points."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import numpy as np
 
 from tensor import dtypes
 from tensor.autograd.tensor import Tensor
+from tensor.ops.distance import length
 from tensor.ops.join import stack
 from tensor.ops.record import composite
 
-__all__ = ["cartesian_prod", "cdist", "combinations", "corrcoef", "cov", "cumulative_trapezoid", "dist", "nanquantile", "quantile", "renorm", "trapezoid", "trapz"]  # fmt: skip
+__all__ = ["cartesian_prod", "cdist", "combinations", "corrcoef", "cov", "dist", "nanquantile", "quantile", "renorm"]  # fmt: skip
 
 
 def _quantile(x: Tensor, q: Any, dim: int | None, keepdim: bool, interpolation: str, ignore_nan: bool) -> Tensor:
@@ -20,12 +21,15 @@ def _quantile(x: Tensor, q: Any, dim: int | None, keepdim: bool, interpolation: 
     flat, d = (x.reshape(-1), 0) if dim is None or not x.ndim else (x, dim % x.ndim)
     ordered = flat.sort(d)[0].movedim(d, -1)
     counts = ((~ordered.isnan()).sum(-1, keepdim=True) if ignore_nan else ordered.new_full((*ordered.shape[:-1], 1), ordered.shape[-1], dtype=dtypes.int64))  # fmt: skip
-    rank = qs.detach().reshape(-1) * (counts - 1).clamp_min(0).to(x.dtype)  # [..., q]
+    rank = qs.reshape(-1) * (counts - 1).clamp_min(0).to(x.dtype)  # [..., q]
     if not ignore_nan:
         has_nan = ordered.isnan().any(-1, keepdim=True)
         rank = rank.masked_fill(has_nan, ordered.shape[-1] - 1)
     if interpolation == "nearest":
         rank = rank.round()
+    elif interpolation not in ("linear", "lower", "higher", "midpoint"):
+        msg = f"quantile: expected interpolation linear, lower, higher, midpoint or nearest, got {interpolation!r}"
+        raise RuntimeError(msg)
     low = rank.floor().to(dtypes.int64)
     if interpolation in ("lower", "nearest"):
         result = ordered.gather(-1, low)
@@ -54,22 +58,25 @@ def nanquantile(x: Tensor, q: Any, dim: int | None = None, keepdim: bool = False
     return _quantile(x, q, dim, keepdim, interpolation, ignore_nan=True)
 
 
+def _as_floats(x: Tensor) -> Tensor:
+    return x if x._array.dtype.kind in "fc" else x.to(dtypes.get_default_dtype())
+
+
 @composite()
 def cov(x: Tensor, *, correction: int = 1, fweights: Tensor | None = None, aweights: Tensor | None = None) -> Tensor:
     """The covariance matrix of variables in rows, observations in columns."""
-    rows = x.reshape(1, -1) if x.ndim < 2 else x
+    rows = _as_floats(x.reshape(1, -1) if x.ndim < 2 else x)
     weights = fweights if aweights is None else aweights if fweights is None else fweights * aweights
     if weights is None:
         mean, total = rows.mean(1, keepdim=True), rows.shape[1]
         centred = rows - mean
         r = centred @ centred.mT.conj() / max(total - correction, 0)
     else:
-        w = weights.to(rows.dtype)
-        sum_w = w.sum()
-        centred = rows - (rows * w).sum(1, keepdim=True) / sum_w
-        share = 1 if aweights is None else (w * aweights).sum() / sum_w
-        norm = sum_w - correction * share
-        r = (centred * w) @ centred.mT.conj() / norm
+        total_weight = weights.sum()
+        centred = rows - (rows * weights).sum(1, keepdim=True) / total_weight
+        share = 1 if aweights is None else (weights * aweights).sum() / total_weight
+        norm = (total_weight - correction * share).clamp_min(0)
+        r = (centred * weights) @ centred.mT.conj() / norm
     return r.squeeze()
 
 
@@ -83,10 +90,6 @@ def corrcoef(x: Tensor) -> Tensor:
     return c / d.unsqueeze(1) / d.unsqueeze(0)
 
 
-def _distance(d: Tensor, p: float) -> Tensor:
-    return d.norm(p, dim=-1)
-
-
 @composite()
 def dist(a: Tensor, b: Tensor, p: float = 2) -> Tensor:
     """The p-norm of the difference."""
@@ -96,45 +99,15 @@ def dist(a: Tensor, b: Tensor, p: float = 2) -> Tensor:
 @composite(method=False)
 def cdist(a: Tensor, b: Tensor, p: float = 2.0, compute_mode: str | None = None) -> Tensor:
     """The p-norm distances between all rows of two (batches of) matrices."""
-    return _distance(a.unsqueeze(-2) - b.unsqueeze(-3), p)
+    return length(a.unsqueeze(-2) - b.unsqueeze(-3), p)
 
 
-@composite()
+@composite(inplace=True)
 def renorm(x: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     """Parts along ``dim`` scaled down so that their p-norm is at most ``maxnorm``."""
     others = tuple(i for i in range(x.ndim) if i != dim % x.ndim)
     length = x.norm(p, dim=others, keepdim=True)
     return x * (maxnorm / (length + 1e-7)).where(length > maxnorm, length * 0 + 1)
-
-
-def _spacing(y: Tensor, x: Tensor | None, dx: float | None, dim: int) -> Any:
-    if x is None:
-        return 1.0 if dx is None else dx
-    if x.ndim < y.ndim and x.ndim == 1:
-        x = x.reshape([-1 if i == dim % y.ndim else 1 for i in range(y.ndim)])
-    return x.diff(dim=dim)
-
-
-def _trapezoids(y: Tensor, x: Tensor | None, dx: float | None, dim: int) -> Tensor:
-    n = y.shape[dim]
-    later, earlier = y.narrow(dim, 1, n - 1), y.narrow(dim, 0, n - 1)
-    areas: Tensor = (later + earlier) * _spacing(y, x, dx, dim) / 2
-    return areas
-
-
-@composite(method=False, aliases=["trapz"])
-def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float | None = None, dim: int = -1) -> Tensor:
-    """The integral along ``dim`` by the trapezoidal rule."""
-    return _trapezoids(y, x, dx, dim).sum(dim)
-
-
-trapz = trapezoid
-
-
-@composite(method=False)
-def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float | None = None, dim: int = -1) -> Tensor:
-    """The running integral along ``dim`` by the trapezoidal rule."""
-    return _trapezoids(y, x, dx, dim).cumsum(dim)
 
 
 @composite(method=False)

@@ -56,6 +56,12 @@ def test_trains_its_own_agent(tmp_path: Path):
     assert mean_return(run(ROOT / "examples" / "04_custom_agent.py", tmp_path, "5000")) > 100
 
 
+def test_reads_digits(tmp_path: Path):
+    accuracies = re.findall(r"test accuracy ([\d.]+)%", run(ROOT / "examples" / "05_digits.py", tmp_path))
+    assert len(accuracies) == 20
+    assert float(accuracies[-1]) >= 97
+
+
 def test_leave_nothing_behind(tmp_path: Path):
     run(ROOT / "examples" / "04_custom_agent.py", tmp_path, "200")
     assert not list(tmp_path.iterdir())

@@ -41,7 +41,9 @@ class Case:
         def function(*xs: Any) -> Any:
             given = iter(xs)
             fill = lambda a: [fill(x) for x in a] if isinstance(a, list) else next(given) if is_leaf(a) else a  # noqa: E731
-            return OPERATORS[name].function(*[fill(a) for a in args], **self.kwargs)
+            result = OPERATORS[name].function(*[fill(a) for a in args], **self.kwargs)
+            # Several outputs are checked together, one after the other.
+            return T.cat([y.reshape(-1) for y in result]) if isinstance(result, tuple) else result
 
         def is_leaf(a: Any) -> bool:
             return any(a is leaf for leaf in leaves)

@@ -53,6 +53,26 @@ def as_ours(index: Any, wrap: bool) -> Any:
     return index
 
 
+def selected(a: Any, index: Any) -> tuple[Any, Any]:
+    """The view and the index into it that PyTorch means: whole numbers are taken first, and do not move the arrays' dimension."""
+    if not isinstance(index, tuple) or not any(isinstance(i, np.ndarray) and i.ndim for i in index):
+        return a, index
+    whole = [isinstance(i, (int, np.integer)) for i in index]
+    first = tuple(i if n else ... if i is ... else slice(None) for i, n in zip(index, whole, strict=True))
+    rest = tuple(i for i, n in zip(index, whole, strict=True) if not n)
+    return (a[first], rest) if any(whole) else (a, index)
+
+
+def read(a: Any, index: Any) -> Any:
+    view, rest = selected(a, index)
+    return view[rest]
+
+
+def add_at(a: Any, index: Any, value: Any) -> None:
+    view, rest = selected(a, index)
+    np.add.at(view, rest, value)
+
+
 def numbers(shape: Any, start: float = 1) -> Any:
     return np.arange(start, start + np.prod(shape), dtype=np.float64).reshape(shape)
 
@@ -61,13 +81,13 @@ def check_read(shape: Any, index: Any, ours: Any) -> None:
     a = numbers(shape)
     x = T.tensor(a, requires_grad=True)
     y = x[ours]
-    expected = a[index]
+    expected = read(a, index)
     np.testing.assert_array_equal(y.detach().numpy(), expected)
     assert y.shape == expected.shape
     seed = numbers(expected.shape)
     (g,) = T.autograd.grad(y, x, T.tensor(seed), create_graph=True)
     by_hand = np.zeros(shape)
-    np.add.at(by_hand, index, seed)
+    add_at(by_hand, index, seed)
     np.testing.assert_array_equal(g.detach().numpy(), by_hand)
 
 
@@ -93,9 +113,9 @@ def test_writes(case: Any, what: str) -> None:
     """Values and both gradients: what is overwritten loses its gradient, what is written gets it."""
     shape, index = case
     a = numbers(shape)
-    target = a[index].shape
+    target = read(a, index).shape
     hits = np.zeros(shape)
-    np.add.at(hits, index, 1)
+    add_at(hits, index, 1)
     if hits.max(initial=0) > 1:  # which of several writes to one place is last is not defined
         return
     value = np.array(-1.0) if what == "number" or not target else numbers(target[-1:] if what == "row" else target, -50)
@@ -103,13 +123,14 @@ def test_writes(case: Any, what: str) -> None:
     y = x.clone()
     y[as_ours(index, True)] = v
     expected = a.copy()
-    expected[index] = value
+    view, rest = selected(expected, index)
+    view[rest] = value
     np.testing.assert_array_equal(y.detach().numpy(), expected)
     seed = numbers(shape)
     (y * T.tensor(seed)).sum().backward()
     np.testing.assert_array_equal(x.grad.numpy(), seed * (hits == 0))
     np.testing.assert_array_equal(
-        v.grad.numpy(), T.tensor(seed[index]).sum_to_size(value.shape).numpy() if target else seed[index].sum()
+        v.grad.numpy(), T.tensor(read(seed, index)).sum_to_size(value.shape).numpy() if target else read(seed, index).sum()
     )
 
 
@@ -119,8 +140,8 @@ def test_index_put_accumulates(case: Any) -> None:
     a = numbers(shape)
     parts = index if isinstance(index, tuple) else (index,)
     expected = a.copy()
-    np.add.at(expected, parts, 1.0)
-    value = T.ones(a[parts].shape, dtype=T.float64)
+    add_at(expected, parts, 1.0)
+    value = T.ones(read(a, parts).shape, dtype=T.float64)
     np.testing.assert_array_equal(T.index_put(T.tensor(a), as_ours(parts, True), value, True).numpy(), expected)
 
 
@@ -192,3 +213,58 @@ def test_scatter_reduce_is_a_loop(reduce: str, include_self: bool) -> None:
     at = T.tensor(index)
     np.testing.assert_allclose(x.scatter_reduce(0, at, s, reduce, include_self=include_self).detach().numpy(), expected)
     assert T.autograd.gradcheck(lambda x, s: x.scatter_reduce(0, at, s, reduce, include_self=include_self), (x, s))
+
+
+def test_whole_numbers_are_taken_before_arrays() -> None:
+    """As in PyTorch; to NumPy the number is an array too, and the dimension of the arrays comes first."""
+    a = numbers((2, 3, 4))
+    for zero in (0, T.tensor(0)):
+        y = T.tensor(a)[zero, :, [1, 2]]
+        np.testing.assert_array_equal(y.numpy(), a[0][:, [1, 2]])
+    x = T.tensor(a)
+    x[1, :, T.tensor([0, 3])] = T.zeros(3, 2, dtype=T.float64)
+    a[1][:, [0, 3]] = 0
+    np.testing.assert_array_equal(x.numpy(), a)
+
+
+def test_a_value_with_leading_ones_fits_a_mask() -> None:
+    x = T.zeros(2, 2)
+    x[T.tensor([[True, False], [True, True]])] = T.tensor([[1.0, 2.0, 3.0]])
+    assert x.tolist() == [[1, 0], [2, 3]]
+
+
+@pytest.mark.parametrize("bad", [3, -1])
+def test_gather_names_the_index_out_of_range(bad: int) -> None:
+    with pytest.raises(RuntimeError, match=f"gather: index {bad} is out of bounds for dimension 1 with size 3"):
+        T.zeros(2, 3).gather(1, T.tensor([[0], [bad]]))
+
+
+def test_gather_along_the_last_dimension_of_a_large_tensor() -> None:
+    rng = np.random.default_rng(0)
+    a, index = rng.normal(size=(3, 5, 40)), rng.integers(0, 40, (3, 5, 30))
+    np.testing.assert_array_equal(T.tensor(a).gather(-1, T.tensor(index)).numpy(), np.take_along_axis(a, index, -1))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int32"])
+def test_where_of_large_tensors_chooses_the_very_bits(dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    a, b = (rng.normal(size=(80, 70)) * 1e6).astype(dtype), (rng.normal(size=(80, 70)) * 1e6).astype(dtype)
+    mask = rng.random((80, 70)) < 0.5
+    if a.dtype.kind == "f":
+        a[0], b[1] = np.nan, -np.inf
+    np.testing.assert_array_equal(T.where(T.tensor(mask), T.tensor(a), T.tensor(b)).numpy(), np.where(mask, a, b))
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (4,), ()])
+def test_unravel_index(shape: Any) -> None:
+    n = int(np.prod(shape))
+    ours = T.unravel_index(T.arange(n), shape)
+    for got, want in zip(ours, np.unravel_index(np.arange(n), shape), strict=True) if shape else ():
+        np.testing.assert_array_equal(got.numpy(), want)
+    with pytest.raises(ValueError, match="unravel_index: index out of range"):
+        T.unravel_index(T.tensor([n]), shape)
+
+
+def test_nonzero_static() -> None:
+    assert T.nonzero_static(T.tensor([0, 1, 2]), size=3).tolist() == [[1], [2], [-1]]
+    assert T.nonzero_static(T.tensor([0, 1, 2]), size=1).tolist() == [[1]]

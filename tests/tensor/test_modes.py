@@ -118,3 +118,58 @@ def test_backward_in_threads() -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(work, range(8))) == [40.0 * k for k in range(8)]
+
+
+def test_inference_mode() -> None:
+    w = T.ones(2, requires_grad=True)
+    with T.inference_mode():
+        assert T.is_inference_mode_enabled()
+        assert not (w * 2).requires_grad
+        with T.inference_mode(False):
+            assert not T.is_inference_mode_enabled()
+            assert (w * 2).requires_grad
+        assert not T.is_grad_enabled()
+    assert not T.is_inference_mode_enabled()
+    assert T.is_grad_enabled()
+
+    @T.inference_mode
+    def plain() -> tuple[bool, bool]:
+        return T.is_inference_mode_enabled(), T.is_grad_enabled()
+
+    assert plain() == T.inference_mode()(plain)() == (True, False)
+
+
+@pytest.mark.parametrize("block, inside", [(T.no_grad, False), (T.inference_mode, False), (T.enable_grad, True)])
+def test_a_decorated_generator_is_in_the_mode_only_while_it_runs(block: Any, inside: bool) -> None:
+    closed: list[bool] = []
+
+    @block()
+    def numbers(n: int) -> Any:
+        """The docstring stays."""
+        got = None
+        try:
+            for i in range(n):
+                assert T.is_grad_enabled() is inside
+                try:
+                    got = yield i, got
+                except KeyError as e:
+                    got = str(e)
+        finally:
+            closed.append(T.is_grad_enabled())
+        return "end"
+
+    with T.set_grad_enabled(not inside):
+        steps = numbers(4)
+        assert next(steps) == (0, None)
+        assert T.is_grad_enabled() is not inside
+        assert steps.send("a") == (1, "a")
+        assert steps.throw(KeyError("b")) == (2, "'b'")
+        assert next(steps) == (3, None)
+        with pytest.raises(StopIteration, match="end"):
+            next(steps)
+        steps = numbers(2)
+        next(steps)
+        steps.close()
+        assert T.is_grad_enabled() is not inside
+    assert closed == [inside, inside]
+    assert numbers.__doc__ == "The docstring stays."

@@ -54,6 +54,27 @@ def test_constants_and_sparse():
     assert ((w == 0).sum(0) == 3).all()
 
 
+@pytest.mark.parametrize("shape", [(4, 2, 3), (3, 3, 3, 3), (2, 2, 1, 3, 5)])
+def test_dirac_passes_its_input_on(shape):
+    convolution = {3: nn.functional.conv1d, 4: nn.functional.conv2d, 5: nn.functional.conv3d}[len(shape)]
+    w = init.dirac_(T.empty(*shape))
+    x = T.randn(1, shape[1], *[6] * (len(shape) - 2))
+    y = convolution(x, w, padding=tuple(n // 2 for n in shape[2:]))
+    assert (y[:, : shape[1]] == x).all()
+    assert (y[:, shape[1] :] == 0).all()
+    assert init.dirac_(T.empty(4, 1, 3), groups=2).sum(2).tolist() == [[1], [0], [1], [0]]
+
+
+def test_skipping_leaves_memory_and_generator_alone():
+    state = T.get_rng_state()
+    layer = nn.utils.skip_init(nn.Linear, 3, 2)
+    assert T.get_rng_state() == state
+    assert layer.weight.shape == (2, 3)
+    with init.skipped():
+        assert init.ones_(T.zeros(2)).tolist() == [0, 0]
+    assert init.ones_(T.zeros(2)).tolist() == [1, 1]
+
+
 def test_the_default_generator_makes_layers_reproducible():
     T.manual_seed(3)
     a = nn.Linear(4, 4)
@@ -80,6 +101,8 @@ def test_writes_are_seen_by_saved_values():
             r"xavier_uniform_: expected at least two dimensions, got shape \[3\]",
         ),
         (lambda: init.eye_(T.empty(3)), "eye_: expected a matrix"),
+        (lambda: init.dirac_(T.empty(2, 2)), r"dirac_: expected 3 to 5 dimensions, got shape \[2, 2\]"),
+        (lambda: init.dirac_(T.empty(3, 1, 1), groups=2), "dirac_: expected 2 groups to divide the outputs, got 3"),
         (lambda: init.calculate_gain("rleu"), "expected linear, conv1d"),
         (lambda: init.kaiming_normal_(T.empty(2, 2), mode="fan"), "expected mode 'fan_in' or 'fan_out', got 'fan'"),
     ],

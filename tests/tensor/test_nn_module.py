@@ -64,6 +64,7 @@ def test_a_shared_parameter_is_given_once_but_saved_twice():
     assert len(list(net.parameters())) == 1
     assert list(net.state_dict()) == ["0.weight", "1.weight", "2.weight"]
     assert len(list(net.modules())) == 3
+    assert len(list(net.modules(remove_duplicate=False))) == 4
 
 
 @pytest.mark.parametrize(
@@ -131,6 +132,108 @@ def test_hooks_see_and_replace_also_inside_sequential():
     assert net(2) == 2
 
 
+def test_forward_hooks_run_in_order_and_even_when_it_fails():
+    layer = nn.Identity()
+    seen = []
+    layer.register_forward_hook(lambda m, args, y: seen.append("second"))
+    layer.register_forward_hook(lambda m, args, y: seen.append("first"), prepend=True)
+    layer.register_forward_pre_hook(lambda m, args: seen.append("before"))
+    layer(1)
+    assert seen == ["before", "first", "second"]
+    broken = nn.Module()
+    broken.register_forward_hook(lambda m, args, y: seen.append(("never", y)))
+    broken.register_forward_hook(lambda m, args, y: seen.append(("always", y)), always_call=True)
+    with pytest.raises(NotImplementedError):
+        broken()
+    assert seen[3:] == [("always", None)]
+    layer.register_forward_pre_hook(lambda m, args, kwargs: 3, with_kwargs=True)
+    with pytest.raises(
+        RuntimeError, match=r"Identity: expected a pair \(args, kwargs\) or None from a forward pre-hook, got int"
+    ):
+        layer(1)
+
+
+def test_backward_hooks_see_and_replace_gradients():
+    layer = nn.Bilinear(2, 3, 1, bias=False).double()
+    a, b = T.randn(4, 2, dtype=T.float64, requires_grad=True), T.randn(4, 3, dtype=T.float64)
+    layer(a, b).sum().backward()
+    plain, weight = a.grad.clone(), layer.weight.grad.clone()
+    a.grad = layer.weight.grad = None
+    seen = []
+
+    def before(module, grad_output):
+        seen.append(("before", [g.tolist() for g in grad_output]))
+        return (grad_output[0] * 2,)
+
+    def after(module, grad_input, grad_output):
+        seen.append(("after", [g is None for g in grad_input], grad_output[0].tolist()))
+        return grad_input[0] * 10, None
+
+    layer.register_full_backward_pre_hook(before)
+    layer.register_full_backward_hook(after)
+    layer(a, b).sum().backward()
+    ones = [[1.0]] * 4
+    assert seen == [("before", [ones]), ("after", [False, True], [[2.0]] * 4)]
+    assert (layer.weight.grad == 2 * weight).all()
+    assert (a.grad == 20 * plain).all()
+    with T.no_grad():
+        assert not layer(a, b).requires_grad
+
+
+def test_backward_hooks_without_inputs_that_learn_and_with_several_outputs():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(T.ones(2))
+
+        def forward(self, x):
+            return self.w * x, 3, [self.w]
+
+    seen = []
+    two = Two()
+    two.register_full_backward_hook(
+        lambda m, grad_input, grad_output: seen.append((grad_input, len(grad_output), grad_output[0].tolist()))
+    )
+    y, number, rest = two(T.tensor([1.0, 2.0]))
+    assert (number, len(rest)) == (3, 1)
+    (y * y).sum().backward()
+    assert seen == [((None,), 3, [2.0, 4.0])]
+    assert two.w.grad.tolist() == [2, 8]
+    twice = nn.Identity()
+    twice.register_full_backward_hook(lambda m, grad_input, grad_output: seen.append((grad_input, grad_output)))
+    _, second = twice((two.w * 1, two.w * 2))
+    second.sum().backward()
+    assert seen[1][1][0] is None  # no gradient arrived there
+    assert seen[1][1][1].tolist() == [1, 1]
+    two.register_full_backward_hook(lambda m, grad_input, grad_output: (1, 2))
+    y, _, _ = two(T.ones(2, requires_grad=True))
+    with pytest.raises(RuntimeError, match="Two: expected 1 gradients from a backward hook, got 2"):
+        y.sum().backward()
+
+
+def test_hooks_of_all_modules_reach_into_sequential():
+    net = nn.Sequential(nn.Linear(1, 1), nn.ReLU())
+    seen = []
+    registered = [
+        nn.hooks.register_module_forward_pre_hook(lambda m, args: seen.append(("pre", type(m).__name__))),
+        nn.hooks.register_module_forward_hook(lambda m, args, y: seen.append(("post", type(m).__name__))),
+        nn.hooks.register_module_full_backward_pre_hook(lambda m, g: seen.append(("back", type(m).__name__))),
+        nn.hooks.register_module_full_backward_hook(lambda m, gi, go: seen.append(("through", type(m).__name__))),
+    ]
+    try:
+        net(T.ones(1, 1, requires_grad=True)).sum().backward()
+    finally:
+        for handle in registered:
+            handle.remove()
+    names = ["Sequential", "Linear", "Linear", "ReLU", "ReLU", "Sequential"]
+    assert seen[:6] == list(zip(["pre", "pre", "post", "pre", "post", "post"], names, strict=True))
+    backward = ["Sequential", "ReLU", "ReLU", "Linear", "Linear", "Sequential"]
+    assert seen[6:] == list(zip(["back", "back", "through", "back", "through", "through"], backward, strict=True))
+    with T.no_grad():
+        net(T.ones(1, 1))
+    assert len(seen) == 12
+
+
 def test_deep_copy_and_pickle_are_independent_and_whole():
     net = Net().eval()
     T.optim.Adam(net.parameters())  # parameters are views of a flat buffer now
@@ -192,6 +295,96 @@ def test_loading_copies_and_a_stale_backward_raises():
     assert layer.weight._array is given._array
 
 
+def test_everything_wrong_with_a_state_is_in_one_error():
+    net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    state = net.state_dict()
+    state["0.wieght"] = state.pop("0.weight")
+    state["1.bias"] = T.ones(2)
+    state["1.weight"] = "text"
+    before = net[0].bias.tolist()
+    with pytest.raises(RuntimeError) as e:
+        net.load_state_dict(state)
+    assert str(e.value) == (
+        "Sequential.load_state_dict: missing: 0.weight; not a tensor: 1.weight is str; "
+        "shape mismatch: 1.bias expected [1], got [2]; unexpected: 0.wieght (did you mean 0.weight?)"
+    )
+    assert net[0].bias.tolist() == before
+    with pytest.raises(TypeError, match="expected a mapping from names to tensors, got list"):
+        net.load_state_dict([])
+    scalar = nn.Module()
+    scalar.p = nn.Parameter(T.tensor(1.0))
+    scalar.load_state_dict({"p": np.array([3.0])})  # as files from before 0-d tensors have it
+    assert scalar.p.item() == 3
+
+
+def test_state_hooks_and_extra_state():
+    class Counting(nn.Linear):
+        count = 0
+
+        def get_extra_state(self):
+            return {"count": self.count}
+
+        def set_extra_state(self, state):
+            self.count = state["count"]
+
+    net = nn.Sequential(Counting(1, 1), nn.Tanh())
+    net[0].count = 5
+    seen = []
+    net[0].register_state_dict_pre_hook(lambda m, prefix, keep_vars: seen.append((prefix, keep_vars)))
+    net[0].register_state_dict_post_hook(lambda m, state, prefix, metadata: state.update({prefix + "note": T.ones(1)}))
+    state = net.state_dict(prefix="a.", keep_vars=True, destination={"first": 1})
+    assert list(state) == ["first", "a.0.weight", "a.0.bias", "a.0._extra_state", "a.0.note"]
+    assert state["a.0.weight"] is net[0].weight
+    assert seen == [("a.0.", True)]
+    other = nn.Sequential(Counting(1, 1), nn.Tanh())
+    with pytest.raises(RuntimeError, match=r"unexpected: 0.note"):
+        other.load_state_dict(net.state_dict())
+
+    def forget_note(module, state, prefix, metadata, strict, missing, unexpected, errors):
+        state.pop(prefix + "note")
+
+    handle = other[0].register_load_state_dict_pre_hook(forget_note)
+    other.register_load_state_dict_post_hook(lambda m, result: seen.append(result))
+    given = net.state_dict()
+    assert other.load_state_dict(given) == ([], [])
+    assert "0.note" in given
+    assert seen[-1] == ([], [])
+    assert other[0].count == 5
+    handle.remove()
+    del given["0.note"], given["0._extra_state"]
+    with pytest.raises(RuntimeError, match=r"missing: 0._extra_state"):
+        other.load_state_dict(given)
+    with pytest.raises(NotImplementedError, match="Linear has no extra state"):
+        nn.Linear(1, 1).get_extra_state()
+
+
+def test_buffers_by_class_submodules_by_name_and_other_conversions():
+    net = Net()
+    net.mean = nn.Buffer(T.zeros(2))
+    net.passing = nn.Buffer([1, 2], persistent=False)
+    assert "mean" in net.state_dict()
+    assert "passing" not in net.state_dict()
+    assert dict(net.named_buffers())["passing"] is net.passing
+    for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        assert (twin.mean.persistent, twin.passing.persistent) == (True, False)
+        assert twin.passing.tolist() == [1, 2]
+    net.set_submodule("layers.1", nn.ReLU())
+    assert isinstance(net.layers[1], nn.ReLU)
+    with pytest.raises(AttributeError, match="has no module '7'"):
+        net.set_submodule("layers.7", nn.ReLU(), strict=True)
+    with pytest.raises(AttributeError, match="has no module '7'"):
+        net.set_submodule("layers.7.0", nn.ReLU())
+    net.set_submodule("last", nn.ReLU())
+    assert repr(net.last) == "ReLU()"
+    p = net.first.weight
+    assert net.type(T.float64).passing.dtype is T.float64
+    assert net.first.weight is p
+    assert net.to_empty(device="cpu").first.weight is p
+    assert p.shape == (4, 3)
+    with pytest.raises(TypeError, match="expected a dtype that NumPy has, got bfloat16"):
+        net.bfloat16()
+
+
 def test_parameter_shares_memory_and_checks_dtype():
     data = T.zeros(2)
     p = nn.Parameter(data)
@@ -202,46 +395,6 @@ def test_parameter_shares_memory_and_checks_dtype():
     assert nn.Parameter(T.ones(1, dtype=T.int64), requires_grad=False).dtype is T.int64
     with pytest.raises(RuntimeError, match="floating"):
         nn.Parameter(T.ones(1, dtype=T.int64))
-
-
-def test_sequential_and_lists_behave_like_lists():
-    a, b, c = nn.Linear(1, 1), nn.ReLU(), nn.Tanh()
-    net = nn.Sequential(a, b)
-    net.append(c).insert(0, nn.Identity())
-    assert [type(m).__name__ for m in net] == ["Identity", "Linear", "ReLU", "Tanh"]
-    assert list(net._modules) == ["0", "1", "2", "3"]
-    assert net[1:3]._modules == {"1": a, "2": b}
-    del net[0]
-    assert net.pop() is c
-    net[1] = c
-    assert list(net) == [a, c]
-    assert net[-1] is c
-    with pytest.raises(IndexError, match="index 5 is out of range for 2 entries"):
-        net[5]
-    assert list(nn.Sequential({"x": a})._modules) == ["x"]
-    rows = nn.ModuleList([a]).extend([b, c])
-    assert list(rows[1:]) == [b, c]
-    with pytest.raises(TypeError, match="expected a Module or None, got str"):
-        nn.Sequential("x")
-
-
-def test_dicts_and_parameter_lists():
-    d = nn.ModuleDict({"a": nn.ReLU()})
-    d.update([("b", nn.Tanh())])
-    assert (list(d), "a" in d, len(d)) == (["a", "b"], True, 2)
-    assert repr(d.pop("a")) == "ReLU()"
-    with pytest.raises(KeyError, match="no module 'a'; it has b"):
-        d["a"]
-    with pytest.raises(KeyError, match="exists already"):
-        d["forward"] = nn.ReLU()
-    d.clear()
-    assert not len(d)
-    row = nn.ParameterList([T.ones(1)]).append(T.zeros(2))
-    row[0] = T.zeros(3)
-    assert [tuple(p.shape) for p in row.parameters()] == [(3,), (2,)]
-    table = nn.ParameterDict({"w": T.ones(1)})
-    del table["w"]
-    assert not len(table)
 
 
 def test_repr_is_pytorchs():

@@ -62,6 +62,13 @@ def test_clip_value_and_half_precision():
     assert params[0].grad.tolist() == pytest.approx([0.6, 0.8], rel=1e-5)
 
 
+def test_the_names_of_2017_are_the_same_functions():
+    assert utils.clip_grad_norm is utils.clip_grad_norm_
+    old = ("constant", "dirac", "eye", "normal", "sparse", "uniform", "kaiming_normal", "kaiming_uniform", "orthogonal")
+    for name in (*old, "xavier_normal", "xavier_uniform"):
+        assert getattr(nn.init, name) is getattr(nn.init, name + "_")
+
+
 def test_vectors_round_trip_and_differentiate():
     net = nn.Linear(2, 3)
     flat = utils.parameters_to_vector(net.parameters())

@@ -96,3 +96,33 @@ def test_in_place_draws_are_not_recorded() -> None:
 def test_multinomial_refuses(weights: Any, count: int, text: str) -> None:
     with pytest.raises(RuntimeError, match=text):
         T.multinomial(weights, count)
+
+
+def test_more_distributions() -> None:
+    T.manual_seed(0)
+    n = 20000
+    assert abs(T.poisson(T.full((n,), 3.0)).mean().item() - 3) < 0.1
+    assert abs(T.binomial(T.full((n,), 10.0), T.tensor(0.3)).mean().item() - 3) < 0.1
+    assert abs(T.zeros(n).geometric_(0.25).mean().item() - 4) < 0.2
+    assert abs(T.zeros(n).log_normal_(0.0, 0.5).log().std().item() - 0.5) < 0.05
+    assert abs(T.zeros(n).cauchy_(1.0, 2.0).median().item() - 1) < 0.2
+    assert abs(T.full((n,), 0.3).bernoulli().mean().item() - 0.3) < 0.02
+    assert abs(T.ones(n).bernoulli(0.7).mean().item() - 0.7) < 0.02
+    whole = T.zeros(n, dtype=T.int64).random_(2, 5)
+    assert set(whole.tolist()) == {2, 3, 4}
+    assert T.zeros(100).random_(4).max().item() <= 3
+    assert T.tensor([0.0, 1.0]).multinomial(1).tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    "call, text",
+    [
+        (lambda: T.poisson(T.tensor([-1.0])), "poisson: expected rates >= 0"),
+        (lambda: T.zeros(2).geometric_(1.5), "geometric_: expected 0 < p < 1, got 1.5"),
+        (lambda: T.zeros(2).cauchy_(0.0, 0.0), "cauchy_: expected sigma > 0, got 0.0"),
+        (lambda: T.zeros(2).random_(5, 5), "random_: expected low < high, got 5 and 5"),
+    ],
+)
+def test_bad_parameters(call: Any, text: str) -> None:
+    with pytest.raises(RuntimeError, match=text):
+        call()

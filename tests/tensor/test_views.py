@@ -236,3 +236,88 @@ def test_random_programs_agree_with_numpy(steps: list[Step]) -> None:
         numerical[i] = (program.run(start + step)[0] - program.run(start - step)[0]) / 2e-6
     assert x.grad is not None
     np.testing.assert_allclose(x.grad.numpy(), numerical, rtol=1e-4, atol=1e-4 * max(1, abs(numerical).max()))
+
+
+def test_a_view_made_under_no_grad_takes_part_in_later_writes() -> None:
+    x = T.ones(3, requires_grad=True)
+    y = x * 1
+    with T.no_grad():
+        v = y[0]
+    v.mul_(5)
+    y.sum().backward()
+    assert x.grad.tolist() == [5, 1, 1]
+
+
+def test_expanded_memory_refuses_writes() -> None:
+    for x in (T.zeros(1, 3), T.ones(1, 3, requires_grad=True) * 2):
+        with pytest.raises(
+            RuntimeError, match=r"the tensor of shape \(2, 3\) cannot be written into: several of its elements share one place"
+        ):
+            x.expand(2, 3).add_(1)
+
+
+def test_a_tensor_times_itself_in_place() -> None:
+    x = T.tensor([1.0, 2.0], dtype=T.float64, requires_grad=True)
+    y = x * 1
+    y *= y
+    y.sum().backward()
+    assert x.grad.tolist() == [2, 4]
+
+
+def test_the_gradient_kept_is_that_of_the_value_after_a_write() -> None:
+    x = T.ones(2, requires_grad=True)
+    y = x * 2
+    y.retain_grad()
+    y.mul_(3)
+    y.sum().backward()
+    assert (y.grad.tolist(), x.grad.tolist()) == ([1, 1], [6, 6])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t.squeeze_(0),
+        lambda t: t.unsqueeze_(1),
+        lambda t: t[0].t_(),
+        lambda t: t.transpose_(0, 1),
+        lambda t: t.swapaxes_(0, 1),
+    ],
+)
+def test_becoming_a_view_of_oneself(change: Callable[[Any], Any]) -> None:
+    x = T.tensor(np.arange(6.0).reshape(1, 2, 3), requires_grad=True)
+    y = x * 1
+    old_view = y[0, 1]
+    z = change(y)
+    old_view.mul_(2)
+    z.mul_(3)
+    z.sum().backward()
+    assert x.grad.tolist() == [[[3, 3, 3], [6, 6, 6]]]
+    with pytest.raises(RuntimeError, match="a leaf tensor that requires grad"):
+        x.squeeze_(0)
+
+
+def test_fill_diagonal() -> None:
+    for shape, wrap in (((3, 3), False), ((2, 4), False), ((7, 3), True), ((7, 3), False), ((2, 2, 2), False)):
+        expected = np.zeros(shape)
+        np.fill_diagonal(expected, 2.0, wrap)
+        np.testing.assert_array_equal(T.zeros(*shape).fill_diagonal_(2.0, wrap).numpy(), expected)
+    x = T.ones(2, 2, requires_grad=True)
+    (x * 1).fill_diagonal_(0.0).sum().backward()
+    assert x.grad.tolist() == [[0, 1], [1, 0]]
+    with pytest.raises(
+        RuntimeError, match=r"fill_diagonal_: expected a matrix, or dimensions all of one size, got shape \(2, 3, 2\)"
+    ):
+        T.zeros(2, 3, 2).fill_diagonal_(1.0)
+
+
+@pytest.mark.parametrize("name", [n for n in VIEWS if n not in ("expand", "detach")])
+def test_views_of_samples_share_their_memory(name: str) -> None:
+    def step(x: Any) -> Any:
+        y = x * 1
+        VIEWS[name](y).mul_(3)
+        return y
+
+    x = T.tensor(np.random.default_rng(0).normal(size=(2, 3, 4)))
+    assert T.func.vmap(step)(x).tolist() == [step(r).tolist() for r in x]
+    slopes = T.func.vmap(T.func.grad(lambda r: (step(r) ** 2).sum()))(x)
+    np.testing.assert_allclose(slopes.numpy(), np.stack([T.func.grad(lambda r: (step(r) ** 2).sum())(r).numpy() for r in x]))

@@ -1,4 +1,4 @@
-"""Gradients and parameters as a whole: clipping, flattening."""
+"""Keeping gradients small: clipping by norm and by value. ``foreach`` is taken for PyTorch's sake; it changes nothing here."""
 
 from __future__ import annotations
 
@@ -10,12 +10,8 @@ import numpy as np
 
 from tensor.autograd.inplace import bump
 from tensor.autograd.tensor import Tensor
-from tensor.ops.join import cat
 
-__all__ = [
-    "clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm", "parameters_to_vector",
-    "vector_to_parameters",
-]  # fmt: skip
+__all__ = ["clip_grad_norm", "clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm"]
 
 
 def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
@@ -29,15 +25,23 @@ def _norm(arrays: list[Any], norm_type: float) -> Any:
     if flat.dtype == np.float16:
         flat = flat.astype(np.float32)
     if norm_type == 2:
-        return np.sqrt(np.dot(flat, flat))
+        parts = flat.view(flat.real.dtype) if flat.dtype.kind == "c" else flat
+        return np.sqrt(np.dot(parts, parts))
+    if norm_type == -math.inf:
+        return np.min(np.abs(flat)) if flat.size else math.inf
     if norm_type == math.inf:
-        return np.max(np.abs(flat), initial=0)
+        return np.max(np.abs(flat)) if flat.size else 0
     if norm_type == 0:
         return np.count_nonzero(flat)
     return np.sum(np.abs(flat) ** norm_type) ** (1 / norm_type)
 
 
-def get_total_norm(tensors: Tensor | Iterable[Tensor], norm_type: float = 2.0, error_if_nonfinite: bool = False) -> Tensor:
+def get_total_norm(
+    tensors: Tensor | Iterable[Tensor],
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
+) -> Tensor:
     """The norm of all elements of the tensors as one vector, a 0-d tensor; 0 without tensors.
 
     Raises RuntimeError for an infinite or NaN norm with ``error_if_nonfinite``.
@@ -54,10 +58,12 @@ def get_total_norm(tensors: Tensor | Iterable[Tensor], norm_type: float = 2.0, e
     if error_if_nonfinite and not np.isfinite(norm):
         msg = f"get_total_norm: the norm of order {norm_type} is {float(norm)}, not finite"
         raise RuntimeError(msg)
-    return Tensor(np.asarray(norm, arrays[0].dtype) if isinstance(norm, (np.generic, int)) else norm)
+    return Tensor(np.asarray(norm, arrays[0].real.dtype) if isinstance(norm, (np.generic, int, float)) else norm)
 
 
-def clip_grads_with_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, total_norm: Tensor) -> None:
+def clip_grads_with_norm_(
+    parameters: Tensor | Iterable[Tensor], max_norm: float, total_norm: Tensor, foreach: bool | None = None
+) -> None:
     """Scale the gradients, in place, by ``max_norm / total_norm`` where that makes them smaller."""
     _scale(_gradients(parameters), max_norm, total_norm.item())
 
@@ -77,6 +83,7 @@ def clip_grad_norm_(
     max_norm: float,
     norm_type: float = 2.0,
     error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
 ) -> Tensor:
     """Scale the gradients of all parameters, in place, so that their norm together is at most ``max_norm``.
 
@@ -97,36 +104,11 @@ def clip_grad_norm_(
     return total
 
 
-def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
+clip_grad_norm = clip_grad_norm_  # its name before 2018
+
+
+def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float, foreach: bool | None = None) -> None:
     """Keep every element of the gradients in [-clip_value, clip_value], in place."""
     for g in _gradients(parameters):
         np.clip(g._array, -float(clip_value), float(clip_value), out=g._array)
         bump(g)
-
-
-def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
-    """All elements of the parameters one after the other; differentiable.
-
-    >>> import tensor as T
-    >>> parameters_to_vector([T.ones(2), T.zeros(1, 1)])
-    tensor([1., 1., 0.])
-    """
-    return cat([p.reshape(-1) for p in parameters])
-
-
-def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
-    """Write the elements of a vector into the parameters, in place and unrecorded.
-
-    Raises ValueError for a vector of another length than the parameters have together.
-    """
-    targets = list(parameters)
-    total = sum(p._array.size for p in targets)
-    if vec._array.shape != (total,):
-        msg = f"vector_to_parameters: expected a vector of {total} elements, got shape {list(vec.shape)}"
-        raise ValueError(msg)
-    start = 0
-    for p in targets:
-        stop = start + p._array.size
-        p._array[...] = vec._array[start:stop].reshape(p._array.shape)
-        bump(p)
-        start = stop
