@@ -202,7 +202,7 @@ def _prod_rule(g: Tensor, x: Tensor, dim: int | None, keepdim: bool) -> Tensor:
 def prod(x: Array, dim: int | None = None, keepdim: bool = False, dtype: Any = None) -> Array:
     """The product over ``dim`` (all when None); integers multiply in int64."""
     x = accumulator(x, dtype)
-    return np.prod(x, axis=numpy_axis(dim, x.ndim), keepdims=keepdim)
+    return np.prod(x, axis=numpy_axis(dim, x.ndim), keepdims=keepdim, dtype=x.dtype)
 
 
 def _extreme_rule(g: Tensor, x: Tensor, y: Tensor, dim: Dims, keepdim: bool) -> Tensor:

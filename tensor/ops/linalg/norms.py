@@ -75,7 +75,7 @@ def vector_norm(x: Tensor, ord: float = 2, dim: Dims = None, keepdim: bool = Fal
     p = float(ord)
     if p < 0 or p == math.inf:
         for d in axes(dim, x.ndim):
-            if not x.shape[d]:
+            if x.ndim and not x.shape[d]:
                 msg = f"linalg.vector_norm: no {p}-norm of no elements, got shape {tuple(x.shape)} and dim {dim}"
                 raise RuntimeError(msg)
     return l2_norm(x, dim, keepdim) if p == 2 else _p_norm(x, p, dim, keepdim)
