@@ -67,8 +67,9 @@ from tensor.ops.unary import *
 from tensor.ops.variance import *
 
 if _TYPE_CHECKING:
-    from tensor import array_api, func, nn, optim, serialization, utils
+    from tensor import array_api, func, jit, nn, optim, serialization, structure, utils
     from tensor.func import vmap
+    from tensor.jit import compile
     from tensor.serialization import load, save
 
 __all__ = [
@@ -84,7 +85,7 @@ __all__ = [
     "blackman_window", "block_diag", "bmm", "bool", "broadcast_shapes", "broadcast_tensors", "broadcast_to",
     "bucketize", "can_cast", "cartesian_prod", "cat", "cdist", "cdouble", "ceil", "celu", "celu_", "cfloat",
     "chain_matmul", "channel_shuffle", "cholesky", "cholesky_inverse", "cholesky_solve", "chunk", "clamp", "clamp_max",
-    "clamp_min", "clip", "clone", "column_stack", "combinations", "complex", "complex64", "complex128", "concat",
+    "clamp_min", "clip", "clone", "column_stack", "combinations", "compile", "complex", "complex64", "complex128", "concat",
     "concatenate", "conj", "conj_physical", "constant_pad_nd", "conv1d", "conv2d", "conv3d", "conv_tbc",
     "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "copysign", "corrcoef", "cos", "cosh",
     "cosine_embedding_loss", "cosine_similarity", "count_nonzero", "cov", "cross", "ctc_loss", "cuda", "cummax",
@@ -121,7 +122,7 @@ __all__ = [
     "set_default_dtype", "set_default_tensor_type", "set_grad_enabled", "set_printoptions", "set_rng_state", "sgn",
     "short", "sigmoid", "sign", "signal", "signbit", "sin", "sinc", "sinh", "slice_scatter", "slogdet", "softmax",
     "sort", "special", "split", "split_with_sizes", "sqrt", "square", "squeeze", "stack", "std", "std_mean", "stft",
-    "sub", "subtract", "sum", "svd", "swapaxes", "swapdims", "t", "take", "take_along_dim", "tan", "tanh", "tensor",
+    "structure", "sub", "subtract", "sum", "svd", "swapaxes", "swapdims", "t", "take", "take_along_dim", "tan", "tanh", "tensor",
     "tensor_split", "tensordot", "threshold", "threshold_", "tile", "topk", "trace", "transpose", "trapezoid", "trapz",
     "triangular_solve", "tril", "tril_indices", "triplet_margin_loss", "triu", "triu_indices", "true_divide", "trunc",
     "uint8", "uint16", "uint32", "uint64", "unbind", "unflatten", "unique", "unique_consecutive", "unravel_index",
@@ -131,8 +132,9 @@ __all__ = [
 
 #: Public names to the rooms they come from, imported when first asked for: a data loader's worker needs none of them.
 _LATER = {
-    "array_api": "array_api", "func": "func", "load": "serialization", "nn": "nn", "optim": "optim", "save": "serialization",
-    "serialization": "serialization", "utils": "utils", "vmap": "func",
+    "array_api": "array_api", "compile": "jit", "func": "func", "jit": "jit", "load": "serialization", "nn": "nn",
+    "optim": "optim", "save": "serialization", "serialization": "serialization", "structure": "structure", "utils": "utils",
+    "vmap": "func",
 }  # fmt: skip
 
 

@@ -63,6 +63,8 @@ class Adam(FlatOptimizer):
     _: KW_ONLY
     decoupled_weight_decay: bool = False
 
+    ages = True
+
     def moment_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         return ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if group["amsgrad"] else ("exp_avg", "exp_avg_sq")
 
@@ -76,11 +78,12 @@ class Adam(FlatOptimizer):
             second = run.rows[2]
             np.maximum(second, run.rows[1], out=second)
         # p -= lr / c1 * m / (sqrt(v) / sqrt(c2) + eps), with sqrt(c2) moved out of the fraction: one pass less.
-        root = sqrt(1 - beta2**step)
+        age = step if flat.late is None else flat.age(run, step)
+        root = sqrt(1 - beta2**step) if age is step else np.sqrt(1 - beta2**age)
         np.sqrt(second, t)
         np.add(t, group["eps"] * root, t)
         np.divide(run.rows[0], t, t)
-        descend(run, t, group["lr"] * root / (1 - beta1**step))
+        descend(run, t, group["lr"] * root / (1 - beta1**age))
 
 
 class AdamW(Adam):

@@ -23,11 +23,15 @@ FLUSH_EVERY = 64
 
 
 class Saved(NamedTuple):
-    """What is kept of one parameter: how often it was updated, its moments in its shape, and its scalars."""
+    """What is kept of one parameter: how often it was updated, its moments in its shape, and its scalars.
+
+    ``late`` is by how many steps each element was updated less often, in the parameter's shape; None for not at all.
+    """
 
     step: int
     moments: Mapping[str, Any]
     scalars: Mapping[str, float]
+    late: Any = None
 
 
 class Run:
@@ -71,8 +75,8 @@ class Flat:
     """
 
     __slots__ = (
-        "_grad", "_pair", "_runs", "_whole", "data", "extra", "moments", "names", "offsets", "params", "scalar_names", "scalars",
-        "steps", "versions", "views",
+        "_grad", "_pair", "_runs", "_whole", "data", "extra", "late", "moments", "names", "offsets", "params", "scalar_names",
+        "scalars", "steps", "versions", "views",
     )  # fmt: skip
 
     def __init__(self, params: Sequence[Tensor], names: tuple[str, ...], scalar_names: tuple[str, ...] = ()) -> None:
@@ -89,6 +93,7 @@ class Flat:
         self._pair = np.empty_like(first, shape=(2, n), order="C")
         self._grad = self._pair[0]
         self.steps: int | list[int] = 0
+        self.late: Any = None  #: by how many steps each element is behind its parameter's count, where any is
         self.views = [
             self.data[a:b].reshape(p._array.shape) for p, a, b in zip(params, self.offsets, self.offsets[1:], strict=False)
         ]
@@ -101,7 +106,7 @@ class Flat:
 
     def __reduce__(self) -> Any:
         # Copied array by array, views would no longer be views: a copy (deep, or by pickle) is built anew.
-        return _rebuild, (self.params, self.names, self.scalar_names, self.moments, self.steps, self.scalars)
+        return _rebuild, (self.params, self.names, self.scalar_names, self.moments, self.steps, self.scalars, self.late)
 
     def adopt(self, i: int) -> None:
         """Move parameter i into the buffer. Raises RuntimeError when its shape is not the one it had."""
@@ -203,7 +208,20 @@ class Flat:
     def saved(self, i: int) -> Saved:
         """What is kept of parameter i; its moments are views."""
         moments = {name: self.moment(name, i) for name in self.names}
-        return Saved(self.step_list()[i], moments, dict(zip(self.scalar_names, self.scalars[i], strict=True)))
+        late = None
+        if self.late is not None:
+            late = self.late[self.offsets[i] : self.offsets[i + 1]].reshape(self.views[i].shape)
+            late = late if late.any() else None
+        return Saved(self.step_list()[i], moments, dict(zip(self.scalar_names, self.scalars[i], strict=True)), late)
+
+    def age(self, run: Run, step: int) -> Any:
+        """How often each element of a run was updated: ``step``, unless some came later than their parameter."""
+        if self.late is None:
+            return step
+        late = self.late[self.offsets[run.params.start] : self.offsets[run.params.stop]]
+        if self.data.dtype.kind == "c":  # pairs of real numbers
+            late = np.repeat(late, 2)
+        return step - late
 
     def restore(self, i: int, saved: Saved) -> None:
         """Set what is kept of parameter i; zeros where nothing is given."""
@@ -211,6 +229,10 @@ class Flat:
         counts[i] = saved.step
         self.set_steps(counts)
         self.scalars[i] = tuple(saved.scalars.get(name, 0.0) for name in self.scalar_names)
+        if saved.late is not None and self.late is None:
+            self.late = np.zeros_like(self.data.real, shape=(self.offsets[-1],), dtype=np.float64)
+        if self.late is not None:
+            self.late[self.offsets[i] : self.offsets[i + 1]] = 0 if saved.late is None else saved.late.ravel()
         for name in self.names:
             target = self.moment(name, i)
             if name in saved.moments:
@@ -237,10 +259,11 @@ def _rebuild(
     moments: Any,
     steps: int | list[int],
     scalars: list[tuple[float, ...]],
+    late: Any = None,
 ) -> Flat:
     flat = Flat(params, names, scalar_names)
     flat.moments[...] = moments
-    flat.steps, flat.scalars = steps, scalars
+    flat.steps, flat.scalars, flat.late = steps, scalars, late
     return flat
 
 

@@ -56,6 +56,8 @@ class FlatOptimizer(_Declared):
 
     #: Whether moments that decay towards zero are set to zero; see `Run.flush`.
     flushes: ClassVar[bool] = True
+    #: Whether an update is right for elements that came later than their parameter: see `Flat.age` and `rebuild`.
+    ages: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -124,8 +126,30 @@ class FlatOptimizer(_Declared):
         for flat in self._flats[k]:
             for i, p in enumerate(flat.params):
                 if id(p) in saved:
-                    step, moments, scalars = saved[id(p)]
-                    flat.restore(i, Saved(step, {name: move(a, p.device) for name, a in moments.items()}, scalars))
+                    kept = saved[id(p)]
+                    flat.restore(i, kept._replace(moments={name: move(a, p.device) for name, a in kept.moments.items()}))
+
+    def rebuild(self, change: Callable[[Tensor, Saved], Saved]) -> Callable[[], None]:
+        """Make new buffers after arrays of parameters were replaced by ones of another shape.
+
+        ``change(parameter, saved)`` gives what is kept of it from now on. Returns a function that puts back the buffers there
+        were, unchanged; the parameters' arrays are the caller's to put back.
+        """
+        before = self._flats
+        saved = [self._saved(k) for k in range(len(before))]
+        changed = [{id(p): change(p, saved[k][id(p)]) for flat in flats for p in flat.params} for k, flats in enumerate(before)]
+
+        def back() -> None:
+            self._flats = before
+
+        self._flats = list(before)
+        try:
+            for k, kept in enumerate(changed):
+                self._rebuild(k, kept)
+        except BaseException:
+            back()
+            raise
+        return back
 
     # --- learning -----------------------------------------------------------------------------------------------
 
@@ -160,11 +184,12 @@ class FlatOptimizer(_Declared):
         for k, group in enumerate(self.param_groups):
             saved = self._saved(k)
             for p in group["params"]:
-                step, moments, scalars = saved[id(p)]
+                step, moments, scalars, late = saved[id(p)]
                 if step and (moments or scalars):
                     numbers = {name: Tensor(np.asarray(value, np.float64)) for name, value in scalars.items()}
                     arrays = {name: Tensor(array) for name, array in moments.items()}
-                    result[p] = {"step": Tensor(np.asarray(step, np.float32)), **arrays, **numbers}
+                    count = np.asarray(step, np.float32) if late is None else (step - late).astype(np.float32)
+                    result[p] = {"step": Tensor(count), **arrays, **numbers}
         return result
 
     @state.setter
@@ -177,12 +202,14 @@ class FlatOptimizer(_Declared):
         arrays = {name: to_array(a, copy=False) for name, a in saved.items() if a is not None}
         step = arrays.pop("step", 1 if saved else 0)  # PyTorch's SGD counts no steps
         scalars = {name: float(arrays.pop(name)) for name in self.scalar_names if name in arrays}
+        if np.ndim(step):  # of elements that came later than their parameter
+            return Saved(int(step.max()), arrays, scalars, step.max() - step.astype(np.float64))
         return Saved(int(step), arrays, scalars)
 
     def check_state(self, saved: Mapping[str, Any], p: Tensor, number: int, group: Mapping[str, Any]) -> None:
         if not saved:
             return
-        _, moments, scalars = self._parse(saved)
+        _, moments, scalars, _ = self._parse(saved)
         have, want = {*moments, *scalars}, {*self.moment_names(group), *self.scalar_names}
         if have != want:
             names = ", ".join(sorted(want)) or "nothing", ", ".join(sorted(have)) or "nothing"

@@ -35,6 +35,8 @@ class SGD(FlatOptimizer):
     weight_decay: float = 0.0
     nesterov: bool = False
 
+    ages = True
+
     def check(self, options: Mapping[str, Any]) -> None:
         super().check(options)
         if options["nesterov"] and (options["momentum"] == 0 or options["dampening"] != 0):

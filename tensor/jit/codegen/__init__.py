@@ -1,0 +1,124 @@
+"""Tier 1: programs as machine code, through LLVM (the extra `llvmlite`). See the README beside this file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tensor.jit.codegen import fusion, host, operations
+from tensor.jit.codegen.entry import make_entry
+from tensor.jit.codegen.host import available
+from tensor.jit.codegen.kernel import Code
+from tensor.jit.codegen.loops import emit_group, emit_of
+from tensor.jit.codegen.products import emit_product
+from tensor.jit.codegen.text import SCALARS
+from tensor.jit.interpreter import Memory, Steps
+from tensor.jit.program import PREDICATES, Call, Elementwise, Instruction, Literal, MatMul, Program, Reduce, View, reads, writes
+
+__all__ = ["Compiled", "available", "compile_program", "is_native"]
+
+Run = Callable[[list[Any], list[float]], object]
+
+
+class Compiled:
+    """A program as segments: machine code, and between them what only Python can run.
+
+    `run(arrays, scalars)` takes a list with one exact `numpy.ndarray` for each external buffer (only the data pointer is
+    read: the caller vouches for dtype, shape and strides) and a list of floats. It writes to the program's own temporaries,
+    so two threads must not run the same `Compiled` at once.
+    """
+
+    def __init__(self, run: Run, segments: Sequence[str], memory: Memory) -> None:
+        self.run = run
+        self.segments = tuple(segments)  # what each is: "native: 7 kernels", "python: Call sort, ..."
+        self.memory = memory
+
+
+def compile_program(program: Program, flush_denormals: bool = True) -> Compiled:
+    """Compile a program; may be called from any thread (LLVM works outside the GIL, one program at a time).
+
+    With `flush_denormals` numbers below the smallest normal one are zero inside compiled code.
+    """
+    products: dict[int, Code] = {}
+
+    def native(instruction: Instruction) -> bool:
+        if isinstance(instruction, MatMul):
+            code = emit_product(program, instruction, host.vector_bytes())
+            if code is not None:
+                products[id(instruction)] = code
+            return code is not None
+        return is_native(program, instruction)
+
+    kernels = fusion.schedule(program, native)
+    registers = fusion.in_registers(program, kernels)
+    temporaries = {buffer.index for buffer in program.of_kind("temporary")}
+    memory = Memory(program, [kernel.instructions for kernel in kernels], temporaries - registers)
+    runs: list[Run] = []
+    segments: list[str] = []
+    codes: list[Code] = []
+
+    def close() -> None:
+        if codes:
+            runs.append(make_entry(codes, memory, program.scalars, flush_denormals))
+            segments.append(f"native: {len(codes)} kernels")
+            codes.clear()
+
+    for kernel in kernels:
+        if isinstance(kernel, fusion.Interpreted):
+            close()
+            runs.append(_interpreted(kernel, memory))
+            segments.append("python: " + ", ".join(map(_title, kernel.instructions)))
+        elif isinstance(kernel, fusion.Product):
+            codes.append(products[id(kernel.instructions[0])])
+        else:
+            assert isinstance(kernel, fusion.Group)
+            codes.append(emit_group(program, kernel, lambda buffer: buffer not in registers, host.vector_bytes()))
+    close()
+    return Compiled(_chain(runs), segments, memory)
+
+
+def is_native(program: Program, instruction: Instruction) -> bool:
+    """Whether an instruction (other than a product) becomes machine code."""
+    views = [*writes(instruction), *reads(instruction)]
+    if isinstance(instruction, Call) or any(program.dtype(view) not in SCALARS for view in views):
+        return False
+    if isinstance(instruction, Reduce):
+        family = SCALARS[program.dtype(instruction.out)].family
+        return instruction.op in operations.TABLES[family] and 0 not in instruction.input.shape
+    assert isinstance(instruction, Elementwise)
+    if any(isinstance(operand, Literal) and isinstance(operand.value, complex) for operand in instruction.inputs):
+        return False
+    sources = [view for view in instruction.inputs if isinstance(view, View)]
+    typed = sources[-1] if sources and instruction.op in PREDICATES else instruction.out
+    return emit_of(instruction.op, SCALARS[program.dtype(typed)].family, instruction.inputs) is not None
+
+
+def _interpreted(kernel: fusion.Interpreted, memory: Memory) -> Run:
+    steps = Steps(kernel.instructions, memory)
+
+    def run(arrays: list[Any], scalars: list[float]) -> None:
+        with np.errstate(all="ignore"):
+            steps.attach(arrays)
+            memory.set_scalars(scalars)
+            steps()
+
+    return run
+
+
+def _chain(runs: list[Run]) -> Run:
+    if len(runs) == 1:
+        return runs[0]
+
+    def run(arrays: list[Any], scalars: list[float]) -> None:
+        for each in runs:
+            each(arrays, scalars)
+
+    return run
+
+
+def _title(instruction: Instruction) -> str:
+    if isinstance(instruction, Call):
+        return f"Call {getattr(instruction.function, '__name__', instruction.function)}"
+    return f"{type(instruction).__name__} {getattr(instruction, 'op', '')}".strip()

@@ -1,0 +1,206 @@
+"""`compile`: a function that is recorded when it is called, and replayed when nothing it depends on has changed."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import queue
+import threading
+import types
+import weakref
+from collections.abc import Callable
+from threading import get_ident
+from typing import Any
+
+from tensor.jit.attempt import Attempt, Plan
+from tensor.jit.plan import MISS
+from tensor.jit.seams import current
+
+__all__ = ["Compiled", "compile"]
+
+log = logging.getLogger("tensor.jit")
+
+#: Recordings kept for each function; the least recently used goes first.
+KEPT = 16
+#: Recordings in a row that could not be made, or were never used, after which a function is left alone.
+PATIENCE = 8
+
+
+class Compiled:
+    """A function, with its recordings. Calls give what the function would give."""
+
+    def __init__(self, function: Callable[..., Any], native: bool = True) -> None:
+        self._native = native
+        functools.update_wrapper(self, function, updated=())
+        self.function = function
+        self.plans: list[Plan] = []
+        self.reasons: dict[str, int] = {}
+        self.hits = self.recorded = self.eager = self.missed = 0
+        self._patience = PATIENCE
+        self._lock = threading.RLock()
+        _all.add(self)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if current and current[-1].thread == get_ident():  # inside of another recording
+            return self.function(*args, **kwargs)
+        with self._lock:
+            for i, plan in enumerate(self.plans):
+                if plan.holds(args, kwargs):
+                    result = plan.run(args, kwargs)
+                    if result is MISS:
+                        self.missed += 1
+                        continue
+                    plan.hits += 1
+                    if plan.hits == 1 and self._native:
+                        _background(plan)
+                    self.hits += 1
+                    if i:
+                        self.plans.insert(0, self.plans.pop(i))
+                    self._patience = PATIENCE
+                    return result
+            if self._patience:
+                return self._record(args, kwargs)
+        self.eager += 1
+        return self.function(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.function, name)  # a compiled module is used like the module
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else types.MethodType(self, instance)
+
+    def reset(self) -> None:
+        """Forget all recordings, and what was found out about the function."""
+        with self._lock:
+            self.plans.clear()
+            self.reasons.clear()
+            self._patience = PATIENCE
+            self.hits = self.recorded = self.eager = self.missed = 0
+
+    def explain(self) -> str:
+        """What was recorded, how often it was used, and why not."""
+        name = getattr(self.function, "__qualname__", type(self.function).__name__)
+        lines = [
+            f"{name}: {self.hits} of {self.hits + self.recorded + self.eager} calls replayed, {len(self.plans)} recordings kept"
+        ]
+        lines += [f"  not compiled ({n} times): {why}" for why, n in self.reasons.items()]
+        if not self._patience:
+            lines.append("  left alone: its recordings were of no use")
+        for i, plan in enumerate(self.plans):
+            calls = sum(made.kind == "call" for made in plan.script.instructions)
+            lines.append(
+                f"  recording {i}: {plan.hits} hits, tier {plan.tier}, {calls} NumPy calls, "
+                f"{len(plan.surroundings.places)} places guarded, "
+                f"{len(plan.surroundings.tensors)} tensors from outside"
+            )
+            lines += [f"    {line}" for line in plan.script.text.splitlines()]
+        return "\n".join(lines)
+
+    # --- recording ------------------------------------------------------------------------------------------------------
+
+    def _record(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self.recorded += 1
+        self._patience -= 1
+        if not self._patience:
+            self.plans = [plan for plan in self.plans if plan.hits]
+            log.info(
+                "compile: %s is run without being compiled from now on: %s",
+                self.function,
+                "; ".join(self.reasons) or "no two calls agree",
+            )
+        attempt = Attempt(self.function, args, kwargs)
+        result = attempt.run()
+        plan = attempt.plan
+        if plan is None:
+            for why in attempt.reasons:
+                self.reasons[why] = self.reasons.get(why, 0) + 1
+        else:
+            self.plans.insert(0, plan)
+            del self.plans[KEPT:]
+        return result
+
+
+class _Compile:
+    def __call__(self, function: Any = None) -> Any:
+        return Compiled(function) if function is not None else Compiled
+
+    def explain(self, function: Any) -> str:
+        """What was recorded of a compiled function, how often it was used, and why not.
+
+        >>> import tensor as T
+        >>> double = T.compile(lambda x: x * 2)
+        >>> _ = double(T.ones(2)), double(T.zeros(2))
+        >>> print(T.compile.explain(double).splitlines()[0])
+        <lambda>: 1 of 2 calls replayed, 1 recordings kept
+        """
+        if not isinstance(function, Compiled):
+            msg = f"compile.explain: expected a compiled function, got {type(function).__name__}"
+            raise TypeError(msg)
+        return function.explain()
+
+    def reset(self) -> None:
+        """Forget the recordings of all compiled functions."""
+        for compiled in list(_all):
+            compiled.reset()
+
+
+compile = _Compile()
+compile.__doc__ = """A function, or a module, that is recorded when it is called and replayed when nothing that it depends on has
+changed.
+
+The first call runs the function as it is and writes down what it does to arrays: forward, backward,
+optimizer's step, writes in place,
+draws of random numbers. Later calls make the same NumPy calls with none of the Python between, as long as arguments have the same
+shapes and kinds, and everything else that the function can see is as it was; else they are recorded anew, and several recordings
+are kept. What cannot be followed (a side effect, a clock, a NumPy array) makes the function run as it is, and
+``compile.explain(f)`` says why. Tensors returned after a backward pass come without their history, which that pass has used.
+
+With the package llvmlite, machine code takes over as soon as a thread in the background has made it; its results differ from the
+function's by rounding. Without it, or with ``Compiled(f, native=False)``, they are the same to the last bit.
+
+Use it as a decorator or as a call; ``compile.reset()`` forgets all recordings.
+
+>>> import tensor as T
+>>> w = T.ones(2, requires_grad=True)
+>>> optimizer = T.optim.SGD([w], lr=0.25)
+>>> @T.compile
+... def step(x):
+...     optimizer.zero_grad()
+...     loss = ((w * x) ** 2).sum()
+...     loss.backward()
+...     optimizer.step()
+...     return loss.detach()
+>>> [step(T.ones(2)).item() for _ in range(4)]
+[2.0, 0.5, 0.125, 0.03125]
+"""
+
+_all: weakref.WeakSet[Compiled] = weakref.WeakSet()
+
+
+def _background(plan: Plan) -> None:
+    """Have machine code made for a plan, in the thread that does so; it takes over when it is ready."""
+    global _worker
+    _queue.put(plan)
+    if _worker is None or not _worker.is_alive():
+        _worker = threading.Thread(target=_work, name="tensor.jit", daemon=True)
+        _worker.start()
+
+
+def _work() -> None:
+    from tensor.jit import codegen  # here, since it takes a while
+
+    if not codegen.available():
+        log.info("compile: without the package llvmlite functions are replayed by NumPy: pip install llvmlite")
+    while True:
+        plan = _queue.get()
+        try:
+            if codegen.available() and plan.script.lower(codegen.compile_program):
+                plan.run, plan.tier = plan.script.run, 1
+        except Exception:
+            log.exception("compile: no machine code for a recording; NumPy goes on replaying it")
+        finally:
+            _queue.task_done()
+
+
+_queue: queue.Queue[Plan] = queue.Queue()
+_worker: threading.Thread | None = None

@@ -1,0 +1,461 @@
+"""What a recording depends on besides arrays: the Python values that the function can read, seen before and checked at every
+call.
+
+`Surroundings` follows a function the way its code can: the variables it closes over, the globals it names, and from every object
+found there the attributes whose names occur in code that may run, into lists, dicts, modules (whole), functions and methods. What
+is found is remembered with its place. What cannot be followed is a reason not to compile. Code of this library, of NumPy and of
+Python's own library is taken to depend on its arguments only; what of it does not is listed here.
+"""
+
+from __future__ import annotations
+
+import builtins
+import dis
+import functools
+import inspect
+import math
+import os
+import sysconfig
+import types
+from collections.abc import Callable, Iterable
+from operator import is_
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy
+
+from tensor import dtypes
+from tensor.autograd import engine, node
+from tensor.autograd.batched import active
+from tensor.autograd.modes import is_grad_enabled, is_inference_mode_enabled
+from tensor.autograd.tensor import Tensor
+from tensor.device import device
+from tensor.nn.hooks import EVERYWHERE, Hook
+from tensor.nn.module import Module
+from tensor.ops.random import Generator
+from tensor.optim.flat_optimizer import FlatOptimizer
+
+__all__ = ["PLAIN", "Surroundings", "same", "settings", "trusted_file"]
+
+#: Values that never change, compared by value and type.
+PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...), np.dtype, np.generic, dtypes.dtype, device, range)
+#: Special methods that using an object does not call.
+_IDLE = frozenset({
+    "__init__", "__new__", "__post_init__", "__del__", "__repr__",
+    "__str__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__",
+    "__copy__", "__deepcopy__", "__init_subclass__", "__subclasshook__", "__class_getitem__", "__sizeof__", "__dir__",
+})  # fmt: skip
+_REGISTRIES = ("_parameters", "_buffers", "_modules")
+#: A search that finds more than this is given up.
+LIMIT = 5000
+_MISSING = object()
+
+#: Where code lives that is taken to depend on its arguments only.
+_OWN_FILES = tuple(f"{Path(p).parent}{os.sep}" for p in (str(Path(__file__).parent), np.__file__, scipy.__file__))
+_PYTHON_FILES = tuple({f"{sysconfig.get_path(kind)}{os.sep}" for kind in ("stdlib", "platstdlib")})
+_SITE_FILES = tuple({f"{sysconfig.get_path(kind)}{os.sep}" for kind in ("purelib", "platlib")})
+_TRUSTED = ("tensor", "numpy", "scipy", "math", "cmath",
+"functools", "itertools", "operator", "typing", "dataclasses", "collections",
+            "contextlib", "enum", "abc", "__future__", "_operator", "_functools", "types", "numbers")  # fmt: skip
+#: Parts of trusted modules whose answers are other ones each time, or that do something outside.
+_IMPURE = {np.random, np.save, np.load, np.savez, np.fromfile, np.seterr, np.setbufsize}
+_SHUNNED = {"print", "input", "open", "eval", "exec", "compile", "globals", "locals", "vars", "__import__", "breakpoint"}
+
+
+def trusted_file(name: str) -> bool:
+    """Whether code in this file belongs to the library, NumPy or Python itself."""
+    if name.startswith("<"):
+        return name.startswith(("<frozen", "<string>", "<__array_function__"))
+    return name.startswith(_OWN_FILES) or (name.startswith(_PYTHON_FILES) and not name.startswith(_SITE_FILES))
+
+
+def settings() -> tuple[Any, ...]:
+    """The switches of the library that operators look at."""
+    return (
+        is_grad_enabled(), is_inference_mode_enabled(), dtypes.get_default_dtype(),
+        len(EVERYWHERE), engine.watch.backward, node.op_node,
+        node.next_number, len(active.levels),
+    )  # fmt: skip
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two values are one, or plain and equal in every respect."""
+    if a is b:
+        return True
+    if type(a) is not type(b):
+        return False
+    if type(a) is float:
+        return a == b and math.copysign(1, a) == math.copysign(1, b)
+    if type(a) is tuple or type(a) is frozenset:
+        return len(a) == len(b) and (all(map(same, a, b)) if type(a) is tuple else a == b)
+    return isinstance(a, PLAIN) and bool(a == b)
+
+
+class Place:
+    """Values in one holder: ``text`` says how to read them as the elements of a tuple, with ``@`` for the holder."""
+
+    __slots__ = ("holder", "name", "text", "values")
+
+    def __init__(self, name: str, holder: Any, text: str) -> None:
+        self.name, self.holder, self.text = name, holder, text
+        self.values = self.read()
+
+    def read(self) -> tuple[Any, ...]:
+        """The values now."""
+        values: tuple[Any, ...] = _reader(self.text)(self.holder)
+        return values
+
+    def holds(self) -> bool:
+        """Whether the values are what they were."""
+        try:
+            now = self.read()
+        except (ValueError, KeyError):
+            return False
+        return len(now) == len(self.values) and all(map(same, now, self.values))
+
+
+@functools.cache
+def _reader(text: str) -> Callable[[Any], tuple[Any, ...]]:
+    reader: Callable[[Any], tuple[Any, ...]] = eval(f"lambda x: ({text.replace('@', 'x')},)", dict(_SCOPE))
+    return reader
+
+
+_SCOPE: dict[str, Any] = {
+    "MISSING": _MISSING,
+    "content": lambda cell: _content(cell),
+    "kept": lambda x: frozenset(x),
+    "settings": settings,
+}
+
+
+class Surroundings:
+    """Everything that a function can see; ``reasons`` say what of it cannot be followed."""
+
+    def __init__(self, roots: Iterable[Any], grads: bool = True) -> None:
+        self.names: set[str] = set()
+        roots = list(roots)
+        while True:  # names found late open attributes of objects found early
+            known = len(self.names)
+            self._start()
+            for root in roots:
+                self._visit(root, "the function")
+            if len(self.names) == known or self.reasons:
+                break
+
+    def _start(self) -> None:
+        self.places: list[Place] = []
+        self.reasons: list[str] = []
+        self.tensors: dict[int, Tensor] = {}
+        self.optimizers: list[Any] = []
+        self.codes: set[types.CodeType] = set()
+        self.arrays: list[tuple[Any, Any]] = []
+        self._seen: dict[int, Any] = {}
+
+    def refuse(self, why: str) -> None:
+        if why not in self.reasons:
+            self.reasons.append(why)
+
+    def changed(self) -> Place | None:
+        """The first place whose values changed, None while all are as they were."""
+        for place in self.places:
+            if not place.holds():
+                return place
+        return None
+
+    def seal(self, watched: Iterable[tuple[Any, str]] = (), recheck: Callable[[], bool] = lambda: True) -> None:
+        """Make the check of all places one expression: they are many, and it runs at every call.
+
+        ``watched`` are further things to read; where one is another object than before, ``recheck`` decides.
+        """
+        scope = dict(_SCOPE)
+        parts = ["*settings()"]
+        for i, (holder, text) in enumerate([*((p.holder, p.text) for p in self.places), *watched]):
+            scope[f"x{i}"] = holder
+            parts.append(text.replace("@", f"x{i}"))
+        self._read: Callable[[], tuple[Any, ...]] = eval(f"lambda: ({', '.join(parts)},)", scope)
+        self._now = self._read()
+        self._settings = settings()
+        self._recheck = recheck
+        self._seen.clear()
+
+    def holds(self) -> bool:
+        """Whether everything is as it was; call `seal` before."""
+        try:
+            now = self._read()
+        except (ValueError, KeyError, AttributeError):  # what was there is gone
+            return False
+        if len(now) == len(self._now) and all(map(is_, now, self._now)):
+            return True
+        if self._settings == settings() and self.changed() is None and self._recheck():
+            self._now = now
+            return True
+        return False
+
+    def _place(self, name: str, holder: Any, text: str) -> None:
+        self.places.append(Place(name, holder, text))
+
+    # --- following ------------------------------------------------------------------------------------------------------
+
+    def _visit(self, x: Any, name: str) -> None:
+        if isinstance(x, PLAIN) or id(x) in self._seen:
+            return
+        if len(self._seen) > LIMIT:
+            self.refuse(f"more than {LIMIT} objects can be reached")
+            return
+        self._seen[id(x)] = x
+        for kind, follow in _FOLLOW:
+            if isinstance(x, kind):
+                follow(self, x, name)
+                return
+        self._object(x, name)
+
+    def _all(self, values: Iterable[Any], name: str) -> None:
+        for value in values:
+            self._visit(value, name)
+
+    def _sequence(self, x: Any, name: str) -> None:
+        if type(x) is list:
+            self._place(name, x, "*@")
+        elif isinstance(x, list):
+            self.refuse(f"{name}: a {type(x).__name__} cannot be followed")
+        self._all(x, f"{name}[...]")
+
+    def _set(self, x: Any, name: str) -> None:
+        if all(isinstance(v, PLAIN) for v in x):
+            self._place(name, x, "kept(@)")
+        elif type(x) is set and x:
+            self.refuse(f"{name}: a set of objects cannot be followed")
+
+    def _dict(self, x: Any, name: str) -> None:
+        self._place(name, x, "*@, *@.values()")
+        for key, value in list(x.items()):
+            self._visit(key, name)
+            self._visit(value, f"{name}[{key!r}]")
+
+    def _tensor(self, x: Tensor, name: str) -> None:
+        self.tensors[id(x)] = x
+
+    def _module(self, x: Module, name: str) -> None:
+        state = x.__dict__
+        library = type(x).__module__.startswith("tensor.")
+        # What a module registers counts `_structure` up; the registries' own elements are the attributes.
+        self._place(name, state, "*@.values()" if library else "*@, *@.values()")
+        for key, value in state.items():
+            if key == "_hooks":
+                self._visit(value, f"{name}.{key}")
+            elif key in _REGISTRIES:
+                self._all(value.values(), name)
+                if not library or (key == "_modules" and value):
+                    self._place(f"{name}.{key}", value, "*@.values()")
+            elif key not in ("_transient", "_state_hooks"):
+                self._visit(value, f"{name}.{key}")
+        self._class(type(x), name)
+
+    def _hook(self, x: Hook, name: str) -> None:
+        self._visit(x.function, name)
+
+    def _optimizer(self, x: FlatOptimizer, name: str) -> None:
+        """Its step is left to itself; what it holds is of no concern but where code looks into its groups."""
+        self.optimizers.append(x)
+        if "step" in vars(x):
+            self.refuse(f"{name}: an optimizer with hooks")
+        if {"state", "state_dict", "load_state_dict", "add_param_group"} & self.names:
+            self.refuse(f"{name}: the state of an optimizer is read or changed")
+        for group in x.param_groups:
+            self._all(group["params"], name)
+            if "param_groups" in self.names:
+                self._dict(group, name)
+        self._place(name, x.param_groups, "*@")
+        for group in x.param_groups:
+            self._place(name, group, "@['params']")
+            self._place(name, group["params"], "*@")
+
+    def _array(self, x: Any, name: str) -> None:
+        if x.size > 64 or type(x) is not np.ndarray:
+            self.refuse(f"{name}: a NumPy array of {x.size} elements; make it a tensor")
+            return
+        self.arrays.append((x, x.copy()))
+        self._place(name, x, "@.shape, @.dtype, @.tobytes()")
+
+    def _function(self, x: Any, name: str) -> None:
+        if _is_trusted(x):
+            return
+        self._code(x.__code__, x.__globals__, name)
+        where = f"{name}.{x.__name__}" if name != "the function" else x.__name__
+        for variable, cell in zip(x.__code__.co_freevars, x.__closure__ or (), strict=True):
+            self._place(variable, cell, "content(@)" if _content(cell) is _MISSING else "@.cell_contents")
+            self._visit(_content(cell), variable)
+        self._place(where, x, "@.__code__, @.__defaults__, @.__kwdefaults__")
+        self._all(x.__defaults__ or (), where)
+        self._all((x.__kwdefaults__ or {}).values(), where)
+        if hasattr(x, "__wrapped__"):
+            self._visit(x.__wrapped__, where)
+
+    def _code(self, code: types.CodeType, scope: dict[str, Any], name: str) -> None:
+        if code in self.codes:
+            return
+        self.codes.add(code)
+        self.names.update(code.co_names)
+        for constant in code.co_consts:
+            if isinstance(constant, types.CodeType):
+                self._code(constant, scope, name)
+            elif isinstance(constant, str) and constant.isidentifier():
+                self.names.add(constant)  # for `getattr`
+        if code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
+            self.refuse(f"{name}: asynchronous code")
+        for instruction in dis.get_instructions(code):
+            if instruction.opname == "IMPORT_NAME" and not str(instruction.argval).startswith(_TRUSTED):
+                self.refuse(f"{code.co_name} imports {instruction.argval}")
+            if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL"):
+                self._global(instruction.argval, scope)
+
+    def _global(self, variable: str, scope: dict[str, Any]) -> None:
+        if variable not in scope and hasattr(builtins, variable):
+            if variable in _SHUNNED:
+                self.refuse(f"{variable}() is used")
+            self._place(variable, scope, f"@.get({variable!r}, MISSING)")
+            return
+        if id(scope) not in self._seen:
+            self._seen[id(scope)] = scope
+        self._place(variable, scope, f"@.get({variable!r}, MISSING)")
+        if variable in scope:
+            self._visit(scope[variable], variable)
+
+    def _library(self, x: types.ModuleType, name: str) -> None:
+        trusted = x.__name__.split(".")[0] in _TRUSTED
+        if x in _IMPURE:
+            self.refuse(f"{x.__name__} is used")
+        for attribute in sorted(self.names):  # a copy: what is found may name more
+            value = x.__dict__.get(attribute, _MISSING)
+            if value is _MISSING:
+                continue
+            if isinstance(value, (types.ModuleType, types.BuiltinFunctionType)) or not trusted:
+                self._visit(value, f"{name}.{attribute}")
+            if not trusted:
+                self._place(f"{name}.{attribute}", x.__dict__, f"@.get({attribute!r}, MISSING)")
+
+    def _builtin(self, x: Any, name: str) -> None:
+        owner = getattr(x, "__self__", None)
+        if owner is not None and not isinstance(owner, types.ModuleType):
+            self._visit(owner, name)
+        home = (getattr(x, "__module__", None) or "builtins").split(".")[0]
+        if x in _IMPURE or x.__name__ in _SHUNNED or home not in ("builtins", *_TRUSTED, "_collections", "_collections_abc"):
+            self.refuse(f"{name}: {home}.{x.__name__} may give another answer each time")
+
+    def _method(self, x: Any, name: str) -> None:
+        self._visit(x.__self__, name)
+        self._visit(x.__func__, name)
+
+    def _partial(self, x: Any, name: str) -> None:
+        self._visit(x.func, name)
+        self._all(x.args, name)
+        self._all(x.keywords.values(), name)
+
+    def _class(self, x: type, name: str, idle: frozenset[str] = _IDLE) -> None:
+        """The methods of a class that may run: those named, and the special ones; and its other attributes that are named."""
+        for base in x.__mro__:
+            if base.__module__.split(".")[0] in _TRUSTED or base.__module__ == "builtins":
+                continue
+            for key, value in list(vars(base).items()):
+                if (
+                    key in self.names
+                    or key == "forward"
+                    or (key[:2] == "__" and key not in idle and isinstance(value, types.FunctionType))
+                ):
+                    for part in _parts(value):
+                        self._visit(part, f"{name}.{key}")
+                    self._place(f"{base.__name__}.{key}", vars(base), f"@.get({key!r}, MISSING)")
+
+    def _object(self, x: Any, name: str) -> None:
+        kind = type(x)
+        home = kind.__module__.split(".")[0]
+        if (
+            isinstance(x, (np.ufunc, type(np.mean)))
+            or home in ("typing", "enum", "contextlib", "functools")
+            or kind in (property, classmethod, staticmethod)
+        ):
+            return
+        state = getattr(x, "__dict__", None)
+        slots = [s for base in kind.__mro__ for s in _slots(base)]
+        if (state is None and not slots) or home in (
+            "builtins",
+            "numpy",
+            "random",
+            "itertools",
+            "threading",
+            "io",
+            "_io",
+            "collections",
+        ):
+            self.refuse(f"{name}: a {kind.__name__} cannot be followed")
+            return
+        if home == "tensor" and kind.__module__.startswith(("tensor.data", "tensor.optim", "tensor.utils")):
+            self.refuse(f"{name}: a {kind.__name__} cannot be followed")
+            return
+        if state is not None:
+            wanted = [n for n in state if n in self.names]
+            self._place(name, state, ", ".join(["*@", *(f"@.get({n!r}, MISSING)" for n in wanted)]))
+            for n in wanted:
+                self._visit(state[n], f"{name}.{n}")
+        for s in slots:
+            if s in self.names:
+                self._place(f"{name}.{s}", x, f"getattr(@, {s!r}, MISSING)")
+                self._visit(getattr(x, s, None), f"{name}.{s}")
+        self._class(kind, name)
+
+
+def _slots(base: type) -> Iterable[str]:
+    found = vars(base).get("__slots__", ())
+    return [found] if isinstance(found, str) else [s for s in found if not s.startswith("__")]
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, (classmethod, staticmethod)):
+        return [value.__func__]
+    if isinstance(value, property):
+        return [f for f in (value.fget, value.fset) if f is not None]
+    if isinstance(value, functools.cached_property):
+        return [value.func]
+    return [value]
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not assigned yet
+        return _MISSING
+
+
+def _is_trusted(x: Any) -> bool:
+    return trusted_file(x.__code__.co_filename) and (x.__module__ or "").split(".")[0] in _TRUSTED
+
+
+def _skip(self: Surroundings, x: Any, name: str) -> None:
+    """Nothing to follow: its own code looks after it."""
+
+
+def _user_class(self: Surroundings, x: type, name: str) -> None:
+    self._class(x, name, _IDLE - {"__init__", "__new__", "__post_init__"})
+
+
+_FOLLOW: list[tuple[Any, Callable[[Surroundings, Any, str], None]]] = [
+    (Tensor, Surroundings._tensor),
+    ((list, tuple), Surroundings._sequence),
+    ((set, frozenset), Surroundings._set),
+    ((dict, types.MappingProxyType), Surroundings._dict),
+    (Module, Surroundings._module),
+    (Hook, Surroundings._hook),
+    (FlatOptimizer, Surroundings._optimizer),
+    (Generator, _skip),
+    (np.ndarray, Surroundings._array),
+    (types.FunctionType, Surroundings._function),
+    (types.MethodType, Surroundings._method),
+    (
+        (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType),
+        Surroundings._builtin,
+    ),
+    (functools.partial, Surroundings._partial),
+    (types.ModuleType, Surroundings._library),
+    (type, _user_class),
+]

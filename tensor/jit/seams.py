@@ -1,0 +1,140 @@
+"""What a recording puts in the place of methods, slots and functions while it is on; afterwards nothing of it is left.
+
+Only the thread that records sees any difference: for others, tensors hold plain arrays as ever.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from threading import get_ident
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tensor.autograd.node import Leaf
+from tensor.autograd.tensor import Tensor
+from tensor.jit.traced import Traced
+from tensor.ops.random import Generator
+from tensor.optim.flat_optimizer import FlatOptimizer
+
+if TYPE_CHECKING:
+    from tensor.jit.recorder import Recording
+
+__all__ = ["current", "grad_slot", "install", "plain_step", "remove", "slot"]
+
+#: Where tensors and leaves keep their arrays and gradients, whatever stands before them.
+slot: Any = Tensor.__dict__["_array"]
+grad_slot: Any = Leaf.__dict__["grad"]
+plain_step = FlatOptimizer.step
+_numpy = Tensor.numpy
+
+#: The recording under way.
+current: list[Recording] = []
+
+#: Functions of NumPy that do not ask their arguments for a protocol.
+_PASSED_BY: list[tuple[Any, str, Any]] = [
+    (module, name, getattr(module, name))
+    for module, name in ((np, "asarray"), (np, "ascontiguousarray"), (np, "array"), (np.lib.stride_tricks, "as_strided"))
+]
+
+
+class _Draws:
+    """A generator's source of numbers that tells the recording of every draw."""
+
+    __slots__ = ("_generator", "_recording")
+
+    def __init__(self, generator: Generator, recording: Recording) -> None:
+        self._generator, self._recording = generator, recording
+
+    def __getattr__(self, name: str) -> Any:
+        if not callable(getattr(np.random.Generator, name, None)):
+            self._recording.refuse(f"the generator's {name} is read")
+            return getattr(self._generator.__dict__["numpy"], name)
+        return lambda *args, **kwargs: self._recording.draw(self._generator, name, args, kwargs)
+
+
+def install(recording: Recording) -> None:
+    """Let a recording see what its thread does."""
+    thread = recording.thread
+
+    def get(t: Tensor) -> Any:
+        if recording.active and get_ident() == thread:
+            return recording.array_of(t)
+        array = slot.__get__(t)
+        return array.held if type(array) is Traced else array
+
+    def put(t: Tensor, value: Any) -> None:
+        if recording.active and get_ident() == thread:
+            recording.set_array(t, value)
+        else:
+            slot.__set__(t, value)
+
+    def get_grad(leaf: Leaf) -> Any:
+        if recording.active and get_ident() == thread and id(leaf) not in recording.grads_set:
+            recording.grads_seen.add(id(leaf))
+        return grad_slot.__get__(leaf)
+
+    def set_grad(leaf: Leaf, value: Any) -> None:
+        if recording.active and get_ident() == thread:
+            recording.grads_set.add(id(leaf))
+        grad_slot.__set__(leaf, value)
+
+    def numpy(t: Tensor, *, force: bool = False) -> Any:
+        recording.refuse("numpy() is called")
+        with_real = slot.__get__(t)
+        if type(with_real) is not Traced:
+            return _numpy(t, force=force) if get_ident() != thread or not recording.active else with_real
+        if t._node is not None and not force:
+            return _numpy(t, force=force)  # which raises
+        return with_real.held
+
+    def source(generator: Generator) -> Any:
+        if recording.active and get_ident() == thread:
+            return _Draws(generator, recording)
+        return generator.__dict__["numpy"]
+
+    def reseed(generator: Generator, value: Any) -> None:
+        recording.refuse("a random generator is seeded")
+        generator.__dict__["numpy"] = value
+
+    def step(optimizer: FlatOptimizer, closure: Callable[[], Any] | None = None) -> Any:
+        if recording.active and get_ident() == thread:
+            return recording.step(optimizer, closure)
+        return plain_step(optimizer, closure)
+
+    for module, name, function in _PASSED_BY:
+        setattr(module, name, _followed(recording, function))
+    Tensor._array = property(get, put)  # type: ignore[misc]
+    Leaf.grad = property(get_grad, set_grad)  # type: ignore[assignment, misc]
+    Tensor.numpy = numpy  # type: ignore[method-assign, assignment]
+    Generator.numpy = property(source, reseed)  # type: ignore[assignment]
+    FlatOptimizer.step = step  # type: ignore[method-assign, assignment]
+    current.append(recording)
+
+
+def _followed(recording: Recording, function: Any) -> Any:
+    """A NumPy function without a protocol, for arrays that watch too."""
+
+    def call(x: Any, *args: Any, **kwargs: Any) -> Any:
+        if type(x) is not Traced:
+            return function(x, *args, **kwargs)
+        if str(sys._getframe(1).f_globals.get("__name__")).startswith("tensor."):
+            return recording.run(function, (x, *args), kwargs)
+        # Others go on with C code that wants a real array.
+        recording.refuse("an array is handed to code that cannot be followed")
+        return function(x.held, *args, **kwargs)
+
+    return call
+
+
+def remove() -> None:
+    """Put everything back."""
+    current.pop()
+    for module, name, function in _PASSED_BY:
+        setattr(module, name, function)
+    Tensor._array = slot  # type: ignore[misc]
+    Leaf.grad = grad_slot  # type: ignore[misc]
+    Tensor.numpy = _numpy  # type: ignore[method-assign]
+    del Generator.numpy  # type: ignore[misc]
+    FlatOptimizer.step = plain_step  # type: ignore[method-assign]
