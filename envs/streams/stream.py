@@ -1,0 +1,202 @@
+"""`open_stream` and `publish`: samples in, samples out, the same for sockets, files and arrays."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from envs.streams.align import Aligned
+from envs.streams.errors import FrameError, StreamAddressError
+from envs.streams.frames import MAX_BYTES, Value, decode, encode
+from envs.streams.sockets import Curve, ZmqReceiver, ZmqSender
+from envs.streams.sources import ArraySource, Arrival, CsvSource, LiveSource, McapSource, Source
+from envs.streams.tracking import Tracker
+from envs.streams.transport import MemoryReceiver, MemorySender, Sender
+
+__all__ = ["Publisher", "Sample", "Stream", "open_stream", "publish"]
+
+
+class Sample(NamedTuple):
+    """One value of one sensor. Times in nanoseconds: the publisher's clock when captured, ours when received.
+
+    ``lost``: samples missing just before this one; -1 for one that was counted as lost and came late.
+    """
+
+    topic: str
+    value: Value
+    capture_time: int
+    receive_time: int
+    sequence: int
+    epoch: int
+    lost: int
+
+
+class Stream:
+    """An iterator of `Sample`. What is no frame is counted in ``rejected``, and ``last_error`` says why."""
+
+    def __init__(self, source: Source, *, timeout: float | None = None, max_bytes: int = MAX_BYTES) -> None:
+        self.source, self.timeout = source, timeout
+        self.trackers: dict[str, Tracker] = {}
+        self.rejected = 0
+        self.last_error: FrameError | None = None
+        self._max_bytes = max_bytes
+
+    def arrivals(self) -> Iterator[Arrival]:
+        """The raw frames, until the end or ``timeout`` seconds of silence."""
+        while (arrival := self._next()) is not None:
+            yield arrival
+
+    def _next(self) -> Arrival | None:
+        try:
+            return self.source.receive(self.timeout)
+        except EOFError:
+            return None
+
+    def read(self, arrival: Arrival) -> Sample | None:
+        """The sample of a frame; None for garbage and repeated ones, which are counted."""
+        try:
+            topic, header, value = decode(arrival.parts, self._max_bytes)
+            tracker = self.trackers.get(topic)
+            if tracker is None:
+                tracker = self._track(topic)
+        except FrameError as error:
+            self.rejected += 1
+            self.last_error = error
+            return None
+        lost = tracker.admit(header.epoch, header.sequence)
+        if lost is None:
+            return None
+        return Sample(topic, value, header.capture_time, arrival.receive_time, header.sequence, header.epoch, lost)
+
+    def _track(self, topic: str) -> Tracker:
+        wanted = self.source.topics
+        if (wanted and topic not in wanted) or len(self.trackers) >= 1024:
+            msg = f"stream: expected one of the topics {wanted or 'known'}, got {topic!r}"
+            raise FrameError(msg)
+        return self.trackers.setdefault(topic, Tracker())
+
+    def poll(self, timeout: float) -> Sample | None:
+        """The next sample; None where none came within ``timeout`` seconds. EOFError at the end of a file."""
+        end = time.monotonic() + timeout
+        while (arrival := self.source.receive(max(end - time.monotonic(), 0))) is not None:
+            sample = self.read(arrival)
+            if sample is not None:
+                return sample
+        return None
+
+    def __iter__(self) -> Iterator[Sample]:
+        return self
+
+    def __next__(self) -> Sample:
+        while (arrival := self._next()) is not None:
+            sample = self.read(arrival)
+            if sample is not None:
+                return sample
+        raise StopIteration
+
+    def align(self, rate: float, **options: Any) -> Aligned:
+        """Samples at one rate from sensors of many: `envs.streams.Aligned`, which lists the options."""
+        return Aligned(self, rate, **options)
+
+    def close(self) -> None:
+        """Let go of the source; a second call does nothing."""
+        self.source.close()
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _source(where: Any, topics: Sequence[str], options: dict[str, Any]) -> Source:
+    if not isinstance(where, (str, Path)):
+        return ArraySource(where, **options)
+    url = urlsplit(str(where))
+    if url.scheme.startswith("zmq+"):
+        return LiveSource(ZmqReceiver(str(where), topics, **options), tuple(topics))
+    if url.scheme == "memory":
+        return LiveSource(MemoryReceiver(url.netloc, topics, **options), tuple(topics))
+    path = Path(where)
+    if path.suffix == ".mcap":
+        return McapSource(path, **options)
+    if path.suffix == ".csv":
+        return CsvSource(path, **options)
+    msg = f"open_stream: expected zmq+tcp://, zmq+ipc://, memory://, a .mcap or .csv file, or arrays, got {str(where)!r}"
+    raise StreamAddressError(msg)
+
+
+def open_stream(
+    where: str | Path | Mapping[str, Any] | Any, *, topics: Sequence[str] = (), timeout: float | None = None, **options: Any
+) -> Stream:
+    """The samples of an address, a file or arrays.
+
+    ``topics``: which ones of a live stream. ``timeout``: seconds of silence that end a live stream (None: it never ends).
+    Arrays take ``rates`` (Hz, one or by topic) or ``times`` (seconds by topic); sockets ``curve``, ``insecure``, ``high_water``.
+    `StreamAddressError` where the address cannot be opened, or not safely.
+
+    >>> import numpy as np
+    >>> [float(sample.value) for sample in open_stream({"speed": np.array([1.0, 2.0])}, rates=10)]
+    [1.0, 2.0]
+    """
+    return Stream(_source(where, topics, options), timeout=timeout)
+
+
+class Publisher:
+    """Sends samples; each topic counts its own, and ``epoch`` tells this publisher from the one before a restart."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+        self.epoch = time.time_ns()
+        self._sequences: dict[str, int] = {}
+
+    @property
+    def uri(self) -> str:
+        """Where it can be reached, with the port that the system chose."""
+        return self._sender.uri
+
+    def send(self, topic: str, value: Any, capture_time: int | None = None) -> None:
+        """Send one value, captured at ``capture_time`` nanoseconds (None: now). Its memory may be used again at once."""
+        now = time.time_ns()
+        sequence = self._sequences.get(topic, 0)
+        captured = now if capture_time is None else capture_time
+        parts = encode(topic, value, epoch=self.epoch, sequence=sequence, capture_time=captured, publish_time=now)
+        self._sequences[topic] = sequence + 1
+        self._sender.send(parts)
+
+    def send_parts(self, parts: Sequence[Any]) -> None:
+        """Send a frame as it is: a recorded one keeps its epoch, sequence and times."""
+        self._sender.send(parts)
+
+    def wait_for_subscriber(self, timeout: float = 5.0) -> bool:
+        """Whether somebody listens, after ``timeout`` seconds at most: what is sent before that is lost."""
+        return self._sender.wait(timeout)
+
+    def close(self) -> None:
+        """Let go of the socket; a second call does nothing."""
+        self._sender.close()
+
+    def __enter__(self) -> Publisher:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def publish(uri: str, *, block: bool = False, curve: Curve | None = None, insecure: bool = False, **options: Any) -> Publisher:
+    """A publisher at ``memory://name``, ``zmq+tcp://127.0.0.1:0`` (0: a free port) or ``zmq+ipc:///path``.
+
+    ``block``: wait for slow subscribers; otherwise they lose samples, and count them. `StreamAddressError` for another machine's
+    reach without ``curve`` keys, unless ``insecure``.
+    """
+    url = urlsplit(uri)
+    if url.scheme == "memory":
+        return Publisher(MemorySender(url.netloc, block))
+    if url.scheme.startswith("zmq+"):
+        return Publisher(ZmqSender(uri, block=block, curve=curve, insecure=insecure, **options))
+    msg = f"publish: expected zmq+tcp://, zmq+ipc:// or memory://, got {uri!r}"
+    raise StreamAddressError(msg)
