@@ -15,7 +15,9 @@ import numpy as np
 
 from tensor.autograd.node import FREED, Leaf, OpNode
 from tensor.autograd.tensor import Tensor
-from tensor.jit.guards import PLAIN, Surroundings, same, settings, trusted_file
+from tensor.jit import watch
+from tensor.jit.arguments import Arguments, argument_rows
+from tensor.jit.guards import Reader, Surroundings, attribute, settings, trusted_file
 from tensor.jit.plan import Script, Source, Unreturnable, tensors_in
 from tensor.jit.recorder import Recording
 from tensor.jit.seams import slot
@@ -35,21 +37,61 @@ _REFUSED = {
     )
 }  # fmt: skip
 _trusted: set[types.CodeType] = set()
+#: How often a plan watches memory anew; where addresses are others at every call, Python compares.
+MOST_RENEWALS = 32
 _HERE = str(Path(__file__).parent)
 
 
 class Plan:
-    """One recording, ready to be repeated."""
+    """One recording, ready to be repeated; `check(args, kwargs)` says whether it may be."""
 
-    def __init__(self, surroundings: Surroundings, guard: Any, script: Script) -> None:
-        self.surroundings, self.guard, self.script = surroundings, guard, script
+    def __init__(self, surroundings: Surroundings, guard: Any, script: Script, captured: set[int] | None) -> None:
+        """``captured``: the ids of the tensors that the function sees besides its arguments, None where the check needs Python."""
+        self.surroundings, self.guard, self.script, self._captured = surroundings, guard, script, captured
         self.run = script.run
+        self.check: Callable[..., Any] = _never  #: what is tried first; at its first use a plan is told of it
         self.hits = 0
         self.tier = 0
+        self._make_check: Callable[..., Any] | None = None
+        self._rows: list[watch.Row] = []
+        self._armed = 0
 
     def holds(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Whether everything that the recording depends on is as it was."""
         return bool(self.guard(args, kwargs)) and self.surroundings.holds()
+
+    def watch_memory(self, make_check: Callable[..., Any]) -> None:
+        """From its next use on, have machine code made by ``make_check`` do most of the check."""
+        self._make_check, self.check = make_check, _never
+
+    def renew(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Watch memory as it is now, at a call for which `holds` has said yes."""
+        self.check = self.holds
+        if self._make_check is None or self._armed > MOST_RENEWALS:
+            return
+        self._armed += 1
+        around = self.surroundings
+        if self._rows:
+            around.disturbed(self._rows)
+        self._rows, left = around.rows()
+        mine = None
+        if self._captured is not None and self._armed < MOST_RENEWALS:
+            mine = argument_rows(args, kwargs, self._captured)
+        check = self._make_check([*(mine or ()), *self._rows], self)
+        # What was read as the rows were made may have been of another moment than the values that were compared.
+        if check is None or not self.holds(args, kwargs):
+            return
+        if mine is None:
+            self.check = lambda args, kwargs: check(args, kwargs) and self.guard(args, kwargs) and all(each() for each in left)
+        elif left:
+            self.check = lambda args, kwargs: check(args, kwargs) and all(each() for each in left)
+        else:
+            self.check = check
+
+
+def _never(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """For a plan that has something else to do before it is checked."""
+    return False
 
 
 class Attempt:
@@ -58,17 +100,12 @@ class Attempt:
     def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.function, self.args, self.kwargs = function, args, kwargs
         self.plan: Plan | None = None
-        self.reasons: list[str] = []
-        self.checks: list[str] = []  # conditions on `args` and `kwargs`
-        self.scope: dict[str, Any] = {"same": same}
-        self.sources: dict[int, Source] = {}
-        self._roots: list[Any] = []
+        self.arguments = Arguments(args, kwargs)
+        self.checks, self.sources, self.reasons = self.arguments.checks, self.arguments.sources, self.arguments.reasons
 
     def run(self) -> Any:
         """Call the function; afterwards there is a plan, or reasons for none."""
-        self._match(self.args, "args")
-        self._match(self.kwargs, "kwargs")
-        self.surroundings = around = Surroundings([self.function, *self._roots])
+        self.surroundings = around = Surroundings([self.function, *self.arguments.roots])
         self.reasons += around.reasons
         if self.reasons:
             return self.function(*self.args, **self.kwargs)
@@ -134,63 +171,15 @@ class Attempt:
 
         return watch
 
-    # --- arguments ------------------------------------------------------------------------------------------------------
-
-    def _name(self, x: Any) -> str:
-        name = f"k{len(self.scope)}"
-        self.scope[name] = x
-        return name
-
-    def _match(self, x: Any, text: str) -> None:
-        """Conditions that an argument is like this one."""
-        if isinstance(x, Tensor):
-            self._match_tensor(x, text)
-        elif isinstance(x, PLAIN):
-            self.checks.append(f"same({text}, {self._name(x)})")
-        elif type(x) in (tuple, list, dict):
-            self.checks.append(f"{text}.__class__ is {self._name(type(x))} and len({text}) == {len(x)}")
-            if type(x) is dict:
-                self.checks.append(f"tuple({text}) == {self._name(tuple(x))}")
-                if not all(isinstance(k, str | int) for k in x):
-                    self.reasons.append("a dictionary argument has keys other than strings and integers")
-            for key, value in x.items() if type(x) is dict else enumerate(x):
-                self._match(value, f"{text}[{key!r}]")
-        else:
-            self.checks.append(f"{text} is {self._name(x)}")
-            self._roots.append(x)
-
-    def _match_tensor(self, x: Tensor, text: str) -> None:
-        first = self.sources.get(id(x))
-        if x._node is not None or type(x) is not Tensor:
-            self.checks.append(f"{text} is {self._name(x)}")
-            self._roots.append(x)
-            return
-        if first is not None:
-            self.checks.append(f"{text} is {first.text}")
-            return
-        others = [s.text for s in self.sources.values()]
-        array = x._array
-        self.checks.append(
-            f"{text}.__class__ is {self._name(type(x))} and {text}._node is None"
-            + "".join(f" and {text} is not {other}" for other in others)
-            + f" and {self._same_layout(array, f'{text}._array')}"
-        )
-        self.sources[id(x)] = Source(text)
-
-    def _same_layout(self, a: Any, text: str) -> str:
-        k = self._name((a.shape, a.strides))
-        kind, dtype = self._name(type(a)), self._name(a.dtype)
-        return f"{text}.__class__ is {kind} and ({text}.shape, {text}.strides) == {k} and {text}.dtype == {dtype}"
-
     # --- tensors from outside -------------------------------------------------------------------------------------------
 
     def _find_tensors(self) -> None:
         found = self.surroundings.tensors
         for key, source in list(self.sources.items()):
             if key in found:  # an argument that is captured too
-                self.checks.append(f"{source.text} is {self._name(found[key])}")
+                self.checks.append(f"{source.text} is {self.arguments.name(found[key])}")
             elif found:
-                self.checks.append(f"id({source.text}) not in {self._name(frozenset(found))}")
+                self.checks.append(f"id({source.text}) not in {self.arguments.name(frozenset(found))}")
         self.leaves = [t for t in found.values() if type(t._node) is Leaf]
         for t in found.values():
             node: Any = t._node
@@ -259,34 +248,34 @@ class Attempt:
             if by:
                 bumps.append((self.sources[key], by))
         script = Script(recording, result, self.slots, self.sources, bumps)
-        watched: list[tuple[Any, str]] = []
+        watched: list[tuple[str, Any, Reader]] = []
         layouts = []
+        name = self.arguments.name
         for t in self.surroundings.tensors.values():
-            name = self._name(t)
-            node: Any = t._node
-            watched.append((t, "@._node"))
-            layouts.append(f"{name}._node is {self._name(node)}")
+            text, node = name(t), t._node
+            watched.append(("a tensor", t, attribute("_node", certain=True)))
+            layouts.append(f"{text}._node is {name(node)}")
             if node is not None:
-                watched.append((node, "@.hooks, @.post_hooks"))
-                layouts.append(f"{self._name(node)}.hooks is None and {self._name(node)}.post_hooks is None")
+                watched += [("a gradient", node, attribute(hooks, certain=True)) for hooks in ("hooks", "post_hooks")]
+                layouts.append(f"{name(node)}.hooks is None and {name(node)}.post_hooks is None")
             if id(t) in recording.external:
-                watched.append((t, "@._array"))
-                layouts.append(self._same_layout(self.arrays[id(t)], f"{name}._array"))
+                watched.append(("a tensor", t, attribute("_array", certain=True)))
+                layouts.append(self.arguments.same_layout(self.arrays[id(t)], f"{text}._array"))
+        captured = set(self.surroundings.tensors)
         for t, grad in zip(self.leaves, recording.entry_grads, strict=True):
-            node_name = self._name(t._node)
+            node_name = name(t._node)
             if id(t._node) not in recording.grads_seen:
                 continue
             if grad is None:
                 self.checks.append(f"{node_name}.grad is None")
             elif id(grad) in recording.external:
-                self.checks.append(
-                    f"{node_name}.grad is {self._name(grad)} and {self._same_layout(grad._array, f'{node_name}.grad._array')}"
-                )
+                layout = self.arguments.same_layout(grad._array, f"{node_name}.grad._array")
+                self.checks.append(f"{node_name}.grad is {name(grad)} and {layout}")
             else:
                 self.checks.append(f"{node_name}.grad is not None")
-        guard = eval(f"lambda args, kwargs: {' and '.join(self.checks) or True}", self.scope)
-        self.surroundings.seal(watched, eval(f"lambda: {' and '.join(layouts) or True}", self.scope))
-        return Plan(self.surroundings, guard, script)
+        watchable = not recording.grads_seen
+        self.surroundings.seal(watched, eval(f"lambda: {' and '.join(layouts) or True}", self.arguments.scope))
+        return Plan(self.surroundings, self.arguments.condition(), script, captured if watchable else None)
 
 
 def _blind(function: Any) -> bool:
