@@ -19,7 +19,7 @@ from tensor.jit import watch
 from tensor.jit.arguments import Arguments, argument_rows
 from tensor.jit.guards import Reader, Surroundings, attribute, settings, trusted_file
 from tensor.jit.plan import Script, Source, Unreturnable, tensors_in
-from tensor.jit.recorder import Recording
+from tensor.jit.recorder import Recording, grad_of
 from tensor.jit.seams import slot
 from tensor.jit.traced import ReadNumber, Traced, plain
 from tensor.nn.module import Module
@@ -228,7 +228,7 @@ class Attempt:
         self.slots: dict[int, int] = {}
         if any(isinstance(x, (str, np.generic, complex)) for x in _values(result)):
             self.recording.use_numbers()  # which may be written in them
-        grads = {id(leaf.grad): leaf for leaf in self.leaves if leaf.grad is not None}
+        grads = {id(g): leaf for leaf in self.leaves if (g := grad_of(leaf)) is not None}
         for t in tensors_in(result):
             if id(t) in grads:  # the very tensor that is the gradient
                 self.sources[id(t)] = Source("", grads[id(t)], grad=True)

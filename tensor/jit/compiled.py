@@ -219,8 +219,9 @@ def _work() -> None:
         plan = _queue.get()
         try:
             if codegen.available():
-                plan.watch_memory(codegen.checker())
-                if plan.script.lower(codegen.compile_program):
+                make_check = codegen.checker()
+                plan.watch_memory(make_check)
+                if plan.script.lower(codegen.compile_program, make_check):
                     plan.run, plan.tier = plan.script.run, 1
         except Exception:
             log.exception("compile: no machine code for a recording; NumPy goes on replaying it")

@@ -9,12 +9,13 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tensor.autograd.node import version_of
 from tensor.autograd.tensor import Tensor
+from tensor.jit import watch
 from tensor.jit.guards import PLAIN, same
 from tensor.jit.lower import Lowering, Segment, contiguous_layout
 from tensor.jit.recorder import Instruction, Recording, Ref, references
@@ -76,6 +77,14 @@ def undo(*calls: tuple[Any, ...]) -> object:
     return MISS
 
 
+class Handed(NamedTuple):
+    """What runs hand out: ``check`` says whether they may write it again; its ``slots``, and the leaves whose gradients they are."""
+
+    check: Callable[..., bool]
+    slots: list[int]
+    leaves: dict[int, Any]
+
+
 class _Writer:
     """Source text with the objects that it names."""
 
@@ -95,6 +104,7 @@ class _Writer:
         self.gradients: dict[int, list[int]] = {}  #: by id of a step, the slots of the gradients
         self.fresh: set[int] = set()  #: owners of memory that every run needs of its own
         self.position = self.last_check = 0
+        self.handed: Handed | None = None
 
     def bind(self, x: Any, prefix: str = "k") -> str:
         """The name of an object in the scope of the generated function."""
@@ -236,6 +246,8 @@ def _store(w: _Writer, made: Instruction) -> Iterator[str]:
 
 def _grads(w: _Writer, made: Instruction) -> Iterator[str]:
     for i, ref in made.args:
+        if ref is not None and w.handed is not None and ref.slot in w.handed.slots:
+            continue
         node = w.bind(w.recording.leaves[i]._node, "n")
         yield from w.keep(("grad", i), "setattr", node, "'grad'", f"{node}.grad")
         yield f"{node}.grad = {'None' if ref is None else f'wrap({w.text(ref)})'}"
@@ -259,6 +271,8 @@ _WRITE: dict[str, Callable[[_Writer, Instruction], Iterator[str]]] = {
 def _result(w: _Writer, x: Any, sources: dict[int, Source]) -> str:
     """What the function returned, made anew."""
     if type(x) is _Made:
+        if w.handed is not None and x.slot in w.handed.slots:
+            return f"tensors[{w.handed.slots.index(x.slot)}]"
         return f"wrap({w.variables[x.slot]})"
     if isinstance(x, Tensor):
         if id(x) in sources:
@@ -321,8 +335,11 @@ class Script:
         exec(self.text, scope)
         self.run: Any = scope["run"]
 
-    def lower(self, compile_program: Callable[[Any], Any]) -> bool:
-        """Have machine code run what it can; says whether there was any such thing."""
+    def lower(self, compile_program: Callable[[Any], Any], make_check: Callable[..., Any] = lambda *args: None) -> bool:
+        """Have machine code run what it can; says whether there was any such thing.
+
+        ``make_check`` makes checks of rows of `tensor.jit.watch`, or gives None where it cannot.
+        """
         lowering = Lowering(self.recording, self.instructions, self.wanted)
         if not lowering.segments:
             return False
@@ -331,14 +348,41 @@ class Script:
         self.steps = {
             id(i): step
             for i in self.instructions
-            if i.kind == "step" and (step := flat_step(i.function, compile_program)) is not None
+            if i.kind == "step" and (step := flat_step(i.function, compile_program, make_check)) is not None
         }
-        text, scope = self._write(lowering.parts)
+        text, scope = self._write(lowering.parts, make_check)
         exec(text, scope)
         self.text, self.run = text, scope["run"]
         return True
 
-    def _write(self, parts: Sequence[Instruction | Segment]) -> tuple[str, dict[str, Any]]:
+    def _handed_out(self, parts: Sequence[Instruction | Segment], make_check: Callable[..., Any]) -> Handed | None:
+        """The results and gradients that machine code writes: a run may write them again if nobody has hold of them."""
+        results = list(self.slots.values())
+        leaves: dict[int, Any] = {}  # by slot, the node of the leaf whose gradient it is
+        stepped: set[int] = set()
+        for part in parts:
+            if isinstance(part, Segment):
+                continue
+            if part.kind == "step":
+                stepped.update(id(p) for group in part.function.param_groups for p in group["params"])
+            elif part.kind == "grads":
+                given = [(self.recording.leaves[i], ref) for i, ref in part.args]
+                if any(ref is None or id(leaf) in stepped or ref.slot in leaves for leaf, ref in given):
+                    return None
+                leaves.update({ref.slot: leaf._node for leaf, ref in given})
+        if len(set(leaves.values())) < len(leaves):  # set more than once
+            return None
+        written = {slot for part in parts if isinstance(part, Segment) for slot in part.outputs}
+        slots = [s for s in (*results, *leaves) if s in written and results.count(s) + (s in leaves) == 1]
+        arrays = [np.empty(*self.recording.shapes[s]) for s in slots]
+        check = (
+            make_check(watch.unheld_rows(arrays, {i: leaves[s] for i, s in enumerate(slots) if s in leaves})) if slots else None
+        )
+        return None if check is None else Handed(check, slots, leaves)
+
+    def _write(
+        self, parts: Sequence[Instruction | Segment], make_check: Callable[..., Any] = lambda *args: None
+    ) -> tuple[str, dict[str, Any]]:
         last: dict[int, int] = {}
         for n, part in enumerate(parts):
             for slot in _touched(part):
@@ -363,6 +407,8 @@ class Script:
         w.fresh = recording.written | {recording.owner[s] for s in escaping}
         errors = None
         w.last_check = max((n for n, i in enumerate(parts) if isinstance(i, Instruction) and _checks(i)), default=-1)
+        if w.last_check < 0:
+            w.handed = self._handed_out(parts, make_check)
         for n, part in enumerate(parts):
             w.position = n
             wanted = None if isinstance(part, Segment) else part.errors
@@ -409,11 +455,32 @@ def _touched(part: Instruction | Segment) -> Iterator[int]:
         yield from (*references(part.args), *references(part.kwargs), *_outs(part.out))
 
 
+def _hand_out(w: _Writer, handed: Handed) -> Iterator[str]:
+    """The arrays that the last run handed out, if nobody has hold of them, else new ones."""
+    w.scope |= {"again": handed.check, "tensors": [], "arrays": []}
+    names = [w.new(slot) for slot in handed.slots]
+    yield f"if again(tensors, arrays): {', '.join(names)}, = arrays"
+    yield "else:"
+    for name, slot in zip(names, handed.slots, strict=True):
+        shape, dtype = w.recording.shapes[slot]
+        yield f"    {name} = empty({w.bind(shape)}, {w.bind(dtype)})"
+    yield f"    arrays[:] = {', '.join(names)},"
+    yield f"    tensors[:] = {', '.join(f'wrap({name})' for name in names)},"
+    for i, slot in enumerate(handed.slots):
+        if slot in handed.leaves:
+            yield f"    {w.bind(handed.leaves[slot], 'n')}.grad = tensors[{i}]"
+
+
 def _segment(w: _Writer, segment: Segment) -> Iterator[str]:
     given = [w.variables[slot] for slot in segment.inputs]
+    handed = () if w.handed is None else w.handed.slots
+    if any(slot in handed and slot not in w.variables for slot in segment.outputs):
+        assert w.handed is not None
+        yield from _hand_out(w, w.handed)
     for slot in segment.outputs:
-        shape, dtype = w.recording.shapes[slot]
-        yield f"{w.new(slot)} = empty({w.bind(shape)}, {w.bind(dtype)})"
+        if slot not in handed:
+            shape, dtype = w.recording.shapes[slot]
+            yield f"{w.new(slot)} = empty({w.bind(shape)}, {w.bind(dtype)})"
     given += [w.variables[slot] for slot in segment.outputs]
     yield f"{w.bind(segment.run, 's')}([{', '.join(given)}], [{', '.join(w.variables[s] for s in segment.scalars)}])"
 

@@ -25,7 +25,7 @@ from tensor.jit.traced import ReadNumber, Traced, unwrap
 from tensor.ops.random import Generator
 from tensor.optim.flat_optimizer import FlatOptimizer
 
-__all__ = ["Instruction", "Recording", "Ref", "references"]
+__all__ = ["Instruction", "Recording", "Ref", "grad_of", "references"]
 
 #: One recording at a time in the whole process: it changes what classes do.
 _one = threading.Lock()
@@ -84,7 +84,7 @@ class Recording:
         self._created: list[tuple[Instruction, Traced]] = []
         self._holders: list[weakref.ref[Tensor]] = []
         self._new: set[int] = set()
-        self._known_grads = [_grad(t) for t in leaves]
+        self._known_grads = [grad_of(t) for t in leaves]
         self.entry_grads = list(self._known_grads)
         self.grads_set: set[int] = set()  #: by id of a leaf's node
         self.grads_seen: set[int] = set()  #: those that were read before they were set: what they were matters
@@ -398,7 +398,7 @@ class Recording:
         """Write down which gradients changed hands since they were last written down."""
         changed: list[tuple[int, Any]] = []
         for i, t in enumerate(self.leaves):
-            g = _grad(t)
+            g = grad_of(t)
             if g is self._known_grads[i]:
                 continue
             self._known_grads[i] = g
@@ -459,7 +459,8 @@ def references(x: Any) -> Iterator[int]:
         yield from references(list(x.values()))
 
 
-def _grad(t: Tensor) -> Tensor | None:
+def grad_of(t: Tensor) -> Tensor | None:
+    """The gradient of a leaf, unseen by the recording."""
     node: Any = t._node
     grad: Tensor | None = None if node is None else grad_slot.__get__(node)
     return grad

@@ -101,7 +101,8 @@ def layout_is_known() -> bool:
 def _tried() -> Iterable[bool]:
     """Every place where a row looks, on objects made for it."""
     array = np.zeros((3, 5), np.float32)[:, ::2]
-    one, two = object(), object()
+    one, two, number = object(), object(), 2.5
+    cell = types.CellType(one)
     some, pair, table, several = [one, two], (one, two), {"one": one}, {1, 2, 3}
     yield [word(id(x) + TYPE) for x in (array, some, pair)] == [id(np.ndarray), id(list), id(tuple)]
     yield word(id(some) + SIZE) == 2 == word(id(pair) + SIZE)
@@ -114,9 +115,9 @@ def _tried() -> Iterable[bool]:
     yield word(id(array) + WEAK) == 0
     reference = weakref.ref(array)
     yield word(id(array) + WEAK) == id(reference)
-    yield ctypes.c_double.from_address(id(some_float := 2.5) + CONTENT).value == some_float
+    yield ctypes.c_double.from_address(id(number) + CONTENT).value == number
     yield word(id(one) + COUNT) & 0xFFFFFFFF == sys.getrefcount(one) - 1
-    yield word(id(_cell(one)) + CONTENT) == id(one)
+    yield word(id(cell) + CONTENT) == id(one)
     yield word(id(several) + ELEMENTS) == 3
     yield word(id(table) + USED) == 1
     before = dict_rows(table, steady=True), word(id(table) + VERSION)
@@ -128,10 +129,6 @@ def _tried() -> Iterable[bool]:
     yield [word(id(tensor) + offset_of(d)) for d in (slot, Tensor.__dict__["_node"])] == [id(array), id(None)]
     yield all(0 < offset_of(d) < 128 for d in (grad_slot, *_PLAIN))
     yield len(_function_fields()) == 3
-
-
-def _cell(x: object) -> types.CellType:
-    return types.CellType(x)
 
 
 # --- rows for what a recording looked at ------------------------------------------------------------------------------------

@@ -133,7 +133,7 @@ def make_check(rows: Iterable[watch.Row], *kept: object) -> Callable[..., bool] 
 @functools.cache
 def _compiled() -> int:
     code = finish(_text(), [], "ptr %self, ptr %args, i64 %count", "ptr")
-    return host.compiled([], code)[code.name]
+    return host.compiled([code])[code.name]
 
 
 def checker() -> Callable[..., Callable[..., bool] | None]:
