@@ -13,7 +13,8 @@ from typing import Any
 from tensor.autograd.tensor import Tensor
 from tensor.jit import watch
 from tensor.jit.guards import PLAIN, same
-from tensor.jit.plan import Source
+from tensor.jit.recorder import Recording
+from tensor.jit.script import Source
 
 __all__ = ["Arguments", "argument_rows"]
 
@@ -46,6 +47,18 @@ class Arguments:
         k = self.name((a.shape, a.strides))
         kind, dtype = self.name(type(a)), self.name(a.dtype)
         return f"{text}.__class__ is {kind} and ({text}.shape, {text}.strides) == {k} and {text}.dtype == {dtype}"
+
+    def demand_grad(self, leaf: Tensor, grad: Tensor | None, recording: Recording) -> None:
+        """That the gradient of a leaf, where the recording has seen it, is what it was, or there is one as there was."""
+        if id(leaf._node) not in recording.grads_seen:
+            return
+        text = f"{self.name(leaf._node)}.grad"
+        if grad is None:
+            self.checks.append(f"{text} is None")
+        elif id(grad) in recording.external:
+            self.checks.append(f"{text} is {self.name(grad)} and {self.same_layout(grad._array, f'{text}._array')}")
+        else:
+            self.checks.append(f"{text} is not None")
 
     def _match(self, x: Any, text: str) -> None:
         if isinstance(x, Tensor):

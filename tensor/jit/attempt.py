@@ -7,6 +7,7 @@ import gc
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from threading import get_ident
 from typing import Any
@@ -15,18 +16,18 @@ import numpy as np
 
 from tensor.autograd.node import FREED, Leaf, OpNode
 from tensor.autograd.tensor import Tensor
-from tensor.jit import watch
-from tensor.jit.arguments import Arguments, argument_rows
+from tensor.jit.arguments import Arguments
 from tensor.jit.guards import Reader, Surroundings, attribute, settings, trusted_file
-from tensor.jit.plan import Script, Source, Unreturnable, tensors_in
+from tensor.jit.plan import Plan
 from tensor.jit.recorder import Recording, grad_of
+from tensor.jit.script import Script, Source, Unreturnable, returned, tensors_in
 from tensor.jit.seams import slot
 from tensor.jit.traced import ReadNumber, Traced, plain
 from tensor.nn.module import Module
 from tensor.ops.random import Generator
 from tensor.optim.optimizer import Optimizer
 
-__all__ = ["Attempt", "Plan"]
+__all__ = ["Attempt"]
 
 #: Library functions that change or tell what a replay would not.
 _REFUSED = {
@@ -37,61 +38,7 @@ _REFUSED = {
     )
 }  # fmt: skip
 _trusted: set[types.CodeType] = set()
-#: How often a plan watches memory anew; where addresses are others at every call, Python compares.
-MOST_RENEWALS = 32
 _HERE = str(Path(__file__).parent)
-
-
-class Plan:
-    """One recording, ready to be repeated; `check(args, kwargs)` says whether it may be."""
-
-    def __init__(self, surroundings: Surroundings, guard: Any, script: Script, captured: set[int] | None) -> None:
-        """``captured``: the ids of the tensors that the function sees besides its arguments, None where the check needs Python."""
-        self.surroundings, self.guard, self.script, self._captured = surroundings, guard, script, captured
-        self.run = script.run
-        self.check: Callable[..., Any] = _never  #: what is tried first; at its first use a plan is told of it
-        self.hits = 0
-        self.tier = 0
-        self._make_check: Callable[..., Any] | None = None
-        self._rows: list[watch.Row] = []
-        self._armed = 0
-
-    def holds(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Whether everything that the recording depends on is as it was."""
-        return bool(self.guard(args, kwargs)) and self.surroundings.holds()
-
-    def watch_memory(self, make_check: Callable[..., Any]) -> None:
-        """From its next use on, have machine code made by ``make_check`` do most of the check."""
-        self._make_check, self.check = make_check, _never
-
-    def renew(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Watch memory as it is now, at a call for which `holds` has said yes."""
-        self.check = self.holds
-        if self._make_check is None or self._armed > MOST_RENEWALS:
-            return
-        self._armed += 1
-        around = self.surroundings
-        if self._rows:
-            around.disturbed(self._rows)
-        self._rows, left = around.rows()
-        mine = None
-        if self._captured is not None and self._armed < MOST_RENEWALS:
-            mine = argument_rows(args, kwargs, self._captured)
-        check = self._make_check([*(mine or ()), *self._rows], self)
-        # What was read as the rows were made may have been of another moment than the values that were compared.
-        if check is None or not self.holds(args, kwargs):
-            return
-        if mine is None:
-            self.check = lambda args, kwargs: check(args, kwargs) and self.guard(args, kwargs) and all(each() for each in left)
-        elif left:
-            self.check = lambda args, kwargs: check(args, kwargs) and all(each() for each in left)
-        else:
-            self.check = check
-
-
-def _never(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """For a plan that has something else to do before it is checked."""
-    return False
 
 
 class Attempt:
@@ -118,10 +65,13 @@ class Attempt:
         collects = gc.isenabled()
         with recording.on():
             gc.disable()  # what a collection calls is no part of the function
-            sys.setprofile(self._watch())
+            sys.setprofile(watcher := self._watch())
+            if sys.version_info < (3, 12):  # later, turning it off and on costs more than it saves
+                recording.watcher = watcher
             try:
                 result = self.function(*self.args, **self.kwargs)
             finally:
+                recording.watcher = None
                 sys.setprofile(before)
                 if collects:
                     gc.enable()
@@ -247,35 +197,44 @@ class Attempt:
             by = (0 if t._version is None else t._version.value) - version - recording.stepped.get(key, 0)
             if by:
                 bumps.append((self.sources[key], by))
-        script = Script(recording, result, self.slots, self.sources, bumps)
+        result = returned(result, self.slots, self.sources)
+        around, leaves = self.surroundings, self.leaves
         watched: list[tuple[str, Any, Reader]] = []
-        layouts = []
-        name = self.arguments.name
-        for t in self.surroundings.tensors.values():
-            text, node = name(t), t._node
+        for t in around.tensors.values():
             watched.append(("a tensor", t, attribute("_node", certain=True)))
-            layouts.append(f"{text}._node is {name(node)}")
-            if node is not None:
-                watched += [("a gradient", node, attribute(hooks, certain=True)) for hooks in ("hooks", "post_hooks")]
-                layouts.append(f"{name(node)}.hooks is None and {name(node)}.post_hooks is None")
+            if t._node is not None:
+                watched += [("a gradient", t._node, attribute(hooks, certain=True)) for hooks in ("hooks", "post_hooks")]
             if id(t) in recording.external:
                 watched.append(("a tensor", t, attribute("_array", certain=True)))
-                layouts.append(self.arguments.same_layout(self.arrays[id(t)], f"{text}._array"))
-        captured = set(self.surroundings.tensors)
-        for t, grad in zip(self.leaves, recording.entry_grads, strict=True):
-            node_name = name(t._node)
-            if id(t._node) not in recording.grads_seen:
-                continue
-            if grad is None:
-                self.checks.append(f"{node_name}.grad is None")
-            elif id(grad) in recording.external:
-                layout = self.arguments.same_layout(grad._array, f"{node_name}.grad._array")
-                self.checks.append(f"{node_name}.grad is {name(grad)} and {layout}")
-            else:
-                self.checks.append(f"{node_name}.grad is not None")
-        watchable = not recording.grads_seen
-        self.surroundings.seal(watched, eval(f"lambda: {' and '.join(layouts) or True}", self.arguments.scope))
-        return Plan(self.surroundings, self.arguments.condition(), script, captured if watchable else None)
+        outside = Outside(
+            [(t, t._node, self.arrays[id(t)] if id(t) in recording.external else None) for t in around.tensors.values()]
+        )
+        around.seal(watched, outside.unchanged)
+        for leaf, grad in zip(leaves, recording.entry_grads, strict=True):
+            self.arguments.demand_grad(leaf, grad, recording)
+        captured = None if recording.grads_seen else set(around.tensors)
+        sources = self.sources
+        return Plan(around, self.arguments.condition, lambda: Script(recording, result, sources, bumps), captured)
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Tensors from outside, with the nodes they had, and the arrays that the function used, as far as their layout goes."""
+
+    tensors: list[tuple[Tensor, Any, Any]]
+
+    def unchanged(self) -> bool:
+        """Whether they require gradients as they did, without hooks, and their arrays are laid out as they were."""
+        return all(
+            t._node is node
+            and (node is None or (node.hooks is None and node.post_hooks is None))
+            and (array is None or _alike(t._array, array))
+            for t, node, array in self.tensors
+        )
+
+
+def _alike(a: Any, b: Any) -> bool:
+    return a is b or (type(a) is type(b) and a.shape == b.shape and a.strides == b.strides and a.dtype == b.dtype)
 
 
 def _blind(function: Any) -> bool:

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from threading import get_ident
 from typing import Any
 
-from tensor.jit.attempt import Attempt, Plan
-from tensor.jit.plan import MISS
+from tensor.jit.attempt import Attempt
+from tensor.jit.plan import Plan
+from tensor.jit.script import MISS
 from tensor.jit.seams import current
 
 __all__ = ["Compiled", "compile"]
@@ -219,10 +220,7 @@ def _work() -> None:
         plan = _queue.get()
         try:
             if codegen.available():
-                make_check = codegen.checker()
-                plan.watch_memory(make_check)
-                if plan.script.lower(codegen.compile_program, make_check):
-                    plan.run, plan.tier = plan.script.run, 1
+                plan.lower(codegen.compile_program, codegen.checker())
         except Exception:
             log.exception("compile: no machine code for a recording; NumPy goes on replaying it")
         finally:

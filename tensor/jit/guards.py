@@ -208,6 +208,7 @@ class Surroundings:
         self.tensors: dict[int, Tensor] = {}
         self.optimizers: list[Any] = []
         self.codes: set[types.CodeType] = set()
+        self._read_codes: set[tuple[int, int]] = set()
         self.arrays: list[tuple[Any, Any]] = []
         self._seen: dict[int, Any] = {}
 
@@ -384,8 +385,9 @@ class Surroundings:
             self._visit(x.__wrapped__, where)
 
     def _code(self, code: types.CodeType, scope: dict[str, Any], name: str) -> None:
-        if code in self.codes:
+        if (id(code), id(scope)) in self._read_codes:
             return
+        self._read_codes.add((id(code), id(scope)))
         self.codes.add(code)
         self.names.update(code.co_names)
         for constant in code.co_consts:
@@ -395,11 +397,12 @@ class Surroundings:
                 self.names.add(constant)  # for `getattr`
         if code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
             self.refuse(f"{name}: asynchronous code")
-        for instruction in dis.get_instructions(code):
-            if instruction.opname == "IMPORT_NAME" and not str(instruction.argval).startswith(_TRUSTED):
-                self.refuse(f"{code.co_name} imports {instruction.argval}")
-            if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL"):
-                self._global(instruction.argval, scope)
+        imported, variables = _names_in(code)
+        for module in imported:
+            if not module.startswith(_TRUSTED):
+                self.refuse(f"{code.co_name} imports {module}")
+        for variable in variables:
+            self._global(variable, scope)
 
     def _global(self, variable: str, scope: dict[str, Any]) -> None:
         if variable not in scope and hasattr(builtins, variable):
@@ -494,6 +497,31 @@ class Surroundings:
                 self._place(f"{name}.{s}", x, attribute(s))
                 self._visit(getattr(x, s, None), f"{name}.{s}")
         self._class(kind, name)
+
+
+_GLOBALS = {dis.opmap[name] for name in ("LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL")}
+_LOAD_GLOBAL, _IMPORT_NAME, _EXTENDED = (dis.opmap[name] for name in ("LOAD_GLOBAL", "IMPORT_NAME", "EXTENDED_ARG"))
+
+
+@functools.lru_cache(1024)
+def _names_in(code: types.CodeType) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The modules that code imports, and the global variables that it names.
+
+    Read off the bytes, which takes a tenth of the time that `dis.get_instructions` takes to say more.
+    """
+    imported: dict[str, None] = {}
+    variables: dict[str, None] = {}
+    names, raw, extended = code.co_names, code.co_code, 0
+    for op, low in zip(raw[::2], raw[1::2], strict=True):
+        argument = extended | low
+        extended = argument << 8 if op == _EXTENDED else 0
+        if op == _LOAD_GLOBAL:  # whose lowest bit says something else
+            variables[names[argument >> 1]] = None
+        elif op in _GLOBALS:
+            variables[names[argument]] = None
+        elif op == _IMPORT_NAME:
+            imported[names[argument]] = None
+    return tuple(imported), tuple(variables)
 
 
 def _slots(base: type) -> Iterable[str]:

@@ -26,7 +26,7 @@ from tensor.autograd.tensor import Tensor
 from tensor.jit.seams import grad_slot, slot
 
 __all__ = [
-    "ABSENT", "Row", "attribute_row", "cell_rows", "code_rows", "dict_rows", "entry_row", "layout_is_known", "list_rows",
+    "Row", "address_of", "attribute_row", "cell_rows", "code_rows", "dict_rows", "entry_row", "layout_is_known", "list_rows",
     "offset_of", "set_rows", "tensor_rows", "unheld_rows",
 ]  # fmt: skip
 
@@ -45,8 +45,6 @@ APART = 10  # registers a and b are two
 REGISTERS = 64
 
 Row = tuple[int, int, int, int]
-#: What `ENTRY` expects of a key that is not there.
-ABSENT: Any = object()
 
 COUNT, TYPE, SIZE, ITEMS, FIRST = 0, 8, 16, 24, 24  # of any object; of one with a size; of a list; of a tuple
 DATA, NDIM, DIMENSIONS, STRIDES, DTYPE, WEAK = 16, 24, 32, 40, 56, 72  # of an array
@@ -129,6 +127,14 @@ def _tried() -> Iterable[bool]:
     yield [word(id(tensor) + offset_of(d)) for d in (slot, Tensor.__dict__["_node"])] == [id(array), id(None)]
     yield all(0 < offset_of(d) < 128 for d in (grad_slot, *_PLAIN))
     yield len(_function_fields()) == 3
+
+
+def address_of(array: Any) -> int:
+    """Where the memory of an array begins."""
+    if layout_is_known():
+        return word(id(array) + DATA)
+    address: int = array.__array_interface__["data"][0]
+    return address
 
 
 # --- rows for what a recording looked at ------------------------------------------------------------------------------------
