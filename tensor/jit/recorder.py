@@ -13,9 +13,8 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from sys import setprofile
 from threading import get_ident
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +25,9 @@ from tensor.jit.traced import ReadNumber, Traced, unwrap
 from tensor.jit.watch import address_of, layout_is_known
 from tensor.ops.random import Generator
 from tensor.optim.flat_optimizer import FlatOptimizer
+
+if TYPE_CHECKING:
+    from tensor.jit.calls import Calls
 
 __all__ = ["Instruction", "Recording", "Ref", "grad_of", "references"]
 
@@ -68,7 +70,7 @@ class Recording:
         self.reasons: list[str] = []
         self.numbers: list[Instruction] = []
         self.fresh = False  #: whether a number was the last thing to be made
-        self.watcher: Callable[..., None] | None = None  #: the profiling function, where it is cheap to turn off for a while
+        self.calls: Calls | None = None  #: what looks at the functions that are called
         self.thread = get_ident()
         self.active = False
         self.shapes: list[tuple[Any, Any]] = []  #: shape and dtype by slot
@@ -270,24 +272,23 @@ class Recording:
         """Carry out an operation on the real arrays, and write it down."""
         if not self.active or get_ident() != self.thread:
             return function(*unwrap(args), **unwrap(kwargs))
-        watcher = self.watcher
-        if watcher is None:
+        calls = self.calls
+        if calls is None or not calls.pause():
             return self._run(function, args, kwargs)
-        setprofile(None)  # it need not look at what is done here, which is most of what is done
         try:
             return self._run(function, args, kwargs)
         finally:
-            setprofile(watcher)
+            calls.resume()
 
     def _run(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if function in QUERIES:
             return function(*unwrap(args), **unwrap(kwargs))
-        outs = kwargs.get("out")
+        outs = kwargs.get("out") if kwargs else None
         targets: list[Any] = [] if outs is None else list(outs) if isinstance(outs, tuple) else [outs]
         if function in WRITERS or function in INPLACE or getattr(function, "__name__", "") == "at":
             targets.append(args[0])
-        made = Instruction("call", function, self._refer(args), self._refer(kwargs))
-        result = function(*unwrap(args), **unwrap(kwargs))
+        made = Instruction("call", function, tuple([self._refer(x) for x in args]), self._refer(kwargs) if kwargs else {})
+        result = function(*[unwrap(x) for x in args], **unwrap(kwargs))
         slots = []
         for x in targets:
             if type(x) is Traced:
@@ -387,6 +388,8 @@ class Recording:
     def _number(self, made: Instruction) -> Any:
         """A float goes on being recorded; anything else is compared at every run."""
         self.instructions.append(made)
+        if self.calls is not None:
+            self.calls.number_made()
         if type(made.value) is not float:
             self._before_effects("a value is read")
             return made.value
