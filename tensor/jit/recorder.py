@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import get_ident
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -256,6 +257,7 @@ class Recording:
         """Carry out an operation on the real arrays, and write it down."""
         if not self.active or get_ident() != self.thread:
             return function(*unwrap(args), **unwrap(kwargs))
+        function = getattr(function, "__wrapped__", function) if function.__class__ is FunctionType else function
         if function in QUERIES:
             return function(*unwrap(args), **unwrap(kwargs))
         outs = kwargs.get("out")
@@ -467,8 +469,8 @@ def _grad(t: Tensor) -> Tensor | None:
 
 def _owner(a: Any) -> int:
     """The identity of whoever owns an array's memory."""
-    while isinstance(a.base, np.ndarray):
-        a = a.base
+    while isinstance(getattr(a.base, "base", a.base), np.ndarray):  # `as_strided` puts an object between
+        a = a.base if isinstance(a.base, np.ndarray) else a.base.base
     return id(a if a.base is None else a.base)
 
 
