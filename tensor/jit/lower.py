@@ -82,6 +82,7 @@ class Lowering:
         self._inside = _Touched(self.recording)
         self._behind = _Touched(self.recording)
         self.slots.numbers.clear()
+        self.slots.own.clear()
         self.slots.fault = None
         self._direct = False  # whether memory from outside is written
 
@@ -141,8 +142,11 @@ class Lowering:
     def _lower_call(self, n: int, made: Instruction) -> None:
         s = self.slots
         outs = slots_of(made.out)
+        folded = not made.writes and isinstance(made.out, int) and self._fold(made)
         if not made.writes and outs and all(s.origin[o] != o or s.makers[o] is not made for o in outs):
             return  # views
+        if folded:
+            return
         if isinstance(made.out, list):
             raise NoLowering("several results")
         if made.kwargs.get("where", True) is not True and isinstance(made.function, np.ufunc):
@@ -151,9 +155,6 @@ class Lowering:
             for o in (*outs, *made.writes):
                 s.view(o)
             return  # there is nothing to compute
-        if not made.writes and not any(True for _ in references((made.args, list(made.kwargs.values())))):
-            self._constant(made)
-            return
         for w in made.writes:
             if self._outside(w) and not self._direct:
                 self._move(w)
@@ -161,22 +162,28 @@ class Lowering:
         if not self._effects and s.fault is not None and self._direct:
             raise NoLowering("an index decides where memory from outside is written")
 
-    def _constant(self, made: Instruction) -> None:
-        """A call without arrays gives the same at every run."""
-        value = made.function(*made.args, **made.kwargs)
-        if not isinstance(value, (np.ndarray, np.generic)) or np.shape(value) != self.slots.shapes[made.out][0]:
-            raise NoLowering("no array")
-        self.slots.view(made.out)
-        value = np.ascontiguousarray(value).reshape(np.shape(value))
-        if self.recording.owner[made.out] in self.recording.written or not contiguous_layout(self.recording, made.out):
-            raise NoLowering("an array that is written into")
-        self.slots.values[made.out] = value
+    def _fold(self, made: Instruction) -> bool:
+        """Whether a call's result is the same at every run, since it is made of constants: then it is one."""
+        s, recording = self.slots, self.recording
+        shape, dtype = s.shapes[made.out]
+        if any(slot not in s.values for slot in _used(made)) or recording.owner[made.out] in recording.written:
+            return False
+        if prod(shape) > LARGEST_COPY or not contiguous_layout(recording, made.out) or dtype.kind not in "fiub":
+            return False
+        value = made.function(*_with(made.args, s.values), **_with(made.kwargs, s.values))
+        if np.shape(value) != shape or getattr(value, "dtype", None) != dtype:
+            return False
+        s.values[made.out] = np.array(value)
+        return True
 
     def _compare(self, made: Instruction) -> None:
         """A value that leaves the arrays: Python's arithmetic, and whether it is the one recorded."""
         s = self.slots
-        if made.function in _OF_LAYOUT and not any(self._outside(r) for r in _used(made)):
-            return  # the answer is that of the recording
+        used = list(_used(made))
+        if made.kind == "read" and used and all(slot in s.values for slot in used):
+            return  # the answer is that of the recording, and so it is here:
+        if made.function in _OF_LAYOUT and not any(self._outside(slot) for slot in used):
+            return
         if made.kind == "number":
             view = lower_number(s, made)
             s.numbers[made.out] = view
@@ -245,6 +252,7 @@ class Lowering:
         if self._effects or not contiguous_layout(self.recording, origin) or prod(shape) > LARGEST_COPY:
             raise NoLowering("memory from outside is written before a value is compared")
         whole = s.view(origin)
+        s.flag()  # where two tensors turn out to share memory
         s.moved[origin] = s.copy(s.new(shape, dtype), whole).buffer
 
     # --- segments -------------------------------------------------------------------------------------------------------
@@ -276,7 +284,8 @@ class Lowering:
 
     def _write_back(self, n: int, moved: dict[int, int]) -> None:
         """Memory from outside becomes what its copies are."""
-        s, written = self.slots, []
+        s, written = self.slots, list[tuple[Instruction, list[Lowered]]]()
+        s.own.clear()
         s.moved.clear()
         for origin, copy in moved.items():
             s.lines = []
@@ -354,8 +363,9 @@ class Lowering:
                 return View(number[x.buffer], x.offset, x.shape, x.strides)
             return Slot(place[x.index]) if isinstance(x, Slot) else x
 
-        shared = frozenset(number[o] for o in inputs if o in _written(flat) and self._outside(o))
-        program = Program(tuple(buffers), tuple(replaced(i, new) for i in flat), len(scalars), shared)
+        shared = frozenset(number[o] for o in inputs if (o in _written(flat) or o in moved) and self._outside(o))
+        refused = number[s.fault.buffer] if moved and s.fault is not None else None
+        program = Program(tuple(buffers), tuple(replaced(i, new) for i in flat), len(scalars), shared, refused)
         segment = Segment(calls, program, inputs, [stand_ins.get(o, o) for o in outputs], scalars)
         return [segment, *results, *views]
 
@@ -417,6 +427,17 @@ class _Touched:
     def disturbed_by(self, made: Instruction) -> bool:
         """Whether an instruction writes what these read."""
         return any(m in self._read for m in self._memory(made.writes))
+
+
+def _with(x: Any, values: dict[int, Any]) -> Any:
+    """Arguments with the values of constants in place of their slots."""
+    if type(x) is Ref:
+        return values[x.slot]
+    if isinstance(x, (tuple, list)):
+        return type(x)([_with(v, values) for v in x])
+    if isinstance(x, dict):
+        return {k: _with(v, values) for k, v in x.items()}
+    return slice(*(_with(v, values) for v in (x.start, x.stop, x.step))) if type(x) is slice else x
 
 
 def _raise_if(fault: Any) -> None:

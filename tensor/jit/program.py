@@ -180,13 +180,15 @@ class Program:
     """Buffers, the instructions over them, and the number of runtime scalars.
 
     `shared` are external buffers that are written and that the caller cannot keep apart from the other ones: where one of them
-    overlaps another external buffer at a run, the instructions have the effect that they have one after the other.
+    overlaps another external buffer at a run, the instructions have the effect that they have one after the other, or else, if
+    there is a buffer `refused`, only this is set to True.
     """
 
     buffers: tuple[Buffer, ...]
     instructions: tuple[Instruction, ...]
     scalars: int = 0
     shared: frozenset[int] = frozenset()
+    refused: int | None = None
 
     def dtype(self, view: View) -> np.dtype[Any]:
         return self.buffers[view.buffer].dtype

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tensor.jit.codegen import fusion, host, operations
+from tensor.jit.codegen.apart import checked
 from tensor.jit.codegen.entry import make_entry
 from tensor.jit.codegen.host import available
 from tensor.jit.codegen.kernel import Code
@@ -82,7 +83,8 @@ def compile_program(program: Program, flush_denormals: bool = True) -> Compiled:
             assert isinstance(kernel, fusion.Group)
             codes.append(emit_group(program, kernel, lambda buffer: buffer not in registers, host.vector_bytes()))
     close()
-    return Compiled(_chain(runs), segments, memory)
+    run = _chain(runs)
+    return Compiled(checked(program, run) if program.shared else run, segments, memory)
 
 
 def is_native(program: Program, instruction: Instruction) -> bool:
