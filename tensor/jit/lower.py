@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from tensor.jit.calls import lower_call, lower_number
+from tensor.jit.rules import lower_call, lower_number
 from tensor.jit.program import Buffer, Elementwise, Literal, Program, Slot, View, extent, operands, reads, replaced, writes
 from tensor.jit.program import Instruction as Lowered
 from tensor.jit.recorder import Instruction, Recording, Ref, references
