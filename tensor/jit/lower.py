@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from tensor.jit.rules import lower_call, lower_number
 from tensor.jit.program import Buffer, Elementwise, Literal, Program, Slot, View, extent, operands, reads, replaced, writes
 from tensor.jit.program import Instruction as Lowered
 from tensor.jit.recorder import Instruction, Recording, Ref, references
+from tensor.jit.rules import lower_call, lower_number
 from tensor.jit.slots import NoLowering, Slots, contiguous_layout, dense_order, slots_of
 
 __all__ = ["Lowering", "NoLowering", "Segment", "contiguous_layout"]

@@ -24,7 +24,7 @@ from tensor.jit.program import (
 )
 from tensor.jit.recorder import Instruction as Recorded
 from tensor.jit.recorder import Ref, references
-from tensor.jit.slots import NUMBERS, NoLowering, Slots, broadcast, overlap
+from tensor.jit.slots import NoLowering, Slots, broadcast, overlap
 
 __all__ = ["lower_call", "lower_number"]
 
@@ -80,7 +80,7 @@ def lower_number(s: Slots, made: Recorded) -> View:
     operands = [s.operand(x, ()) for x in made.args]
     if f is operator.truediv and isinstance(operands[1], View):  # Python raises where NumPy gives infinity
         s.put("logical_or", s.flag(), s.flag(), s.put("equal", s.new((), bool), operands[1], Literal(0.0)))
-    elif f is operator.truediv and operands[1] in (Literal(0), Literal(0.0)) or isinstance(operands[-1], Slot):
+    elif (f is operator.truediv and operands[1] in (Literal(0), Literal(0.0))) or isinstance(operands[-1], Slot):
         raise NoLowering("a number from before, or a division by zero")
     if any(isinstance(x, View) and s.dtype(x) != np.float64 for x in operands):
         raise NoLowering("a number and an array")
@@ -142,7 +142,7 @@ def _apply(s: Slots, f: Any, args: Sequence[Any], out: View) -> None:
         loop = f.resolve_dtypes((*(s.kind_of(x) for x in args), None))
     except TypeError:
         raise NoLowering(f"{name} of such operands") from None
-    if len(set(loop[:-1])) != 1 or any(d.kind not in "fiub" or d.itemsize == 2 and d.kind == "f" for d in loop):
+    if len(set(loop[:-1])) != 1 or any(d.kind not in "fiub" or (d.itemsize == 2 and d.kind == "f") for d in loop):
         raise NoLowering(f"{name} of {', '.join(map(str, loop[:-1]))}")
     inputs = [s.cast(s.operand(x, out.shape), loop[0]) for x in args]
     if not any(isinstance(x, View) for x in inputs) and loop[0] != s.dtype(out):
@@ -197,7 +197,11 @@ def _where(s: Slots, made: Recorded) -> None:
 
 def _reduction(op: str, divide: bool = False) -> Rule:
     def rule(s: Slots, made: Recorded) -> None:
-        given = _bound(made, "axis", "dtype", "out", "keepdims") if op not in _EXTREMES else _bound(made, "axis", "out", "keepdims", "initial")
+        given = (
+            _bound(made, "axis", "dtype", "out", "keepdims")
+            if op not in _EXTREMES
+            else _bound(made, "axis", "out", "keepdims", "initial")
+        )
         _reduce(s, made, op, given, given.get("axis"), divide)
 
     return rule
@@ -217,13 +221,15 @@ def _reduce(s: Slots, made: Recorded, op: str, given: dict[str, Any], axis: Any,
     if not isinstance(source, View) or op not in {*_EXTREMES, "add", "multiply"}:
         raise NoLowering(f"the reduction {op}")
     dtype = np.dtype(bool) if op.startswith("logical") else s.dtype(out)
-    if s.dtype(out) != dtype or given.get("dtype") is not None and np.dtype(given["dtype"]) != dtype:
+    if s.dtype(out) != dtype or (given.get("dtype") is not None and np.dtype(given["dtype"]) != dtype):
         raise NoLowering(f"a reduction in {given.get('dtype')} to {s.dtype(out)}")
-    if 0 in source.shape or dtype.kind == "b" and not op.startswith("logical"):
+    if 0 in source.shape or (dtype.kind == "b" and not op.startswith("logical")):
         raise NoLowering("a reduction of nothing, or in bool")
     axes = _axes(axis, len(source.shape))
     if given.get("keepdims"):
-        out = View(out.buffer, out.offset, *(tuple(v for i, v in enumerate(t) if i not in axes) for t in (out.shape, out.strides)))
+        out = View(
+            out.buffer, out.offset, *(tuple(v for i, v in enumerate(t) if i not in axes) for t in (out.shape, out.strides))
+        )
     source = s.cast(source, dtype)
     assert isinstance(source, View)
     into = s.new(out.shape, dtype) if overlap(out, source) else out
@@ -253,7 +259,9 @@ def _arg_reduction(op: str) -> Rule:
             source, axis = _flat(source), 0
         axis %= len(source.shape)
         if given.get("keepdims"):
-            out = View(out.buffer, out.offset, *(tuple(v for i, v in enumerate(t) if i != axis) for t in (out.shape, out.strides)))
+            out = View(
+                out.buffer, out.offset, *(tuple(v for i, v in enumerate(t) if i != axis) for t in (out.shape, out.strides))
+            )
         if overlap(out, source):
             raise NoLowering("a result over its source")
         s.lines.append(ArgReduce(op, out, source, axis))
@@ -277,7 +285,7 @@ def _scan(op: str) -> Rule:
         given = _bound(made, "axis", "dtype", "out")
         source, out, axis = s.operand(made.args[0]), _given(s, made, given.get("out")), given.get("axis")
         dtype = s.dtype(out)
-        if given.get("dtype") is not None and np.dtype(given["dtype"]) != dtype or not isinstance(source, View):
+        if (given.get("dtype") is not None and np.dtype(given["dtype"]) != dtype) or not isinstance(source, View):
             raise NoLowering("a running result of another element type")
         if axis is None:
             source, axis = _flat(source), 0
@@ -311,7 +319,12 @@ def _product(s: Slots, made: Recorded) -> None:
 
 def _matmul(s: Slots, args: Sequence[Any], out: View, dot: bool = False) -> None:
     a, b = (s.operand(x) for x in args)
-    if not isinstance(a, View) or not isinstance(b, View) or {s.dtype(v) for v in (a, b)} != {s.dtype(out)} or s.dtype(out).kind != "f":
+    if (
+        not isinstance(a, View)
+        or not isinstance(b, View)
+        or {s.dtype(v) for v in (a, b)} != {s.dtype(out)}
+        or s.dtype(out).kind != "f"
+    ):
         raise NoLowering("a product of other element types")
     if 0 in (len(a.shape), len(b.shape)) or (dot and max(len(a.shape), len(b.shape)) > 2):
         raise NoLowering("a product with numbers, or over several axes")
@@ -335,10 +348,15 @@ def _rows_joined(out: View, a: View, b: View) -> tuple[View, View, View]:
     while len(out.shape) > 2:
         (count, rows), steps = out.shape[-3:-1], (out.strides[-3:-1], a.strides[-3:-1])
         joins = all(rows == 1 or count == 1 or outer == rows * inner for outer, inner in steps)
-        if b.strides[-3] != 0 and count > 1 or not joins:
+        if (b.strides[-3] != 0 and count > 1) or not joins:
             break
         out, a = (
-            View(v.buffer, v.offset, (*v.shape[:-3], count * rows, v.shape[-1]), (*v.strides[:-3], t[0] if rows == 1 else t[1], v.strides[-1]))
+            View(
+                v.buffer,
+                v.offset,
+                (*v.shape[:-3], count * rows, v.shape[-1]),
+                (*v.strides[:-3], t[0] if rows == 1 else t[1], v.strides[-1]),
+            )
             for v, t in zip((out, a), steps, strict=True)
         )
         b = View(b.buffer, b.offset, (*b.shape[:-3], *b.shape[-2:]), (*b.strides[:-3], *b.strides[-2:]))
@@ -346,7 +364,9 @@ def _rows_joined(out: View, a: View, b: View) -> tuple[View, View, View]:
 
 
 def _insert(view: View, axis: int) -> View:
-    return View(view.buffer, view.offset, (*view.shape[:axis], 1, *view.shape[axis:]), (*view.strides[:axis], 0, *view.strides[axis:]))
+    return View(
+        view.buffer, view.offset, (*view.shape[:axis], 1, *view.shape[axis:]), (*view.strides[:axis], 0, *view.strides[axis:])
+    )
 
 
 # --- copies --------------------------------------------------------------------------------------------------------------
@@ -413,7 +433,11 @@ def _get(s: Slots, made: Recorded) -> None:
 def _gather(s: Slots, out: View, whole: View, indices: tuple[View, ...], fault: View | None) -> None:
     if 0 in out.shape:
         return
-    into = out if s.dtype(out) == s.dtype(whole) and not any(overlap(out, v) for v in (whole, *indices)) else s.new(out.shape, s.dtype(whole))
+    into = (
+        out
+        if s.dtype(out) == s.dtype(whole) and not any(overlap(out, v) for v in (whole, *indices))
+        else s.new(out.shape, s.dtype(whole))
+    )
     s.lines.append(Gather(View(into.buffer, into.offset, whole.shape[: len(out.shape)], into.strides), whole, indices, fault))
     s.copy(out, into)
 

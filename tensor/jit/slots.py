@@ -135,7 +135,9 @@ class Slots:
         # What it means is asked of an array of the same shape and strides that has no memory of its own.
         stand_in = np.lib.stride_tricks.as_strided(np.empty((), np.uint8), view.shape, view.strides)
         try:
-            part = stand_in[(*index, ...) if isinstance(index, tuple) and ... not in index else (index, ...) if type(index) is int else index]
+            part = stand_in[
+                (*index, ...) if isinstance(index, tuple) and ... not in index else (index, ...) if type(index) is int else index
+            ]
         except (IndexError, TypeError):
             raise NoLowering("an index that NumPy refuses") from None
         if not isinstance(part, np.ndarray) or part.base is None:
@@ -257,5 +259,3 @@ def dense_order(recording: Recording, slot: int) -> list[int] | None:
 def slots_of(out: Any) -> list[int]:
     """The slots of an instruction's results."""
     return [] if out is None else list(out) if isinstance(out, list) else [out]
-
-

@@ -9,19 +9,35 @@ import numpy as np
 
 from tensor.jit.codegen import fusion, host, operations
 from tensor.jit.codegen.apart import checked
+from tensor.jit.codegen.checks import checker
 from tensor.jit.codegen.entry import make_entry
 from tensor.jit.codegen.host import available
-from tensor.jit.codegen.kernel import Code
 from tensor.jit.codegen.indexed import emit_indexed
 from tensor.jit.codegen.indexed import is_native as indexed_is_native
+from tensor.jit.codegen.kernel import Code
 from tensor.jit.codegen.loops import emit_group, emit_of
 from tensor.jit.codegen.products import emit_product
 from tensor.jit.codegen.text import SCALARS
 from tensor.jit.interpreter import Memory, Steps
-from tensor.jit.program import PREDICATES, ArgReduce, Call, Elementwise, Gather, Instruction, Literal, MatMul, Program, Reduce, Scan, Scatter, View, reads, writes
+from tensor.jit.program import (
+    PREDICATES,
+    ArgReduce,
+    Call,
+    Elementwise,
+    Gather,
+    Instruction,
+    Literal,
+    MatMul,
+    Program,
+    Reduce,
+    Scan,
+    Scatter,
+    View,
+    reads,
+    writes,
+)
 
-INDEXED = Gather, Scatter, Scan, ArgReduce
-__all__ = ["Compiled", "available", "compile_program", "is_native"]
+__all__ = ["Compiled", "available", "checker", "compile_program", "is_native"]
 
 Run = Callable[[list[Any], list[float]], object]
 
@@ -50,7 +66,7 @@ def compile_program(program: Program, flush_denormals: bool = True) -> Compiled:
     def native(instruction: Instruction) -> bool:
         if isinstance(instruction, MatMul):
             code = emit_product(program, instruction, host.vector_bytes())
-        elif isinstance(instruction, INDEXED) and indexed_is_native(program, instruction):
+        elif isinstance(instruction, Gather | Scatter | Scan | ArgReduce) and indexed_is_native(program, instruction):
             code = emit_indexed(program, instruction, host.vector_bytes())
         else:
             return is_native(program, instruction)

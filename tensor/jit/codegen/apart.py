@@ -65,7 +65,10 @@ def overlap_kernel(externals: tuple[Buffer, ...], shared: frozenset[int], flag: 
         start, end = at("%starts", i), at("%ends", i)
 
         def inner(j: str, found: list[str]) -> list[str]:
-            begins, ends = function.put(f"icmp ult i64 {start}, {at('%ends', j)}"), function.put(f"icmp ult i64 {at('%starts', j)}, {end}")
+            begins, ends = (
+                function.put(f"icmp ult i64 {start}, {at('%ends', j)}"),
+                function.put(f"icmp ult i64 {at('%starts', j)}, {end}"),
+            )
             other = function.put(f"icmp ne i64 {i}, {j}")
             both = function.put(f"and i1 {function.put(f'and i1 {begins}, {ends}')}, {other}")
             return [function.put(f"or i1 {found[0]}, {both}")]
