@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import get_ident
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -273,6 +274,8 @@ class Recording:
         """Carry out an operation on the real arrays, and write it down."""
         if not self.active or get_ident() != self.thread:
             return function(*unwrap(args), **unwrap(kwargs))
+        if function.__class__ is FunctionType:  # it may be one that seams put in the place of NumPy's
+            function = getattr(function, "__wrapped__", function)
         calls = self.calls
         if calls is None or not calls.pause():
             return self._run(function, args, kwargs)
@@ -507,8 +510,8 @@ def grad_of(t: Tensor) -> Tensor | None:
 
 def _owner(a: Any) -> int:
     """The identity of whoever owns an array's memory."""
-    while isinstance(a.base, np.ndarray):
-        a = a.base
+    while isinstance(getattr(a.base, "base", a.base), np.ndarray):  # `as_strided` puts an object between
+        a = a.base if isinstance(a.base, np.ndarray) else a.base.base
     return id(a if a.base is None else a.base)
 
 
