@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import queue
+import sys
 import threading
 import types
 import weakref
@@ -78,7 +79,8 @@ class Compiled:
     def _used(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """After a use that was not by the shortest way."""
         self._patience = PATIENCE
-        if plan.hits == 1 and self._native:
+        if self._native and not plan.queued:
+            plan.queued = True
             _background(plan)
         plan.renew(args, kwargs)
 
@@ -220,16 +222,21 @@ def _work() -> None:
         log.info("compile: without the package llvmlite functions are replayed by NumPy: pip install 'rlcore[compile]'")
     while True:
         plan = _queue.get()
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(min(interval, GIVE_WAY))
         try:
-            if codegen.available():
+            if codegen.available() and plan.wanted():
                 plan.lower(codegen.compile_program, codegen.checker())
                 if _queue.empty():
                     codegen.keep_on_disk()
         except Exception:
             log.exception("compile: no machine code for a recording; NumPy goes on replaying it")
         finally:
+            sys.setswitchinterval(interval)
             _queue.task_done()
 
 
-_queue: queue.Queue[Plan] = queue.Queue()
+#: Seconds for which machine code being made may keep other threads from running.
+GIVE_WAY = 2e-4
+_queue: queue.LifoQueue[Plan] = queue.LifoQueue()  # what was recorded last is what runs now
 _worker: threading.Thread | None = None

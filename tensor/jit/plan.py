@@ -32,6 +32,7 @@ class Plan:
         self.check: Callable[..., Any] = _never  #: what is tried first; at its first use a plan is told of it
         self.hits = 0
         self.tier = 0
+        self.queued = False  #: whether machine code is being made, or was
         self._make_check: Callable[..., Any] | None = None
         self._rows: list[watch.Row] = []
         self._armed = 0
@@ -50,6 +51,13 @@ class Plan:
     def _first_run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self.run = self.script.run
         return self.run(args, kwargs)
+
+    def wanted(self) -> bool:
+        """Whether it could be used now, so that machine code is worth the while; else it may ask again at its next use."""
+        self.queued = self.surroundings.holds()
+        if not self.queued:
+            self.check = _never
+        return self.queued
 
     def lower(self, compile_program: Callable[..., Any], make_check: Callable[..., Any]) -> None:
         """Have machine code do what it can."""

@@ -7,7 +7,7 @@ made for (hooks, other options, parameters without a gradient, replaced buffers)
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import sqrt
+from math import inf, log, sqrt
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -46,8 +46,9 @@ class Rule(NamedTuple):
     """How an optimizer updates: the options it reads, which of their values decide what instructions there are, the numbers of
     each step, and the instructions.
 
-    ``fixed(*options)``; ``numbers(*options)`` gives the numbers as a function of the step;
-    ``write(lines, fixed, grad, data, rows, temporary)`` writes the update of one parameter.
+    ``fixed(*options)``; ``numbers(late, *options)`` gives the numbers as a function of the step;
+    ``write(lines, fixed, grad, data, rows, temporary, lag)`` writes the update of one parameter. ``lag`` is None, or by how many
+    steps each element is behind, as a view.
     """
 
     options: tuple[str, ...]
@@ -65,15 +66,19 @@ def _adam_fixed(
     return bool(decay), bool(decoupled), amsgrad, maximize
 
 
-def _adam_numbers(lr: float, betas: Any, eps: float, decay: float, decoupled: bool, *_: bool) -> Numbers:
+def _adam_numbers(late: bool, lr: float, betas: Any, eps: float, decay: float, decoupled: bool, *_: bool) -> Numbers:
     beta1, beta2 = betas
     kept = [beta1, 1 - beta1, beta2, 1 - beta2, float(1 - lr * decay if decoupled else decay)]
+    of_ages = [log(beta1) if beta1 else -inf, log(beta2) if beta2 else -inf, float(eps), float(lr)]
 
     def numbers(step: int) -> list[float]:
         root = sqrt(1 - beta2**step)
         return [*kept, eps * root, lr * root / (1 - beta1**step)]
 
-    return numbers
+    def late_numbers(step: int) -> list[float]:
+        return [*kept, *of_ages, float(step)]
+
+    return late_numbers if late else numbers
 
 
 def _decay(w: Lines, fixed: tuple[Any, ...], g: View, data: View, t: View, number: Slot) -> View:
@@ -87,8 +92,20 @@ def _decay(w: Lines, fixed: tuple[Any, ...], g: View, data: View, t: View, numbe
     return g
 
 
-def _adam(w: Lines, fixed: tuple[Any, ...], g: View, data: View, rows: Sequence[View], temporary: Callable[[], View]) -> None:
+def _ages(w: Lines, lag: View, temporary: Callable[[], View]) -> tuple[View, View]:
+    """Of elements with ages of their own, what `_adam_numbers` says for all: eps and the rate, with their corrections."""
+    age = w.put("subtract", temporary(), Slot(9), lag)
+    first, second = (w.put("expm1", (t := temporary()), w.put("multiply", t, age, Slot(place))) for place in (5, 6))
+    root = w.put("sqrt", second, w.put("negative", second, second))
+    rate = w.put("divide", first, w.put("multiply", temporary(), root, Slot(8)), w.put("negative", first, first))
+    return w.put("multiply", root, root, Slot(7)), rate
+
+
+def _adam(
+    w: Lines, fixed: tuple[Any, ...], g: View, data: View, rows: Sequence[View], temporary: Callable[[], View], lag: View | None
+) -> None:
     amsgrad, maximize = fixed[2:]
+    eps, rate = (Slot(5), Slot(6)) if lag is None else _ages(w, lag, temporary)
     if maximize:
         g = w.put("negative", temporary(), g)
     g = _decay(w, fixed, g, data, temporary(), Slot(4))
@@ -100,9 +117,9 @@ def _adam(w: Lines, fixed: tuple[Any, ...], g: View, data: View, rows: Sequence[
     w.put("add", v, v, w.put("multiply", square, square, Slot(3)))
     second = w.put("maximum", rows[2], rows[2], v) if amsgrad else v
     t = w.put("sqrt", temporary(), second)
-    w.put("add", t, t, Slot(5))
+    w.put("add", t, t, eps)
     w.put("divide", t, m, t)
-    w.put("multiply", t, t, Slot(6))
+    w.put("multiply", t, t, rate)
     w.put("subtract", data, data, t)
 
 
@@ -113,12 +130,14 @@ def _sgd_fixed(lr: float, momentum: float, dampening: float, decay: float, neste
     return bool(decay), False, bool(momentum), nesterov, maximize
 
 
-def _sgd_numbers(lr: float, momentum: float, dampening: float, decay: float, *_: bool) -> Numbers:
+def _sgd_numbers(late: bool, lr: float, momentum: float, dampening: float, decay: float, *_: bool) -> Numbers:
     numbers = [float(momentum), float(1 - dampening), float(lr), float(decay)]
     return lambda step: numbers
 
 
-def _sgd(w: Lines, fixed: tuple[Any, ...], g: View, data: View, rows: Sequence[View], temporary: Callable[[], View]) -> None:
+def _sgd(
+    w: Lines, fixed: tuple[Any, ...], g: View, data: View, rows: Sequence[View], temporary: Callable[[], View], lag: View | None
+) -> None:
     momentum, nesterov, maximize = fixed[2:]
     if maximize:
         g = w.put("negative", temporary(), g)
@@ -146,6 +165,11 @@ def _never() -> bool:
     return False
 
 
+def _lag(flat: Flat) -> list[Any]:
+    """By how many steps each element is behind, as an array; none if none is."""
+    return [] if flat.late is None else [flat.late.dense(flat.data.shape, flat.late.lags).astype(flat.data.dtype)]
+
+
 class FlatStep:
     """The step of an optimizer with one flat buffer; called with the gradients' arrays, it says whether it could be done.
 
@@ -153,8 +177,8 @@ class FlatStep:
     """
 
     __slots__ = (
-        "_first", "_fixed", "_flat", "_group", "_make_check", "_numbers", "_optimizer", "_options", "_read", "_rule", "_run",
-        "_same", "_state",
+        "_first", "_fixed", "_flat", "_group", "_late", "_make_check", "_numbers", "_optimizer", "_options", "_read", "_rule",
+        "_run", "_same", "_state",
     )  # fmt: skip
 
     def __init__(self, optimizer: FlatOptimizer, flat: Flat, run: Any, make_check: Callable[..., Check | None]) -> None:
@@ -163,10 +187,11 @@ class FlatStep:
         self._rule = RULES[type(optimizer)]
         self._read = itemgetter(*self._rule.options)
         self._options = self._read(self._group)
+        self._late = flat.late
         self._fixed = self._rule.fixed(*self._options)
-        self._numbers = self._rule.numbers(*self._options)
-        self._first = _FROM.get(type(optimizer), 1)
-        self._state = [flat.data, *flat._whole.rows]
+        self._numbers = self._rule.numbers(self._late is not None, *self._options)
+        self._first = _FROM.get(type(optimizer), 1) + (0 if flat.late is None else int(flat.late.lags.max()))
+        self._state = [flat.data, *flat._whole.rows, *_lag(flat)]
         self._same: Check = _never
 
     def __call__(self, grads: list[Any]) -> bool:
@@ -181,7 +206,7 @@ class FlatStep:
         if options != self._options:
             if self._rule.fixed(*options) != self._fixed:
                 return False
-            self._options, self._numbers = options, self._rule.numbers(*options)
+            self._options, self._numbers = options, self._rule.numbers(self._late is not None, *options)
         step = flat.steps = steps + 1
         for version in flat.versions:
             version.value += 1
@@ -198,7 +223,7 @@ class FlatStep:
             and flats[0][0] is flat
             and len(groups) == 1
             and groups[0] is self._group
-            and flat.late is None  # some elements count fewer steps, since an edit of the network
+            and flat.late is self._late  # the elements that count fewer steps, since an edit of the network
             and "step" not in vars(optimizer)
             and all(p._array is view for p, view in zip(flat.params, flat.views, strict=True))
         )
@@ -230,21 +255,23 @@ def flat_step(
         return None
     (flat,), group = flats[0], optimizer.param_groups[0]
     dtype = flat.data.dtype
-    if dtype.kind != "f" or dtype.itemsize < 4 or flat.data.size == 0 or flat.late is not None:
+    if dtype.kind != "f" or dtype.itemsize < 4 or flat.data.size == 0:
         return None
     options = itemgetter(*rule.options)(group)
     w = Lines()
     grads = [w.buffer(dtype, view.size, "external") for view in flat.views]
     data = w.buffer(dtype, flat.data.size, "external")
     rows = [w.buffer(dtype, flat.data.size, "external") for _ in flat.names]
+    lags = [w.buffer(dtype, flat.data.size, "external") for _ in _lag(flat)]
     for grad, start, end in zip(grads, flat.offsets, flat.offsets[1:], strict=False):
         shape = (end - start,)
+        lag = contiguous(lags[0], shape, start) if lags else None
 
         def temporary(shape: tuple[int, ...] = shape) -> View:
             return contiguous(w.buffer(dtype, shape[0], "temporary"), shape)
 
         if end > start:
             rule.write(w, rule.fixed(*options), contiguous(grad, shape), contiguous(data, shape, start),
-                       [contiguous(row, shape, start) for row in rows], temporary)  # fmt: skip
-    program = Program(tuple(w.buffers), tuple(w.instructions), len(rule.numbers(*options)(1)))
+                       [contiguous(row, shape, start) for row in rows], temporary, lag)  # fmt: skip
+    program = Program(tuple(w.buffers), tuple(w.instructions), len(rule.numbers(bool(lags), *options)(1)))
     return FlatStep(optimizer, flat, compile_program(program).run, make_check)
