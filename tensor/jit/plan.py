@@ -62,6 +62,8 @@ class Plan:
     def lower(self, compile_program: Callable[..., Any], make_check: Callable[..., Any]) -> None:
         """Have machine code do what it can."""
         self.watch_memory(make_check)
+        if self.script.lower_steps(make_check):
+            self.run = self.script.run
         if self.script.lower(compile_program, make_check):
             self.run, self.tier = self.script.run, 1
 

@@ -7,6 +7,7 @@ made for (hooks, other options, parameters without a gradient, replaced buffers)
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from math import inf, log, sqrt
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -105,7 +106,6 @@ def _adam(
     w: Lines, fixed: tuple[Any, ...], g: View, data: View, rows: Sequence[View], temporary: Callable[[], View], lag: View | None
 ) -> None:
     amsgrad, maximize = fixed[2:]
-    eps, rate = (Slot(5), Slot(6)) if lag is None else _ages(w, lag, temporary)
     if maximize:
         g = w.put("negative", temporary(), g)
     g = _decay(w, fixed, g, data, temporary(), Slot(4))
@@ -116,6 +116,7 @@ def _adam(
     w.put("multiply", v, v, Slot(2))
     w.put("add", v, v, w.put("multiply", square, square, Slot(3)))
     second = w.put("maximum", rows[2], rows[2], v) if amsgrad else v
+    eps, rate = (Slot(5), Slot(6)) if lag is None else _ages(w, lag, temporary)
     t = w.put("sqrt", temporary(), second)
     w.put("add", t, t, eps)
     w.put("divide", t, m, t)
@@ -158,6 +159,8 @@ RULES: dict[type, Rule] = {
 #: The first step that the instructions describe: SGD's momentum starts as a copy of the gradient.
 _FROM: dict[type, int] = {SGD: 2}
 
+#: No update has more numbers.
+MOST_NUMBERS = 16
 Check = Callable[..., bool]
 
 
@@ -245,10 +248,10 @@ class FlatStep:
         return True
 
 
-def flat_step(
-    optimizer: FlatOptimizer, compile_program: Callable[[Program], Any], make_check: Callable[..., Check | None]
-) -> FlatStep | None:
+def flat_step(optimizer: FlatOptimizer, make_check: Callable[..., Check | None]) -> FlatStep | None:
     """Machine code for an optimizer's step; None where there is none for its kind, its options or its parameters."""
+    from tensor.jit import codegen  # which is there, since somebody wants machine code
+
     rule = RULES.get(type(optimizer))
     flats = optimizer._flats
     if rule is None or len(flats) != 1 or len(flats[0]) != 1:
@@ -257,21 +260,29 @@ def flat_step(
     dtype = flat.data.dtype
     if dtype.kind != "f" or dtype.itemsize < 4 or flat.data.size == 0:
         return None
-    options = itemgetter(*rule.options)(group)
+    options, late = itemgetter(*rule.options)(group), flat.late is not None
     w = Lines()
-    grads = [w.buffer(dtype, view.size, "external") for view in flat.views]
-    data = w.buffer(dtype, flat.data.size, "external")
-    rows = [w.buffer(dtype, flat.data.size, "external") for _ in flat.names]
-    lags = [w.buffer(dtype, flat.data.size, "external") for _ in _lag(flat)]
-    for grad, start, end in zip(grads, flat.offsets, flat.offsets[1:], strict=False):
-        shape = (end - start,)
-        lag = contiguous(lags[0], shape, start) if lags else None
+    grads = [w.buffer(dtype, view.size, "external").index for view in flat.views]
+    state = [w.buffer(dtype, flat.data.size, "external").index for _ in range(1 + len(flat.names) + late)]
+    whole = Program(tuple(w.buffers), (), len(rule.numbers(late, *options)(1)))
+    stretches = [
+        codegen.Stretch(end - start, {0: (grad, 0)} | {1 + i: (buffer, start) for i, buffer in enumerate(state)})
+        for grad, start, end in zip(grads, flat.offsets, flat.offsets[1:], strict=False)
+        if end > start
+    ]
+    program = partial(_update, type(optimizer), rule.fixed(*options), dtype, len(flat.names), late)
+    run = codegen.compile_stretches(whole, program, stretches)
+    return None if run is None else FlatStep(optimizer, flat, run, make_check)
 
-        def temporary(shape: tuple[int, ...] = shape) -> View:
-            return contiguous(w.buffer(dtype, shape[0], "temporary"), shape)
 
-        if end > start:
-            rule.write(w, rule.fixed(*options), contiguous(grad, shape), contiguous(data, shape, start),
-                       [contiguous(row, shape, start) for row in rows], temporary, lag)  # fmt: skip
-    program = Program(tuple(w.buffers), tuple(w.instructions), len(rule.numbers(bool(lags), *options)(1)))
-    return FlatStep(optimizer, flat, compile_program(program).run, make_check)
+@cache
+def _update(kind: type, fixed: tuple[Any, ...], dtype: Any, rows: int, late: bool, length: int) -> Program:
+    """The update of one parameter: its gradient, its data, its rows of moments, and its lags are the external buffers."""
+    w, shape = Lines(), (length,)
+    grad, data, *others = (contiguous(w.buffer(dtype, length, "external"), shape) for _ in range(2 + rows + late))
+
+    def temporary() -> View:
+        return contiguous(w.buffer(dtype, length, "temporary"), shape)
+
+    RULES[kind].write(w, fixed, grad, data, others[:rows], temporary, others[rows] if late else None)
+    return Program(tuple(w.buffers), tuple(w.instructions), MOST_NUMBERS)
