@@ -63,7 +63,7 @@ class _Axis:
 class _Writer:
     def __init__(self, program: Program, vector_bytes: int) -> None:
         self.program, self.bytes = program, vector_bytes
-        self.function = Function()
+        self.function = Function(vector_bytes == 64)
         self.arguments: list[Argument] = []
         self.scalars: dict[str, Scalar] = {}
 
