@@ -28,7 +28,10 @@ from tensor.jit.program import (
 
 Array = np.ndarray[Any, np.dtype[Any]]
 DTYPES = ["f4", "f8", "i4", "i8", "?", "i1", "u1"]
-RUNS = [run_numpy, pytest.param(lambda p, a: compile_program(p).run(a, []), marks=pytest.mark.skipif(not available(), reason="llvmlite"))]
+RUNS = [
+    run_numpy,
+    pytest.param(lambda p, a: compile_program(p).run(a, []), marks=pytest.mark.skipif(not available(), reason="llvmlite")),
+]
 each_way = pytest.mark.parametrize("run", RUNS, ids=["interpreter", "machine code"])
 shapes = st.lists(st.sampled_from([1, 2, 3, 5, 16, 17, 33]), min_size=1, max_size=3).map(tuple)
 
@@ -129,7 +132,13 @@ def test_an_index_outside_is_noted_and_harms_nothing(run: Any, bad: int) -> None
 
 @each_way
 @settings(max_examples=40, deadline=None)
-@given(data=st.data(), shape=shapes, dtype=st.sampled_from(DTYPES[:4]), how=layout, op=st.sampled_from(["add", "multiply", "maximum"]))
+@given(
+    data=st.data(),
+    shape=shapes,
+    dtype=st.sampled_from(DTYPES[:4]),
+    how=layout,
+    op=st.sampled_from(["add", "multiply", "maximum"]),
+)
 def test_scan_is_accumulate(run: Any, data: Any, shape: tuple[int, ...], dtype: str, how: str, op: str) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     axis = data.draw(st.integers(0, len(shape) - 1))

@@ -51,7 +51,7 @@ def projection(x: T.Tensor, r: T.Tensor, a: T.Tensor) -> T.Tensor:
 SQUARE, CUBE = normal(8, 5), normal(8, 3, 5, seed=3)
 ONE_PROGRAM: dict[str, tuple[Callable[..., Any], tuple[T.Tensor, ...]]] = {
     "mixed element types": (lambda x, i: (x * i, x + (x > 0), i / 3, (x > 0) & (i > 2), i.float().sqrt()), (SQUARE, integers(5, 8, 5))),
-    "integers": (lambda i: (i * 3 - 1, i.max(), i.sum(0), (i == 2).sum(), i & 1), (integers(5, 8, 5),)),
+    "integers": (lambda i: (i * 3 - 1, i.max(), i.sum(0), (i == 2).sum(), i & 1, (i - 2) // 3 % 2, i << 2 >> 1), (integers(5, 8, 5),)),
     "gather": (lambda x, i: (x.gather(1, i), x.take_along_dim(i, 1)), (SQUARE, integers(5, 8, 2))),
     "rows": (lambda x, i: (x[i], x[:, i % 5], x[i, i % 5], x[i, None]), (SQUARE, integers(8, 6))),
     "scatter": (lambda x, i: (T.zeros(8, 7).scatter(1, i, x), T.zeros(8, 7).scatter_add(1, i, x)), (SQUARE, integers(7, 8, 5))),

@@ -61,8 +61,8 @@ def number(scalar: Scalar, value: Any) -> str:
 class Function:
     """The body of one function as it is written: lines, fresh names, the current block, and what must be declared outside.
 
-    `wide`: whether it is for a processor with AVX-512's instructions, for lanes that lie apart in memory, that are left out, and for
-    exponents.
+    `wide`: whether it is for a processor with AVX-512's instructions, for lanes that lie apart in memory, that are left out,
+    and for exponents.
     """
 
     def __init__(self, wide: bool = False) -> None:
