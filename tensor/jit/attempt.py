@@ -174,11 +174,13 @@ class Outside:
     def unchanged(self) -> bool:
         """Whether they require gradients as they did, without hooks, and their arrays are laid out as they were."""
         return all(
-            t._node is node
-            and (node is None or (node.hooks is None and node.post_hooks is None))
-            and (array is None or _alike(t._array, array))
+            t._node is node and (type(node) is not Leaf or _unhooked(node)) and (array is None or _alike(t._array, array))
             for t, node, array in self.tensors
         )
+
+
+def _unhooked(leaf: Leaf) -> bool:
+    return leaf.hooks is None and leaf.post_hooks is None
 
 
 def _alike(a: Any, b: Any) -> bool:

@@ -8,6 +8,7 @@ left.
 from __future__ import annotations
 
 import operator
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -479,8 +480,11 @@ class Recording:
 
 #: Kinds of arguments that an instruction keeps as they are, and that do not come from numbers read.
 _AS_IS = frozenset({int, bool, float, str, type(None), type(...), np.dtype, type})
-#: The object that stands for NumPy's error handling, another one after each change; a new one each time where NumPy has it elsewhere.
-_error_state: Callable[[], object] = getattr(getattr(np._core.umath, "_extobj_contextvar", None), "get", object)
+#: The object that stands for NumPy's error handling, another one after each change; where NumPy has it elsewhere, a new one
+#: each time.
+_error_state: Callable[[], object] = getattr(
+    getattr(sys.modules.get("numpy._core.umath"), "_extobj_contextvar", None), "get", object
+)
 
 
 def references(x: Any) -> Iterator[int]:

@@ -11,11 +11,12 @@ from tensor.jit.codegen import fusion, host, operations
 from tensor.jit.codegen.apart import checked
 from tensor.jit.codegen.checks import checker
 from tensor.jit.codegen.entry import make_entry
-from tensor.jit.codegen.host import available
+from tensor.jit.codegen.host import available, keep_on_disk, use_disk
 from tensor.jit.codegen.indexed import emit_indexed
 from tensor.jit.codegen.indexed import is_native as indexed_is_native
 from tensor.jit.codegen.kernel import Code
 from tensor.jit.codegen.loops import emit_group, emit_of
+from tensor.jit.codegen.objects import default_directory
 from tensor.jit.codegen.products import emit_product
 from tensor.jit.codegen.text import SCALARS
 from tensor.jit.interpreter import Memory, Steps
@@ -37,7 +38,9 @@ from tensor.jit.program import (
     writes,
 )
 
-__all__ = ["Compiled", "available", "checker", "compile_program", "is_native"]
+__all__ = [
+    "Compiled", "available", "checker", "compile_program", "default_directory", "is_native", "keep_on_disk", "use_disk",
+]  # fmt: skip
 
 Run = Callable[[list[Any], list[float]], object]
 
