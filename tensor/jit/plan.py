@@ -33,6 +33,7 @@ class Plan:
         self.hits = 0
         self.tier = 0
         self.queued = False  #: whether machine code is being made, or was
+        self.due = 1  #: at which use to have it made
         self._make_check: Callable[..., Any] | None = None
         self._rows: list[watch.Row] = []
         self._armed = 0
@@ -54,16 +55,19 @@ class Plan:
 
     def wanted(self) -> bool:
         """Whether it could be used now, so that machine code is worth the while; else it may ask again at its next use."""
-        self.queued = self.surroundings.holds()
-        if not self.queued:
-            self.check = _never
-        return self.queued
+        wanted = self.surroundings.holds()
+        if not wanted:
+            self.queued, self.check = False, _never
+        return wanted
 
-    def lower(self, compile_program: Callable[..., Any], make_check: Callable[..., Any]) -> None:
-        """Have machine code do what it can."""
+    def lower_quickly(self, make_check: Callable[..., Any]) -> None:
+        """Have machine code do what it is soon made for: the check, and steps of optimizers."""
         self.watch_memory(make_check)
         if self.script.lower_steps(make_check):
             self.run = self.script.run
+
+    def lower(self, compile_program: Callable[..., Any], make_check: Callable[..., Any]) -> None:
+        """Have machine code do what it can."""
         if self.script.lower(compile_program, make_check):
             self.run, self.tier = self.script.run, 1
 

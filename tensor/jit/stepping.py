@@ -270,7 +270,8 @@ def flat_step(optimizer: FlatOptimizer, make_check: Callable[..., Check | None])
         for grad, start, end in zip(grads, flat.offsets, flat.offsets[1:], strict=False)
         if end > start
     ]
-    program = partial(_update, type(optimizer), rule.fixed(*options), dtype, len(flat.names), late)
+    kind: Any = type(optimizer)
+    program = partial(_update, kind, rule.fixed(*options), dtype, len(flat.names), late)
     run = codegen.compile_stretches(whole, program, stretches)
     return None if run is None else FlatStep(optimizer, flat, run, make_check)
 
