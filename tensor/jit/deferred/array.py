@@ -1,7 +1,7 @@
 """The array whose contents are not there yet.
 
 It sits in a tensor in place of a NumPy array, and NumPy's protocols bring every call on it to its session, which defers the call
-or runs it. ``held`` is a real array of the right shape and strides; its contents may be looked at once `real` has run what fills
+or runs it. ``held`` is a real array of the right shape and strides; its contents may be looked at once `settled` has run what fills
 it.
 """
 
@@ -39,23 +39,23 @@ class _Flags:
         return self._array.held.flags[name]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._array.real().flags, name, value)
+        setattr(self._array.settled().flags, name, value)
 
 
 class Deferred:
-    """``scalar``: NumPy gives a scalar here, which no operator changes in place."""
+    """``scalar``: NumPy gives a scalar here, which no operator changes in place. ``root``: the array that this is a view of."""
 
-    __slots__ = ("__weakref__", "held", "memory", "scalar", "session")
+    __slots__ = ("__weakref__", "held", "memory", "root", "scalar", "session")
 
-    def __init__(self, held: Any, memory: Memory, session: Session, scalar: bool = False) -> None:
-        self.held, self.memory, self.session, self.scalar = held, memory, session, scalar
+    def __init__(self, held: Any, memory: Memory, session: Session, scalar: bool = False, root: Deferred | None = None) -> None:
+        self.held, self.memory, self.session, self.scalar, self.root = held, memory, session, scalar, root
 
     # Code that asks for the class takes the paths it takes for arrays.
     __class__ = property(lambda self: np.ndarray)
 
-    def real(self) -> Any:
+    def settled(self) -> Any:
         """The real array, with its contents; from now on code that is not followed may look at it."""
-        return self.session.real(self)
+        return self.session.settled(self)
 
     # --- what it looks like ---------------------------------------------------------------------------------------------
 
@@ -93,9 +93,13 @@ class Deferred:
 
     @property
     def base(self) -> Any:
-        """The array that owns the memory."""
-        base = self.held.base
-        return Deferred(base, self.memory, self.session) if isinstance(base, np.ndarray) else base
+        """The array that owns the memory, always the same object: by that views are known."""
+        if self.root is None:
+            base = self.held.base
+            if not isinstance(base, np.ndarray):
+                return base
+            self.root = Deferred(base, self.memory, self.session)
+        return self.root
 
     def __len__(self) -> int:
         return len(self.held)
@@ -112,7 +116,7 @@ class Deferred:
         return format(self.session.contents(self)[()], spec)
 
     def __reduce__(self) -> Any:
-        return self.real().__reduce__()
+        return self.settled().__reduce__()
 
     def __copy__(self) -> Any:
         return self.copy()

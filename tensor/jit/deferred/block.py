@@ -30,7 +30,7 @@ def _get(t: Tensor) -> Any:
     if session is not None:
         return session.get(t)
     array = slot.__get__(t)
-    return array.real() if type(array) is Deferred else array.held if type(array) is Traced else array
+    return array.settled() if type(array) is Deferred else array.held if type(array) is Traced else array
 
 
 def _put(t: Tensor, value: Any) -> None:

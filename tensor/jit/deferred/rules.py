@@ -214,8 +214,8 @@ def _power(f: Any, args: Args, kwargs: Options) -> Outcome | None:
     if kinds[0] in "biu" and kinds[1] in "iu" and not (type(exponent) is int and exponent >= 0):
         return None  # negative ones are an error
     found = _ufunc(np.power, args, kwargs)
-    if found is not None and type(exponent) in (int, float) and type(base) is ndarray:
-        if base.dtype.kind == "b" or (base.dtype.kind in "iu" and type(exponent) is not int):
+    if found is not None:
+        if type(base) is ndarray and base.dtype.kind == "b":
             return None
         found.into = copied
     return found

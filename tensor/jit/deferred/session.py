@@ -59,8 +59,8 @@ class Session:
         kind = type(array)
         if kind is Deferred:
             if array.session is self:
-                return array if self.active else self.real(array)
-            array = array.real()
+                return array if self.active else self.settled(array)
+            array = array.settled()
             return Deferred(array, self._memory_of(array, True), self) if self.active else array
         if kind is Traced:
             array = array.held
@@ -112,7 +112,7 @@ class Session:
             self.run([array.memory])
         return array.held
 
-    def real(self, array: Deferred) -> Any:
+    def settled(self, array: Deferred) -> Any:
         """The real array for code of the library that is not followed, but writes nothing unseen."""
         with self._lock:
             self.contents(array)
@@ -122,7 +122,7 @@ class Session:
     def handed_out(self, array: Deferred) -> Any:
         """The real array for whoever asks: it may be written, unseen, from now on."""
         with self._lock:
-            real = self.real(array)
+            real = self.settled(array)
             self._expose(array.memory)
         return real
 
@@ -149,7 +149,8 @@ class Session:
         return source if result is source.held else self._view(result, source)
 
     def _view(self, array: Any, source: Deferred) -> Deferred:
-        view = Deferred(array, source.memory, self)
+        base = source.base
+        view = Deferred(array, source.memory, self, root=base if type(base) is Deferred else source)
         if source.memory.last is not None:
             source.memory.seen_as(view)
         return view
@@ -221,7 +222,7 @@ class Session:
                 if d.held is result:
                     return d
                 if d.memory.owner is owner:
-                    return Deferred(result, d.memory, self)
+                    return self._view(result, d)
             return Deferred(result, self._memories.get(id(owner)) or Memory(owner), self)
         if isinstance(result, np.generic):
             held = np.asarray(result)
