@@ -285,6 +285,8 @@ def _picked(a: Any, parts: Sequence[Any]) -> Outcome | None:
     for i in advanced:  # numbers can be checked now
         if not isinstance(parts[i], ndarray) and not -basic.shape[i] <= parts[i] < basic.shape[i]:
             return None
+    if not sizes:
+        return Outcome((_new(index_shape, a.dtype, [parts[i] for i in advanced if isinstance(parts[i], ndarray)]),), copied)
     out = np.empty((*index_shape, *sizes), a.dtype)
     together = advanced == list(range(advanced[0], advanced[-1] + 1))
     if together and advanced[0]:
@@ -388,7 +390,8 @@ def _reduced(f: Any, args: Args, kwargs: Options) -> Outcome | None:
     axes = {x % a.ndim for x in (axis if isinstance(axis, tuple) else (axis,))} if axis is not None else set(range(a.ndim))
     keeps = small.ndim == a.ndim
     part = a[tuple([(slice(0, 1) if keeps else 0) if i in axes else slice(None) for i in range(a.ndim)])]
-    out = np.empty_like(part, dtype=small.dtype, subok=False, order="C" if a.flags.c_contiguous else "K")
+    plain = a.flags.c_contiguous or "arg" in f.__name__
+    out = np.empty_like(part, dtype=small.dtype, subok=False, order="C" if plain else "K")
     return Outcome((out,), copied, scalar=isinstance(small, np.generic))
 
 
@@ -524,7 +527,8 @@ def _taken(f: Any, args: Args, kwargs: Options) -> Outcome | None:
     axis = range(a.ndim)[axis]
     n = index.shape[axis]
     shape = np.broadcast_shapes((*a.shape[:axis], n, *a.shape[axis + 1 :]), index.shape)
-    return Outcome((np.empty(shape, a.dtype),), copied)
+    same = shape == index.shape
+    return Outcome((np.empty_like(index, dtype=a.dtype, subok=False) if same else np.empty(shape, a.dtype),), copied)
 
 
 def _square_matrices(f: Any, args: Args, kwargs: Options) -> Outcome | None:
