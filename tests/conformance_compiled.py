@@ -10,6 +10,7 @@ import atexit
 import os
 from collections import Counter
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import tensor as T
@@ -25,9 +26,17 @@ native = 0  #: replays that ran machine code
 
 def replay(name: str, function: Callable[[], Any], inputs: list[Any]) -> Any:
     """What a function gives when it is replayed on the inputs that it was recorded with."""
-    global native
     before = [t._array.copy() for t in inputs]
-    versions = [(t._node, t._version) for t in inputs]
+    nodes = [t._node for t in inputs]
+    T.Tensor.__getitem__ = _getitem  # type: ignore[method-assign]
+    try:
+        return _replay(name, function, inputs, before, nodes)
+    finally:
+        T.Tensor.__getitem__ = _item  # type: ignore[method-assign, assignment]
+
+
+def _replay(name: str, function: Callable[[], Any], inputs: list[Any], before: list[Any], nodes: list[Any]) -> Any:
+    global native
     compiled = Compiled(function, native=False)
     T.manual_seed(0)
     result = compiled()
@@ -35,10 +44,10 @@ def replay(name: str, function: Callable[[], Any], inputs: list[Any]) -> Any:
         for why in compiled.reasons:
             refused[name, why] += 1
         return result
-    for t, array, (node, version) in zip(inputs, before, versions, strict=True):
-        if not t._array.shape == array.shape or not (t._array == array).all():
+    for t, array, node in zip(inputs, before, nodes, strict=True):
+        if not same(t._array, array):
             t._array[...] = array
-        t._node, t._version = node, version
+        t._node = node
     if NATIVE:
         plan = compiled.plans[0]
         if plan.script.lower(codegen.compile_program):
@@ -76,13 +85,14 @@ class Call:
 
     def value(self) -> Any:
         """The replayed result, with the history of an eager one, which says what has a gradient."""
+        calls.clear()
         before = [t._array.copy() for t in self.inputs]
-        versions = [(t._node, t._version) for t in self.inputs]
+        versions = [(t._node, written(t)) for t in self.inputs]
         T.manual_seed(0)
         eager = self.run()
         self.order = list(tensors_in(eager if not isinstance(eager, list) else tuple(eager)))
         for t, array, (node, version) in zip(self.inputs, before, versions, strict=True):
-            if t._node is not node or t._version is not version or not same(t._array, array):
+            if t._node is not node or written(t) != version or not same(t._array, array):
                 return eager  # a write in place; compared as it is
         got = replay(self.name, lambda: detached(self.run()), self.inputs)
         for t, g in zip(self.order, tensors_in(got), strict=True):
@@ -91,6 +101,11 @@ class Call:
             t._array = g._array
             calls[id(t)] = (self, t)
         return eager if self.order else got
+
+
+def written(t: T.Tensor) -> int:
+    """How often a tensor was written into."""
+    return 0 if t._version is None else t._version.value
 
 
 def same(a: Any, b: Any) -> bool:
@@ -157,21 +172,43 @@ class _Name:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._found, name)
-        return _Name(f"{self._name}.{name}", found) if callable(found) or hasattr(found, "__path__") else found
+        return _Name(f"{self._name}.{name}", found) if callable(found) or isinstance(found, ModuleType) else found
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return Call(self._name, self._found, args, kwargs).value()
 
 
+def _item(t: T.Tensor, index: Any) -> Any:
+    T.Tensor.__getitem__ = _getitem  # type: ignore[method-assign]
+    try:
+        return Call("__getitem__", _getitem, (t, index), {}).value()
+    finally:
+        T.Tensor.__getitem__ = _item  # type: ignore[method-assign, assignment]
+
+
+_getitem = T.Tensor.__getitem__
+T.Tensor.__getitem__ = _item  # type: ignore[method-assign, assignment]
 _AS_THEY_ARE = {"tensor", "Tensor"}
 autograd = _Autograd()
 
 
+def _method(name: str) -> Callable[..., Any]:
+    """A method or property of tensors as a function."""
+
+    def call(t: T.Tensor, *args: Any, **kwargs: Any) -> Any:
+        found = getattr(t, name)
+        return found(*args, **kwargs) if callable(found) else found
+
+    return call
+
+
 def __getattr__(name: str) -> Any:
+    if not hasattr(T, name) and hasattr(T.Tensor, name):
+        return _Name(name, _method(name))
     found = getattr(T, name)
     if name in _AS_THEY_ARE or isinstance(found, (T.dtype, type)):
         return found
-    return _Name(name, found) if callable(found) or hasattr(found, "__file__") else found
+    return _Name(name, found) if callable(found) or isinstance(found, ModuleType) else found
 
 
 def statistics() -> str:
