@@ -7,6 +7,7 @@ machine code. `statistics` says what was replayed, and why the rest was not.
 from __future__ import annotations
 
 import atexit
+import functools
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from typing import Any
 
 import tensor as T
 from tensor.jit import Compiled, codegen
-from tensor.jit.plan import tensors_in
+from tensor.jit.script import tensors_in
 
 NATIVE = bool(os.environ.get("CONFORMANCE_NATIVE"))
 
@@ -24,19 +25,32 @@ refused: Counter[tuple[str, str]] = Counter()  #: by operator and reason, those 
 native = 0  #: replays that ran machine code
 
 
+def _item(t: T.Tensor, index: Any) -> Any:
+    return Call("__getitem__", _getitem, (t, index), {}).value()
+
+
+_getitem = T.Tensor.__getitem__
+
+
+def plainly(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Inside of a call, indexing is that of tensors."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        T.Tensor.__getitem__ = _getitem  # type: ignore[method-assign]
+        try:
+            return function(*args, **kwargs)
+        finally:
+            T.Tensor.__getitem__ = _item  # type: ignore[method-assign, assignment]
+
+    return call
+
+
 def replay(name: str, function: Callable[[], Any], inputs: list[Any]) -> Any:
     """What a function gives when it is replayed on the inputs that it was recorded with."""
+    global native
     before = [t._array.copy() for t in inputs]
     nodes = [t._node for t in inputs]
-    T.Tensor.__getitem__ = _getitem  # type: ignore[method-assign]
-    try:
-        return _replay(name, function, inputs, before, nodes)
-    finally:
-        T.Tensor.__getitem__ = _item  # type: ignore[method-assign, assignment]
-
-
-def _replay(name: str, function: Callable[[], Any], inputs: list[Any], before: list[Any], nodes: list[Any]) -> Any:
-    global native
     compiled = Compiled(function, native=False)
     T.manual_seed(0)
     result = compiled()
@@ -50,9 +64,8 @@ def _replay(name: str, function: Callable[[], Any], inputs: list[Any], before: l
         t._node = node
     if NATIVE:
         plan = compiled.plans[0]
-        if plan.script.lower(codegen.compile_program):
-            plan.run = plan.script.run
-            native += 1
+        plan.lower(codegen.compile_program, codegen.checker())
+        native += plan.tier
     T.manual_seed(0)
     result = compiled()
     if compiled.hits:
@@ -83,6 +96,7 @@ class Call:
         """The function's result."""
         return self.function(*self.args, **self.kwargs)
 
+    @plainly
     def value(self) -> Any:
         """The replayed result, with the history of an eager one, which says what has a gradient."""
         calls.clear()
@@ -120,6 +134,7 @@ class _Autograd:
     def __getattr__(self, name: str) -> Any:
         return getattr(T.autograd, name)
 
+    @plainly
     def grad(self, outputs: Any, inputs: Any, cotangents: Any, create_graph: bool = False, allow_unused: bool = False) -> Any:
         """Gradients, from a function that does the call and the backward pass too."""
         if not outputs or id(outputs[0]) not in calls:
@@ -178,15 +193,6 @@ class _Name:
         return Call(self._name, self._found, args, kwargs).value()
 
 
-def _item(t: T.Tensor, index: Any) -> Any:
-    T.Tensor.__getitem__ = _getitem  # type: ignore[method-assign]
-    try:
-        return Call("__getitem__", _getitem, (t, index), {}).value()
-    finally:
-        T.Tensor.__getitem__ = _item  # type: ignore[method-assign, assignment]
-
-
-_getitem = T.Tensor.__getitem__
 T.Tensor.__getitem__ = _item  # type: ignore[method-assign, assignment]
 _AS_THEY_ARE = {"tensor", "Tensor"}
 autograd = _Autograd()

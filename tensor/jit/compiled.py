@@ -12,8 +12,9 @@ from collections.abc import Callable
 from threading import get_ident
 from typing import Any
 
-from tensor.jit.attempt import Attempt, Plan
-from tensor.jit.plan import MISS
+from tensor.jit.attempt import Attempt
+from tensor.jit.plan import Plan
+from tensor.jit.script import MISS
 from tensor.jit.seams import current
 
 __all__ = ["Compiled", "compile"]
@@ -35,7 +36,7 @@ class Compiled:
         self.function = function
         self.plans: list[Plan] = []
         self.reasons: dict[str, int] = {}
-        self.hits = self.recorded = self.eager = self.missed = 0
+        self.recorded = self.eager = self.missed = self._forgotten = 0
         self._patience = PATIENCE
         self._lock = threading.RLock()
         _all.add(self)
@@ -44,24 +45,47 @@ class Compiled:
         if current and current[-1].thread == get_ident():  # inside of another recording
             return self.function(*args, **kwargs)
         with self._lock:
-            for i, plan in enumerate(self.plans):
-                if plan.holds(args, kwargs):
-                    result = plan.run(args, kwargs)
-                    if result is MISS:
-                        self.missed += 1
-                        continue
+            plans = self.plans
+            if plans and plans[0].check(args, kwargs):
+                plan = plans[0]
+                result = plan.run(args, kwargs)
+                if result is not MISS:
                     plan.hits += 1
-                    if plan.hits == 1 and self._native:
-                        _background(plan)
-                    self.hits += 1
-                    if i:
-                        self.plans.insert(0, self.plans.pop(i))
-                    self._patience = PATIENCE
                     return result
-            if self._patience:
-                return self._record(args, kwargs)
+                self.missed += 1
+                return self._search(args, kwargs, plan)
+            return self._search(args, kwargs)
+
+    def _search(self, args: tuple[Any, ...], kwargs: dict[str, Any], missed: Plan | None = None) -> Any:
+        """The result by any of the recordings but ``missed``, else by a new one."""
+        for i, plan in enumerate(self.plans):
+            if plan is missed or not plan.holds(args, kwargs):
+                continue
+            result = plan.run(args, kwargs)
+            if result is MISS:
+                self.missed += 1
+                continue
+            plan.hits += 1
+            self._used(plan, args, kwargs)
+            if i:
+                self.plans.insert(0, self.plans.pop(i))
+            return result
+        if self._patience:
+            return self._record(args, kwargs)
         self.eager += 1
         return self.function(*args, **kwargs)
+
+    def _used(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """After a use that was not by the shortest way."""
+        self._patience = PATIENCE
+        if plan.hits == 1 and self._native:
+            _background(plan)
+        plan.renew(args, kwargs)
+
+    @property
+    def hits(self) -> int:
+        """How many calls were replayed."""
+        return self._forgotten + sum(plan.hits for plan in self.plans)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.function, name)  # a compiled module is used like the module
@@ -75,7 +99,7 @@ class Compiled:
             self.plans.clear()
             self.reasons.clear()
             self._patience = PATIENCE
-            self.hits = self.recorded = self.eager = self.missed = 0
+            self.recorded = self.eager = self.missed = self._forgotten = 0
 
     def explain(self) -> str:
         """What was recorded, how often it was used, and why not."""
@@ -116,6 +140,7 @@ class Compiled:
                 self.reasons[why] = self.reasons.get(why, 0) + 1
         else:
             self.plans.insert(0, plan)
+            self._forgotten += sum(old.hits for old in self.plans[KEPT:])
             del self.plans[KEPT:]
         return result
 
@@ -194,8 +219,8 @@ def _work() -> None:
     while True:
         plan = _queue.get()
         try:
-            if codegen.available() and plan.script.lower(codegen.compile_program):
-                plan.run, plan.tier = plan.script.run, 1
+            if codegen.available():
+                plan.lower(codegen.compile_program, codegen.checker())
         except Exception:
             log.exception("compile: no machine code for a recording; NumPy goes on replaying it")
         finally:

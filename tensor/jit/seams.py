@@ -58,11 +58,12 @@ class _Draws:
 
 def install(recording: Recording) -> None:
     """Let a recording see what its thread does."""
-    thread = recording.thread
+    thread, read = recording.thread, slot.__get__
 
     def get(t: Tensor) -> Any:
+        array = read(t)
         if recording.active and get_ident() == thread:
-            return recording.array_of(t)
+            return array if type(array) is Traced and array.recording is recording else recording.array_of(t)
         array = _ground[0].__get__(t)
         return array.held if type(array) is Traced else array
 

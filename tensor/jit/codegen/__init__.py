@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tensor.jit.codegen import fusion, host, operations
+from tensor.jit.codegen.checks import checker
 from tensor.jit.codegen.entry import make_entry
 from tensor.jit.codegen.host import available
 from tensor.jit.codegen.kernel import Code
@@ -17,7 +18,7 @@ from tensor.jit.codegen.text import SCALARS
 from tensor.jit.interpreter import Memory, Steps
 from tensor.jit.program import PREDICATES, Call, Elementwise, Instruction, Literal, MatMul, Program, Reduce, View, reads, writes
 
-__all__ = ["Compiled", "available", "compile_program", "is_native"]
+__all__ = ["Compiled", "available", "checker", "compile_program", "is_native"]
 
 Run = Callable[[list[Any], list[float]], object]
 

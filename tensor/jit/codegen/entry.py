@@ -92,7 +92,7 @@ def make_entry(codes: Sequence[Code], memory: Memory, scalars: int, flush: bool)
         function.do("ret void")
         code = finish(function, [], "ptr %table, ptr %arrays, ptr %scalars")
     addresses = host.compiled(codes, code)
-    make = _builtin if native else _by_ctypes
+    make = builtin if native else _by_ctypes
     return make(addresses[code.name], table.values(addresses), memory)
 
 
@@ -243,12 +243,12 @@ def _words(values: list[int], *kept: object) -> _Words:
     return words
 
 
-def _builtin(address: int, values: list[int], memory: Memory) -> Entry:
+def builtin(address: int, values: list[int], *kept: object) -> Any:
+    """A function at an address as Python's own kind of function, with a table of words as its `self`."""
     new = ctypes.pythonapi.PyCFunction_NewEx
     new.restype, new.argtypes = ctypes.py_object, [ctypes.POINTER(_MethodDef), ctypes.py_object, ctypes.c_void_p]
-    method = _MethodDef(b"run", address, METH_FASTCALL, b"Run the compiled segment: run(arrays, scalars).")
-    entry: Entry = new(ctypes.byref(method), _words(values, method, memory), None)
-    return entry
+    method = _MethodDef(b"run", address, METH_FASTCALL, b"Machine code of tensor.jit.")
+    return new(ctypes.byref(method), _words(values, method, *kept), None)
 
 
 def _by_ctypes(address: int, values: list[int], memory: Memory) -> Entry:

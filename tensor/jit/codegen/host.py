@@ -95,14 +95,14 @@ _addresses: dict[str, int] = {}
 _kept: list[bytes] = []  # LLVM reads object files where they lie, now and later
 
 
-def compiled(codes: Iterable[Code], entry: Code) -> dict[str, int]:
+def compiled(codes: Iterable[Code], entry: Code | None = None) -> dict[str, int]:
     """The addresses of functions by their names; those not seen before are compiled, or loaded from disk."""
-    needed = {code.name: code for code in (*codes, entry)}
+    needed = {code.name: code for code in (*codes, *([] if entry is None else [entry]))}
     with _lock:
         missing = [code for name, code in needed.items() if name not in _addresses]
         made = [
             *_objects([code for code in missing if code is not entry], OPTIMIZATION),
-            *_objects([entry] if entry in missing else [], 0),
+            *_objects([code for code in missing if code is entry], 0),
         ]
         for content in made:
             _kept.append(content)
