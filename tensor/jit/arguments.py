@@ -1,7 +1,7 @@
 """Conditions on a function's arguments: that they are of the kind that a recording was made with.
 
-Tensors without history may hold other values, of the same dtype, shape and strides; plain values have to be equal; anything else has
-to be the same object, and is followed like what the function closes over.
+Tensors without history may hold other values, of the same dtype, shape and strides; plain values have to be equal; anything
+else has to be the same object, and is followed like what the function closes over.
 """
 
 from __future__ import annotations

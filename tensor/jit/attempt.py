@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import builtins
 import gc
-import sys
-import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -17,28 +12,15 @@ import numpy as np
 from tensor.autograd.node import FREED, Leaf, OpNode
 from tensor.autograd.tensor import Tensor
 from tensor.jit.arguments import Arguments
-from tensor.jit.guards import Reader, Surroundings, attribute, settings, trusted_file
+from tensor.jit.calls import Calls
+from tensor.jit.guards import Reader, Surroundings, attribute, settings
 from tensor.jit.plan import Plan
 from tensor.jit.recorder import Recording, grad_of
 from tensor.jit.script import Script, Source, Unreturnable, returned, tensors_in
 from tensor.jit.seams import slot
-from tensor.jit.traced import ReadNumber, Traced, plain
-from tensor.nn.module import Module
-from tensor.ops.random import Generator
-from tensor.optim.optimizer import Optimizer
+from tensor.jit.traced import Traced, plain
 
 __all__ = ["Attempt"]
-
-#: Library functions that change or tell what a replay would not.
-_REFUSED = {
-    f.__code__: f"{f.__qualname__} is called"
-    for f in (
-        Optimizer.state_dict, Optimizer.load_state_dict, Optimizer.add_param_group, Optimizer.__init__, Generator.get_state,
-        Generator.set_state, Generator.manual_seed, Generator.seed, Generator.__init__, Module.__init__, Module.load_state_dict,
-    )
-}  # fmt: skip
-_trusted: set[types.CodeType] = set()
-_HERE = str(Path(__file__).parent)
 
 
 class Attempt:
@@ -61,18 +43,13 @@ class Attempt:
             return self.function(*self.args, **self.kwargs)
         self.recording = recording = Recording(self.sources, self.leaves)
         switches = settings()
-        before = sys.getprofile()
-        collects = gc.isenabled()
         with recording.on():
+            collects = gc.isenabled()
             gc.disable()  # what a collection calls is no part of the function
-            sys.setprofile(watcher := self._watch())
-            if sys.version_info < (3, 12):  # later, turning it off and on costs more than it saves
-                recording.watcher = watcher
             try:
-                result = self.function(*self.args, **self.kwargs)
+                with Calls(recording, around.codes):
+                    result = self.function(*self.args, **self.kwargs)
             finally:
-                recording.watcher = None
-                sys.setprofile(before)
                 if collects:
                     gc.enable()
             recording.finish()
@@ -91,35 +68,6 @@ class Attempt:
             except Unreturnable as e:
                 self.reasons.append(str(e))
         return plain(result)
-
-    def _watch(self) -> Callable[..., None]:
-        codes, recording = self.surroundings.codes, self.recording
-        unseen: set[types.CodeType] = set()
-
-        def watch(frame: types.FrameType, event: str, arg: Any) -> None:
-            if event == "call":
-                recording.fresh = False
-                code = frame.f_code
-                if code in _trusted or code in codes or code in unseen:
-                    return
-                if code in _REFUSED:
-                    recording.refuse(_REFUSED[code])
-                elif trusted_file(code.co_filename):
-                    _trusted.add(code)
-                else:
-                    unseen.add(code)
-                    recording.refuse(f"{code.co_qualname} is called, which was not found from the function")
-            elif event == "c_call" and recording.numbers and recording.active and not _blind(arg):
-                if frame.f_code in codes:  # it might be given any of the numbers
-                    recording.use_numbers()
-                elif not frame.f_code.co_filename.startswith(_HERE):
-                    for number in _numbers(frame.f_locals.values()):
-                        number.use()
-                    if recording.fresh:
-                        recording.numbers[-1].used = True
-                recording.fresh = False
-
-        return watch
 
     # --- tensors from outside -------------------------------------------------------------------------------------------
 
@@ -226,32 +174,17 @@ class Outside:
     def unchanged(self) -> bool:
         """Whether they require gradients as they did, without hooks, and their arrays are laid out as they were."""
         return all(
-            t._node is node
-            and (node is None or (node.hooks is None and node.post_hooks is None))
-            and (array is None or _alike(t._array, array))
+            t._node is node and (type(node) is not Leaf or _unhooked(node)) and (array is None or _alike(t._array, array))
             for t, node, array in self.tensors
         )
 
 
+def _unhooked(leaf: Leaf) -> bool:
+    return leaf.hooks is None and leaf.post_hooks is None
+
+
 def _alike(a: Any, b: Any) -> bool:
     return a is b or (type(a) is type(b) and a.shape == b.shape and a.strides == b.strides and a.dtype == b.dtype)
-
-
-def _blind(function: Any) -> bool:
-    """Whether a C function looks at numbers only by their own methods, which tell, or not at all."""
-    owner = function.__self__ if isinstance(function, types.BuiltinFunctionType) else getattr(function, "__objclass__", None)
-    home: Any = owner if isinstance(owner, type) else type(owner)
-    return owner is builtins or home in (list, dict, set, tuple, str, type, object) or function in (get_ident, sys.setprofile)
-
-
-def _numbers(values: Iterable[Any]) -> Iterator[ReadNumber]:
-    for x in values:
-        if type(x) is ReadNumber:
-            yield x
-        elif type(x) is tuple or type(x) is list:
-            yield from _numbers(x)
-        elif type(x) is dict:
-            yield from _numbers(x.values())
 
 
 def _values(x: Any) -> Iterator[Any]:

@@ -214,13 +214,17 @@ def _background(plan: Plan) -> None:
 def _work() -> None:
     from tensor.jit import codegen  # here, since it takes a while
 
-    if not codegen.available():
-        log.info("compile: without the package llvmlite functions are replayed by NumPy: pip install llvmlite")
+    if codegen.available():
+        codegen.use_disk(codegen.default_directory())
+    else:
+        log.info("compile: without the package llvmlite functions are replayed by NumPy: pip install 'rlcore[compile]'")
     while True:
         plan = _queue.get()
         try:
             if codegen.available():
                 plan.lower(codegen.compile_program, codegen.checker())
+                if _queue.empty():
+                    codegen.keep_on_disk()
         except Exception:
             log.exception("compile: no machine code for a recording; NumPy goes on replaying it")
         finally:

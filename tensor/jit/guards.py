@@ -106,8 +106,8 @@ def same(a: Any, b: Any) -> bool:
 class Reader(NamedTuple):
     """A way to look at a holder: ``text`` reads it as the elements of a tuple, with ``@`` for the holder; ``rows`` watches it.
 
-    ``rows(holder, steady)`` gives what `tensor.jit.watch` compares, None where only Python can; ``steady`` where the holder changes
-    often in ways that do not matter.
+    ``rows(holder, steady)`` gives what `tensor.jit.watch` compares, None where only Python can; ``steady`` where the holder
+    changes often in ways that do not matter.
     """
 
     text: str
@@ -231,6 +231,7 @@ class Surroundings:
         self._settings = settings()
         self._recheck = recheck
         self._read: Callable[[], tuple[Any, ...]] | None = None
+        self._now: tuple[Any, ...] = ()
         self._seen.clear()
 
     def holds(self) -> bool:

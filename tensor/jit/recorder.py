@@ -8,14 +8,15 @@ left.
 from __future__ import annotations
 
 import operator
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from sys import setprofile
 from threading import get_ident
-from typing import Any
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +27,9 @@ from tensor.jit.traced import ReadNumber, Traced, unwrap
 from tensor.jit.watch import address_of, layout_is_known
 from tensor.ops.random import Generator
 from tensor.optim.flat_optimizer import FlatOptimizer
+
+if TYPE_CHECKING:
+    from tensor.jit.calls import Calls
 
 __all__ = ["Instruction", "Recording", "Ref", "grad_of", "references"]
 
@@ -68,7 +72,7 @@ class Recording:
         self.reasons: list[str] = []
         self.numbers: list[Instruction] = []
         self.fresh = False  #: whether a number was the last thing to be made
-        self.watcher: Callable[..., None] | None = None  #: the profiling function, where it is cheap to turn off for a while
+        self.calls: Calls | None = None  #: what looks at the functions that are called
         self.thread = get_ident()
         self.active = False
         self.shapes: list[tuple[Any, Any]] = []  #: shape and dtype by slot
@@ -270,24 +274,25 @@ class Recording:
         """Carry out an operation on the real arrays, and write it down."""
         if not self.active or get_ident() != self.thread:
             return function(*unwrap(args), **unwrap(kwargs))
-        watcher = self.watcher
-        if watcher is None:
+        if function.__class__ is FunctionType:  # it may be one that seams put in the place of NumPy's
+            function = getattr(function, "__wrapped__", function)
+        calls = self.calls
+        if calls is None or not calls.pause():
             return self._run(function, args, kwargs)
-        setprofile(None)  # it need not look at what is done here, which is most of what is done
         try:
             return self._run(function, args, kwargs)
         finally:
-            setprofile(watcher)
+            calls.resume()
 
     def _run(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if function in QUERIES:
             return function(*unwrap(args), **unwrap(kwargs))
-        outs = kwargs.get("out")
+        outs = kwargs.get("out") if kwargs else None
         targets: list[Any] = [] if outs is None else list(outs) if isinstance(outs, tuple) else [outs]
         if function in WRITERS or function in INPLACE or getattr(function, "__name__", "") == "at":
             targets.append(args[0])
-        made = Instruction("call", function, self._refer(args), self._refer(kwargs))
-        result = function(*unwrap(args), **unwrap(kwargs))
+        made = Instruction("call", function, tuple([self._refer(x) for x in args]), self._refer(kwargs) if kwargs else {})
+        result = function(*[unwrap(x) for x in args], **unwrap(kwargs))
         slots = []
         for x in targets:
             if type(x) is Traced:
@@ -387,6 +392,8 @@ class Recording:
     def _number(self, made: Instruction) -> Any:
         """A float goes on being recorded; anything else is compared at every run."""
         self.instructions.append(made)
+        if self.calls is not None:
+            self.calls.number_made()
         if type(made.value) is not float:
             self._before_effects("a value is read")
             return made.value
@@ -473,8 +480,11 @@ class Recording:
 
 #: Kinds of arguments that an instruction keeps as they are, and that do not come from numbers read.
 _AS_IS = frozenset({int, bool, float, str, type(None), type(...), np.dtype, type})
-#: The object that stands for NumPy's error handling, another one after each change; a new one each time where NumPy has it elsewhere.
-_error_state: Callable[[], object] = getattr(getattr(np._core.umath, "_extobj_contextvar", None), "get", object)
+#: The object that stands for NumPy's error handling, another one after each change; where NumPy has it elsewhere, a new one
+#: each time.
+_error_state: Callable[[], object] = getattr(
+    getattr(sys.modules.get("numpy._core.umath"), "_extobj_contextvar", None), "get", object
+)
 
 
 def references(x: Any) -> Iterator[int]:
@@ -500,8 +510,8 @@ def grad_of(t: Tensor) -> Tensor | None:
 
 def _owner(a: Any) -> int:
     """The identity of whoever owns an array's memory."""
-    while isinstance(a.base, np.ndarray):
-        a = a.base
+    while isinstance(getattr(a.base, "base", a.base), np.ndarray):  # `as_strided` puts an object between
+        a = a.base if isinstance(a.base, np.ndarray) else a.base.base
     return id(a if a.base is None else a.base)
 
 

@@ -78,7 +78,9 @@ def undo(*calls: tuple[Any, ...]) -> object:
 
 
 class Handed(NamedTuple):
-    """What runs hand out: ``check`` says whether they may write it again; its ``slots``, and the leaves whose gradients they are."""
+    """What runs hand out: ``check`` says whether they may write it again; its ``slots``, and by slot the leaves whose gradients
+    they are.
+    """
 
     check: Callable[..., bool]
     slots: list[int]

@@ -56,12 +56,12 @@ class _Draws:
 
 def install(recording: Recording) -> None:
     """Let a recording see what its thread does."""
-    thread = recording.thread
+    thread, read = recording.thread, slot.__get__
 
     def get(t: Tensor) -> Any:
+        array = read(t)
         if recording.active and get_ident() == thread:
-            return recording.array_of(t)
-        array = slot.__get__(t)
+            return array if type(array) is Traced and array.recording is recording else recording.array_of(t)
         return array.held if type(array) is Traced else array
 
     def put(t: Tensor, value: Any) -> None:
@@ -125,6 +125,7 @@ def _followed(recording: Recording, function: Any) -> Any:
         recording.refuse("an array is handed to code that cannot be followed")
         return function(x.held, *args, **kwargs)
 
+    call.__wrapped__ = function  # type: ignore[attr-defined]
     return call
 
 

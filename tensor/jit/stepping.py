@@ -153,7 +153,8 @@ class FlatStep:
     """
 
     __slots__ = (
-        "_first", "_fixed", "_flat", "_group", "_make_check", "_numbers", "_optimizer", "_options", "_read", "_rule", "_run", "_same", "_state",
+        "_first", "_fixed", "_flat", "_group", "_make_check", "_numbers", "_optimizer", "_options", "_read", "_rule", "_run",
+        "_same", "_state",
     )  # fmt: skip
 
     def __init__(self, optimizer: FlatOptimizer, flat: Flat, run: Any, make_check: Callable[..., Check | None]) -> None:

@@ -1,8 +1,9 @@
 """What a change would show in memory: the words of Python's own objects that are compared before a recording is used again.
 
-A check is a list of *rows*, four integers each: a kind, and what it compares. `tensor.jit.codegen.checks` runs such lists as machine
-code, at a nanosecond or two a row; reading the same things in Python costs thirty times as much. A row holds while the word of
-memory it names is what it was when the row was made, so nothing has to be known of what the word means, only where it is.
+A check is a list of *rows*, four integers each: a kind, and what it compares. `tensor.jit.codegen.checks` runs such lists as
+machine code, at a nanosecond or two a row; reading the same things in Python costs thirty times as much. A row holds while the
+word of memory it names is what it was when the row was made, so nothing has to be known of what the word means, only where it
+is.
 
 Where things are is CPython's own layout: the offsets are read from the interpreter where it tells them, and `layout_is_known`
 tries every one of them on objects made for it. Elsewhere (PyPy, free threading) nothing is watched and Python compares.
@@ -245,8 +246,7 @@ def array_rows(register: int, free: int, array: Any) -> list[Row]:
 
 
 def unheld_rows(arrays: list[Any], leaves: Mapping[int, Any]) -> list[Row]:
-    """Of the tensors in the list in register 0, over the arrays in the list in register 1, nobody else has hold: they can be written
-    again.
+    """Nobody else has hold of the tensors in the list in register 0, over the arrays in the list in register 1.
 
     ``arrays`` are laid out like those. ``leaves``: by number, the leaf node whose gradient the tensor is, which holds it too.
     """
@@ -267,4 +267,4 @@ def unheld_rows(arrays: list[Any], leaves: Mapping[int, Any]) -> list[Row]:
 @functools.cache
 def _weakrefs() -> int:
     """Where tensors keep the references to them that are weak."""
-    return int(Tensor.__weakrefoffset__)  # type: ignore[attr-defined]
+    return int(Tensor.__weakrefoffset__)

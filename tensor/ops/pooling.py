@@ -14,6 +14,7 @@ import numpy as np
 from tensor.autograd.tensor import Tensor
 from tensor.ops.padding import constant_pad_nd
 from tensor.ops.record import Array, composite, operator
+from tensor.ops.shortcut import perhaps_any
 from tensor.ops.windows import Ints, places_of, regions, sizes
 
 __all__ = [
@@ -92,7 +93,7 @@ def window_argmax(x: Array, largest: Array, kernel: Numbers, stride: Numbers, di
     where = regions(kernel, largest.shape[x.ndim - len(kernel) :], stride, dilation)
     which = np.zeros_like(largest, dtype=np.int8 if len(where) <= 128 else np.int64, order="C")
     missing, differs = (np.ones_like(largest, dtype=np.bool_, order="C") for _ in range(2))
-    undefined = largest.dtype.kind == "f" and bool(np.isnan(largest).any())
+    undefined = largest.dtype.kind == "f" and perhaps_any(np.isnan(largest))
     for _, region in where[:-1]:  # what is nowhere before is the last
         element = x[region]
         np.not_equal(element, largest, out=differs)

@@ -37,6 +37,7 @@ def boolean(v: Lanes) -> Lanes:
 
 BOOL = SCALARS[np.dtype(np.bool_)]
 DOUBLE = SCALARS[np.dtype(np.float64)]
+SIGNED_64 = SCALARS[np.dtype(np.int64)]
 
 
 def truth(v: Lanes, x: str) -> str:

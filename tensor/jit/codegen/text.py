@@ -191,6 +191,12 @@ class Lanes:
         """a * b + c, rounded once."""
         return self.intrinsic("fma", a, b, c)
 
+    def ldexp(self, x: str, n: str) -> str:
+        """x 2^n, for integers n of the same size."""
+        name = f"llvm.ldexp.{self.suffix}.{self.bits.suffix}"
+        self.function.declared.add(f"declare {self.type} @{name}({self.type}, {self.bits.type})")
+        return self.function.put(f"call {self.type} @{name}({self.type} {x}, {self.bits.type} {n})")
+
     def polynomial(self, x: str, coefficients: Sequence[float]) -> str:
         """By Horner's rule; the coefficient of the lowest power first."""
         value = self.const(coefficients[-1])
