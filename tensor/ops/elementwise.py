@@ -12,12 +12,12 @@ from tensor import dtypes
 from tensor.autograd.data import to_array
 from tensor.autograd.inplace import bump
 from tensor.autograd.modes import disabled
-from tensor.autograd.node import MAKERS, OpNode, Version, next_number, op_node
+from tensor.autograd.node import MAKERS, OpNode, next_number, op_node
 from tensor.autograd.samples import recover
 from tensor.autograd.tensor import Tensor
 from tensor.ops.dispatch import as_array, cast_operands, explain
 from tensor.ops.out import check_out, write_out
-from tensor.ops.record import Array, Operator, Rule, keep, register
+from tensor.ops.record import Array, Operator, Rule, register
 
 __all__ = ["binary", "unary"]
 
@@ -48,10 +48,8 @@ def unary(
     op = Operator(name, with_signature, {"x": rule}, dtype, lowering, onnx)
     op.forward = forward
     made_float = "biu" if dtype == "float" else ()
-    slots = op.rules[0][1]
     recorded = rule is not None  # without a rule only what could have a gradient: using it is the error
-    only_output = [op.names[s][0] for s in slots] == ["output"]
-    only_input = [op.names[s][0] for s in slots] == ["value"]
+    plans = op.plans
 
     # `out` is not keyword-only, as it should be: that would cost every call 40 ns.
     def function(x: Any, out: Any = None) -> Any:
@@ -74,14 +72,8 @@ def unary(
         out._node = out._version = out._view = out._extra = None
         node = x._node
         if node is not None and (recorded or r.dtype.kind in "fc") and (not disabled or get_ident() not in disabled):
-            # `Operator.record` for the two common cases, without its loop.
-            if only_output:
-                version = out._version = Version()
-                out._node = op_node(op, (node,), ((r, version, 0),), r)
-            elif only_input:
-                out._node = op_node(op, (node,), (keep(x),), r)
-            else:
-                op.record((x,), (node,), 1, out)
+            plan = plans.get(1) or op.plan(1)
+            out._node = op_node(plan, (node,), plan.save((x,), (out,)), r)
         return out
 
     into = written_into(name, forward, function)
@@ -111,6 +103,7 @@ def binary(
     op.forward = forward
     recorded = bool(rules)
     saves_nothing = not op.names
+    plans = op.plans
     floats = dtype == "float"
 
     def function(a: Any, b: Any, out: Any = None) -> Any:
@@ -158,9 +151,11 @@ def binary(
             and (recorded or r.dtype.kind in "fc")
             and (not disabled or get_ident() not in disabled)
         ):
+            mask = (na is not None) | (nb is not None) << 1
+            plan = plans.get(mask) or op.plan(mask)
             if saves_nothing:
                 node = OpNode()
-                node.op = op
+                node.plan = plan
                 node.edges = (na, nb)
                 node.saved = ()
                 node.shape = r.shape
@@ -169,7 +164,7 @@ def binary(
                 node.number = next_number()
                 out._node = node
             else:
-                op.record((a, b), (na, nb), (na is not None) | (nb is not None) << 1, out)
+                out._node = op_node(plan, (na, nb), plan.save((a, b), (out,)), r)
         else:
             out._node = None
         return out

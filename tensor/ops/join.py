@@ -37,13 +37,13 @@ __all__ = [
 ]
 
 
-def _cat_rule(g: Tensor, tensors: Sequence[Any], dim: int) -> list[Tensor]:
+def _cat_rule(g: Tensor, tensors_shape: Sequence[tuple[int, ...]], dim: int) -> list[Tensor]:
     parts, start = [], 0
-    for x in tensors:
-        if x.ndim == 1 and g.ndim > 1 and not x.shape[0]:  # an empty vector joins anything
-            parts.append(x * 0)
+    for shape in tensors_shape:
+        if shape == (0,) and g.ndim > 1:  # an empty vector joins anything
+            parts.append(g.new_zeros(0))
             continue
-        n = x.shape[dim]
+        n = shape[dim]
         parts.append(g.narrow(dim, start, n))
         start += n
     return parts
