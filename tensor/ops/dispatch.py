@@ -29,6 +29,7 @@ __all__ = ["as_array", "cast_operands", "dispatcher", "explain"]
 
 ndarray = np.ndarray
 new_tensor = Tensor.__new__
+MAKERS.append(globals())
 
 
 def dispatcher(op: Operator, view: bool) -> Callable[..., Any]:
@@ -181,8 +182,9 @@ def _written_out(op: Operator, parameters: Sequence[inspect.Parameter], view: bo
 
 def _sequences(op: Operator, bind: Any, arity: int) -> Callable[..., Any]:
     """For operators of a sequence of tensors, like `cat`."""
-    forward, name, rule, inputs = op.forward, op.name, op.dtype, op.inputs
-    differentiable = op.differentiable
+    forward, name, rule = op.forward, op.name, op.dtype
+    ((position, _),) = op.inputs
+    plans = op.plans
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if kwargs or len(args) != arity:
@@ -190,19 +192,21 @@ def _sequences(op: Operator, bind: Any, arity: int) -> Callable[..., Any]:
                 return with_out(name, call, args, kwargs)
             args = bind(args, kwargs)
         raws = list(args)
-        edges: list[Any] = []
-        for i, _ in inputs:
-            raws[i] = [t._array if isinstance(t, Tensor) else to_array(t, copy=False) for t in args[i]]
-            edges += [t._node if isinstance(t, Tensor) else None for t in args[i]]
-            if rule is not None:
-                raws[i] = cast_operands(raws[i], rule, name)
+        arrays = raws[position] = [t._array if isinstance(t, Tensor) else to_array(t, copy=False) for t in args[position]]
+        if rule is not None and arrays:
+            d = arrays[0].dtype
+            if not all(a.dtype is d for a in arrays):
+                raws[position] = cast_operands(arrays, rule, name)
         try:
             r = forward(*raws)
         except (ValueError, IndexError, TypeError) as e:
             r = recover(explain(e, name, raws), e, forward, raws)
         out = Tensor(r if r.__class__ is ndarray else as_array(r))
-        if differentiable and any(edges) and is_grad_enabled() and out._array.dtype.kind in "fc":
-            op.record(args, tuple(edges), -1, out)
+        if (not disabled or get_ident() not in disabled) and r.dtype.kind in "fc":
+            edges = tuple([t._node if isinstance(t, Tensor) else None for t in args[position]])
+            if any(edges):
+                plan = plans.get(-1) or op.plan(-1)
+                out._node = op_node(plan, edges, plan.save(args, (out,)), r)
         return out
 
     return call
@@ -243,7 +247,10 @@ def _several_outputs(op: Operator, bind: Any, arity: int) -> Callable[..., Any]:
 
 def as_array(r: Any) -> Any:
     """NumPy gives scalars where a 0-d array is meant."""
-    return np.asarray(r) if isinstance(r, (*cuda.scalar_types, bool, int, float, complex)) else r
+    return np.asarray(r) if isinstance(r, _SCALARS) else r
+
+
+_SCALARS = (*cuda.scalar_types, bool, int, float, complex)
 
 
 def cast_operands(raws: Sequence[Any], rule: str, who: str) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from threading import get_ident
 from typing import Any
@@ -12,14 +13,14 @@ from tensor import dtypes
 from tensor.autograd.data import to_array
 from tensor.autograd.inplace import bump
 from tensor.autograd.modes import disabled
-from tensor.autograd.node import MAKERS, OpNode, next_number, op_node
+from tensor.autograd.node import MAKERS, OpNode, next_number, op_node, version_of
 from tensor.autograd.samples import recover
 from tensor.autograd.tensor import Tensor
 from tensor.ops.dispatch import as_array, cast_operands, explain
 from tensor.ops.out import check_out, write_out
 from tensor.ops.record import Array, Operator, Rule, register
 
-__all__ = ["binary", "unary"]
+__all__ = ["binary", "unary", "written_in_place"]
 
 ndarray = np.ndarray
 new_tensor = Tensor.__new__
@@ -172,6 +173,41 @@ def binary(
     into = written_into(name, forward, function)
     register(op, function, doc=doc, method=method, inplace=inplace, aliases=aliases)
     return function
+
+
+def written_in_place(ufunc: Any, method: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The in-place ``method`` of an operator that is a ufunc: of floats alike and with nothing to record NumPy writes straight into them.
+
+    ``alpha``, where the method takes it, scales the other operand first.
+    """
+
+    @functools.wraps(method)
+    def write(self: Tensor, other: Any, **options: Any) -> Tensor:
+        a = self._array
+        if a.dtype.kind != "f" or (options and set(options) != {"alpha"}):
+            return method(self, other, **options)
+        node = None
+        if isinstance(other, Tensor):
+            b = other._array
+            node = other._node
+            if b.dtype is not a.dtype or b.ndim > a.ndim:
+                return method(self, other, **options)
+        elif type(other) in _REAL:
+            b = other
+        else:
+            return method(self, other, **options)
+        if (not disabled or get_ident() not in disabled) and not (node is self._node is self._view is None):
+            return method(self, other, **options)
+        try:
+            if options and (alpha := options["alpha"]) is not True and alpha != 1:
+                b = b * alpha
+            ufunc(a, b, a)
+        except (ValueError, TypeError):  # an operand that does not fit, read-only memory, samples of a `vmap`
+            return method(self, other, **options)
+        version_of(self).value += 1
+        return self
+
+    return write
 
 
 def written_into(name: str, forward: Any, function: Callable[..., Tensor]) -> Callable[..., Any]:

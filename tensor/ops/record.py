@@ -31,6 +31,7 @@ import numpy as np
 
 from tensor import dtypes
 from tensor.autograd.inplace import assign, check_writable
+from tensor.autograd.modes import is_grad_enabled
 from tensor.autograd.node import MAKERS, Node, OutputNode, SeveralOutputs, op_node, version_of
 from tensor.autograd.tensor import Tensor
 from tensor.ops.dispatch import dispatcher
@@ -213,6 +214,8 @@ def inplace_method(function: Callable[..., Any], name: str) -> Callable[..., Ten
     """The method ``name_`` that writes an operator's result into its first operand."""
 
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if not is_grad_enabled():
+            return _write(self, function(self, *args, **kwargs), name)
         check_writable(self, name + "_")
         # The operator sees the value as it was. Where a rule keeps it, it must outlive the write: only then is it copied.
         # (A rule that keeps a view of it shares the version counter, and says at backward that the value is gone.)
@@ -226,18 +229,23 @@ def inplace_method(function: Callable[..., Any], name: str) -> Callable[..., Ten
         old = kept()
         if old is not None:
             old._array, old._version = old._array.copy(), None
-        source, target = value._array, self._array
-        if source.shape != target.shape:
-            msg = f"{name}_: the result has shape {tuple(source.shape)}, which does not fit the tensor's {tuple(target.shape)}"
-            raise RuntimeError(msg)
-        if source.dtype is not target.dtype and not dtypes.can_cast(value.dtype, self.dtype):
-            msg = f"{name}_: the result has dtype {value.dtype}, which cannot be written into {self.dtype}"
-            raise RuntimeError(msg)
-        return assign(self, value)
+        return _write(self, value, name)
 
     method.__name__ = method.__qualname__ = name + "_"
     method.__doc__ = f"`{name}` written into this tensor; recorded like the operator itself."
     return method
+
+
+def _write(target: Tensor, value: Tensor, name: str) -> Tensor:
+    """Write an operator's result into its first operand, if it fits."""
+    a, b = target._array, value._array
+    if b.shape != a.shape:
+        msg = f"{name}_: the result has shape {tuple(b.shape)}, which does not fit the tensor's {tuple(a.shape)}"
+        raise RuntimeError(msg)
+    if b.dtype is not a.dtype and not dtypes.can_cast(value.dtype, target.dtype):
+        msg = f"{name}_: the result has dtype {value.dtype}, which cannot be written into {target.dtype}"
+        raise RuntimeError(msg)
+    return assign(target, value)
 
 
 @overload

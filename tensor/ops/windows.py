@@ -60,9 +60,15 @@ def patches_of(
     inside = [tuple(kernel), tuple(s * d for s, d in zip(steps, dilation, strict=True))]
     between = [tuple(places), tuple(s * t for s, t in zip(steps, stride, strict=True))]
     first, second = (inside, between) if kernel_first else (between, inside)
+    return strided(x, x.shape[:lead] + first[0] + second[0], x.strides[:lead] + first[1] + second[1])
+
+
+def strided(x: Array, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
+    """A view of a raw array with any shape and strides."""
+    if type(x) is np.ndarray and x.flags.c_contiguous:
+        return np.ndarray(shape, x.dtype, x, 0, strides)  # an eighth of the time of `as_strided`, whose body is Python
     # NumPy's protocols leave this one function out.
-    as_strided = cuda.array_module(x).lib.stride_tricks.as_strided
-    return as_strided(x, x.shape[:lead] + first[0] + second[0], x.strides[:lead] + first[1] + second[1])
+    return cuda.array_module(x).lib.stride_tricks.as_strided(x, shape, strides)
 
 
 def regions(
