@@ -34,6 +34,10 @@ Ints = int | Sequence[int]
 
 def sizes(who: str, what: str, value: Any, n: int) -> tuple[int, ...]:
     """A number for each of ``n`` dimensions: one given number, or one number alone in a sequence, counts for all."""
+    if type(value) is int:
+        return (value,) * n
+    if type(value) is tuple and len(value) == n and all(type(v) is int for v in value):
+        return value
     values = (value,) if isinstance(value, (int, np.integer)) else tuple(value)
     if len(values) not in (1, n):
         msg = f"{who}: expected {what} to be a number or {n} numbers, got {value!r}"
