@@ -386,11 +386,48 @@ def _log_softmax_block(x: Array, out: Array) -> None:
 
 
 def _softmax_rule(g: Tensor, y: Tensor, dim: int) -> Tensor:
+    if y._array.dtype.kind == "f" and y._array.ndim:
+        return softmax_back(g, y, dim)
     gy = g * cj(y)
     return gy - cj(y) * gy.sum(dim, keepdim=True)
 
 
-@operator({"x": lambda g, y, dim: g - cj(y.exp()) * g.sum(-1 if dim is None else dim, keepdim=True)}, onnx="LogSoftmax")
+def _softmax_back_value(gg: Tensor, g: Tensor, value: Tensor, dim: int) -> Tensor:
+    return gg * g - gg * (g * value).sum(dim, keepdim=True) - g * (gg * value).sum(dim, keepdim=True)
+
+
+@operator({"g": lambda gg, value, dim: softmax_back(gg, value, dim), "value": _softmax_back_value}, method=False)
+def softmax_back(g: Array, value: Array, dim: int) -> Array:
+    """``value * (g - sum(g * value))``: the gradient of softmax, whose value is given."""
+    r = g * value
+    r -= value * _fold(np.add, r, check_axis(dim, r.ndim))
+    return r
+
+
+def _log_softmax_rule(g: Tensor, y: Tensor, dim: int | None) -> Tensor:
+    dim = -1 if dim is None else dim
+    if y._array.dtype.kind == "f" and y._array.ndim:
+        return log_softmax_back(g, y, dim)
+    return g - cj(y.exp()) * g.sum(dim, keepdim=True)
+
+
+def _log_softmax_back_g(gg: Tensor, log_y: Tensor, dim: int) -> Tensor:
+    return gg - (gg * log_y.exp()).sum(dim, keepdim=True)
+
+
+def _log_softmax_back_y(gg: Tensor, g: Tensor, log_y: Tensor, dim: int) -> Tensor:
+    return -gg * log_y.exp() * g.sum(dim, keepdim=True)
+
+
+@operator({"g": _log_softmax_back_g, "log_y": _log_softmax_back_y}, method=False)
+def log_softmax_back(g: Array, log_y: Array, dim: int) -> Array:
+    """``g - exp(log_y) * sum(g)``: the gradient of log_softmax, whose value is log_y."""
+    r = np.exp(log_y)
+    r *= _fold(np.add, g, check_axis(dim, g.ndim))
+    return np.subtract(g, r, out=r)
+
+
+@operator({"x": _log_softmax_rule}, onnx="LogSoftmax")
 def log_softmax(x: Array, dim: int | None = None, dtype: Any = None) -> Array:
     """``log(softmax(x))``, computed stably."""
     shape = x.shape
