@@ -220,7 +220,9 @@ def __getattr__(name: str) -> Any:
 def statistics() -> str:
     """What was replayed, and why not."""
     names = {n for n in replayed} - {n for n, _ in refused}
-    lines = [f"replayed {replayed.total()} calls, {native} of them with machine code; refused {refused.total()}; always: {len(names)}"]
+    lines = [
+        f"replayed {replayed.total()} calls, {native} of them with machine code; refused {refused.total()}; always: {len(names)}"
+    ]
     by_reason: dict[str, list[str]] = {}
     for (name, why), n in refused.items():
         by_reason.setdefault(why, []).append(f"{name} ({n})")

@@ -20,7 +20,7 @@ from tensor.jit.deferred.graph import owner_of
 from tensor.jit.functions import INPLACE
 from tensor.jit.traced import VIEWS
 
-__all__ = ["Outcome", "UFUNCS", "arrays_in", "copied", "outcome"]
+__all__ = ["UFUNCS", "Outcome", "arrays_in", "copied", "outcome"]
 
 ndarray = np.ndarray
 #: Answers of NumPy that are remembered, for each kind of question.

@@ -281,7 +281,7 @@ class Session:
                 for m in alive:
                     try:
                         self.run([m] if m.held() else [])
-                    except Exception:  # noqa: S112  # the first is raised below
+                    except Exception:  # the first is raised below
                         continue
             holders = [t for r in self._holders if (t := r()) is not None]
             for t in holders:
@@ -349,4 +349,3 @@ def _name(function: Any) -> str:
     owner = getattr(function, "__self__", None)
     name = str(getattr(function, "__name__", repr(function)))
     return f"{owner.__name__}.{name}" if isinstance(owner, np.ufunc) else name
-
