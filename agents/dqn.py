@@ -144,6 +144,7 @@ class DQN:
         self.n_step = NStep(config.n_step, num_envs, config.gamma)
         self._next_learn = max(config.learning_starts, config.train_interval)
         self._next_copy = config.target_update_interval
+        self._copied = False  # whether the target network is the network as it is now
 
     @property
     def num_parameters(self) -> int:
@@ -165,8 +166,11 @@ class DQN:
         if deterministic:
             return self._best(observation)
         explore = self.rng.random(n) < self.epsilon
+        exploring = np.count_nonzero(explore)
+        if not exploring:
+            return self._best(observation)
         random = self.rng.integers(self.actions, size=n)
-        return random if explore.all() else np.where(explore, random, self._best(observation))
+        return random if exploring == n else np.where(explore, random, self._best(observation))
 
     def _best(self, observation: NDArray[np.float32]) -> NDArray[np.int64]:
         with T.no_grad():
@@ -198,7 +202,9 @@ class DQN:
         """Every ``train_interval`` steps take ``gradient_steps`` gradient steps on replayed transitions."""
         config = self.config
         if self.steps >= self._next_copy:
-            self.target.load_state_dict(self.network.state_dict())
+            if not self._copied:  # between updates there is nothing new to copy
+                self.target.load_state_dict(self.network.state_dict())
+                self._copied = True
             self._next_copy += config.target_update_interval * (
                 1 + (self.steps - self._next_copy) // config.target_update_interval
             )
@@ -217,6 +223,7 @@ class DQN:
             loss += step_loss.item()
             value += step_value.item()
         self.updates += n
+        self._copied = False
         return {"loss/value": loss / n, "q_value": value / n, "epsilon": self.epsilon, "updates": float(self.updates)}
 
     def _step(
@@ -262,4 +269,5 @@ class DQN:
         self.replay.load_state_dict(state["replay"])
         self.n_step.load_state_dict(state["n_step"])
         self.steps, self.updates, self._next_learn, self._next_copy = state["counters"]
+        self._copied = False
         load_generator(self.rng, state["generator"])

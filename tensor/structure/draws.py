@@ -16,7 +16,8 @@ from tensor.structure.units import Units
 __all__ = ["INITS", "Draws"]
 
 #: How new units start. Random with nothing going out; copies of units that share what goes out; nothing coming in, and what
-#: goes out along the directions in which the gradient is largest; pairs that are alike and go out with opposite signs; random both ways.
+#: goes out along the directions in which the gradient is largest; pairs that are alike and go out with opposite
+#: signs; random both ways.
 INITS = ("zero_out", "net2wider", "gradmax", "pair", "random")
 
 Fill = Callable[["Draws", str, int, int], Any]

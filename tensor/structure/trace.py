@@ -27,7 +27,7 @@ Axes = tuple[Any, ...]  # for each axis the labels of its indices, or None where
 
 #: Operators that act on each element alone, with broadcasting.
 ELEMENTWISE = {
-    "abs", "add", "celu", "clamp", "clone", "cos", "div", "elu", "erf", "exp", "expm1", "gelu", "hardsigmoid", "hardswish",
+    "abs", "add", "affine", "celu", "clamp", "clone", "cos", "div", "elu", "erf", "exp", "expm1", "gelu", "hardsigmoid", "hardswish",
     "hardtanh", "leaky_relu", "log", "log1p", "log_sigmoid", "logsigmoid", "maximum", "minimum", "mish", "mul", "neg", "pow",
     "relu", "relu6", "rsqrt", "selu", "sigmoid", "silu", "sin", "softplus", "softsign", "sqrt", "square", "sub", "tanh",
 }  # fmt: skip
