@@ -37,11 +37,15 @@ class Unfollowed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What gradients go to: the expression that gives the tensor at every call, and whether it is an argument with a history."""
+    """What gradients go to: a tensor from outside, or an argument, which the expression gives at every call."""
 
     text: str
     tensor: Tensor
-    argument: bool
+
+    @property
+    def argument(self) -> bool:
+        """Whether it is another tensor at every call."""
+        return bool(self.text)
 
 
 @dataclass(slots=True)
@@ -61,6 +65,7 @@ class History:
     targets: list[Target]
     places: list[int]  #: of the tensors returned, those with a history, by their number
     outputs: list[int]  #: their slots
+    others: list[int]  #: the slots of the other tensors returned that the call made
     ways: dict[tuple[int, ...], Way]
     forward: list[Instruction]
     saved: list[int]  #: the slots that the forward has to keep
@@ -97,9 +102,10 @@ def record_history(recording: Recording, result: Any, known: Mapping[int, Any], 
     if node.op_node is not _op_node or engine.watch.backward is not None:
         msg = "nodes are watched as they are made"
         raise Unfollowed(msg)
+    others = [a.slot for t in found if id(t) not in live and id(t) not in known and type(a := slot.__get__(t)) is Traced]
     every = tuple(range(len(outputs)))
     ways = {key: _record_way(recording, outputs, key, targets) for key in dict.fromkeys([every, *((i,) for i in every)])}
-    return _split(recording, count, History(list(targets), list(live.values()), slots, ways, [], [], {}))
+    return _split(recording, count, History(list(targets), list(live.values()), slots, others, ways, [], [], {}))
 
 
 def _slot(t: Tensor) -> int:
