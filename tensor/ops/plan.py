@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tensor.autograd.batched import NotBatchable, deepest
-from tensor.autograd.node import Node, OpNode, OutputNode, Version, version_of
+from tensor.autograd.node import FREED, Node, OpNode, OutputNode, Version, version_of  # noqa: F401  # for what is written
 from tensor.autograd.samples import enter, raw_arrays, sample_of_tensors
 from tensor.autograd.tensor import Tensor
 
