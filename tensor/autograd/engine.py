@@ -33,6 +33,7 @@ class Watch:
 
 watch = Watch()
 
+
 def run(
     roots: Sequence[tuple[Node, Tensor]],
     *,

@@ -115,7 +115,9 @@ def _packed_value(entry: Any, own: OpNode) -> Any:
     """An entry of `OpNode.saved`: (tensor, version) for an input, (array, counter, version) for an output."""
     if type(entry) is list:
         return [_packed_value(e, own) for e in entry]
-    if type(entry) is not tuple or not (len(entry) == 3 and type(entry[1]) is Version or len(entry) == 2 and isinstance(entry[0], Tensor)):
+    if type(entry) is not tuple or not (
+        (len(entry) == 3 and type(entry[1]) is Version) or (len(entry) == 2 and isinstance(entry[0], Tensor))
+    ):
         return entry
     pack, unpack = _hooks.pairs[-1]
     if len(entry) == 2:

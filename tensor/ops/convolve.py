@@ -70,7 +70,11 @@ class Geometry(NamedTuple):
         reach = [d * (k - 1) for d, k in zip(self.dilation, kernel, strict=True)]
         back = tuple(r - p for r, p in zip(reach, self.padding, strict=True))
         fits = all(m - r + 2 * b == n for m, r, b, n in zip(places, reach, back, size, strict=True))
-        return Geometry(self.stride, back, self.dilation, 1) if fits and self.groups == 1 == max(self.stride) and min(back) >= 0 else None
+        return (
+            Geometry(self.stride, back, self.dilation, 1)
+            if fits and self.groups == 1 == max(self.stride) and min(back) >= 0
+            else None
+        )
 
     def turned(self) -> Geometry:
         """The same with the images as one more dimension, along which the kernel has length 1."""

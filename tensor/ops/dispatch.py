@@ -172,6 +172,7 @@ def _written_out(op: Operator, parameters: Sequence[inspect.Parameter], view: bo
         "_op": op,
         "_plans": op.plans,
         "_cast": cast,
+        "write_out": write_out,
     }
     MAKERS.append(scope)
     exec("\n".join(lines), scope)

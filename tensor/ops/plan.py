@@ -34,7 +34,7 @@ class Plan:
         self.op = op
         wanted = [(i, *rule) for i, rule in enumerate(op.rules) if op.joint or mask >> i & 1]
         slots = sorted({s for _, _, needed in wanted for s in needed})
-        scope: dict[str, Any] = {**globals(), "op": op, **{f"rule_{i}": rule for i, rule, _ in wanted}}
+        scope: dict[str, Any] = {**_NAMES, "op": op, **{f"rule_{i}": rule for i, rule, _ in wanted}}
         entries = ", ".join(_SAVE[op.names[s][0], _many(op, s)].format(p=op.names[s][1], i=i) for i, s in enumerate(slots))
         exec(f"def save(inputs, outputs):\n    return ({entries}{',' * bool(entries)})\n", scope)
         self.save = scope["save"]
@@ -48,7 +48,10 @@ class Plan:
         if op.joint:
             plain, by_sample = f"rule_0{calls[0]}", f"rule_by_sample(rule_0, {calls[0]})"
         else:
-            parts = [(f"rule_{i}{calls[i]}", f"rule_by_sample(rule_{i}, {calls[i]})") if i in calls else ("None",) * 2 for i in range(len(op.rules))]
+            parts = [
+                (f"rule_{i}{calls[i]}", f"rule_by_sample(rule_{i}, {calls[i]})") if i in calls else ("None",) * 2
+                for i in range(len(op.rules))
+            ]
             plain, by_sample = ("".join(f"{part[k]}, " for part in parts) for k in (0, 1))
         lines += ["    try:", f"        return {plain}", "    except NotBatchable:", f"        return {by_sample}"]
         exec("\n".join(lines), scope)
@@ -63,7 +66,10 @@ def _many(op: Operator, slot: int) -> bool:
 
 #: How the entry of a slot is made from input ``p``, by what is kept and whether it is many.
 _SAVE = {
-    ("value", False): "(x{i}, 0 if (v := x{i}._version) is None else v.value) if isinstance(x{i} := inputs[{p}], Tensor) else x{i}",
+    (
+        "value",
+        False,
+    ): "(x{i}, 0 if (v := x{i}._version) is None else v.value) if isinstance(x{i} := inputs[{p}], Tensor) else x{i}",
     ("value", True): "[keep(t) for t in inputs[{p}]]",
     ("shape", False): "x{i}._array.shape if isinstance(x{i} := inputs[{p}], Tensor) else np.shape(x{i})",
     ("shape", True): "[t._array.shape if isinstance(t, Tensor) else np.shape(t) for t in inputs[{p}]]",
@@ -172,3 +178,21 @@ def rule_by_sample(rule: Callable[..., Any], given: tuple[Any, ...]) -> Any:
         return None if parts[0] is None else enter(OPERATORS["stack"].function(list(parts), 0), level)
 
     return together(results) if isinstance(results[0], Tensor | None) else [together(p) for p in zip(*results, strict=True)]
+
+
+#: What the functions written out use.
+_NAMES: dict[str, Any] = {
+    "FREED": FREED,
+    "NotBatchable": NotBatchable,
+    "Tensor": Tensor,
+    "changed": changed,
+    "intact": intact,
+    "keep": keep,
+    "keep_output": keep_output,
+    "new_tensor": new_tensor,
+    "no_rule": no_rule,
+    "np": np,
+    "output": output,
+    "refuse": refuse,
+    "rule_by_sample": rule_by_sample,
+}

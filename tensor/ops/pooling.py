@@ -200,7 +200,9 @@ def _geometry(
     if len(shape) not in (n + 1, n + 2):
         msg = f"{who}: expected an input of {n + 1} or {n + 2} dimensions, got {list(shape)}"
         raise RuntimeError(msg)
-    return _geometry_of(who, shape[len(shape) - n :], fixed(kernel_size), fixed(stride), fixed(padding), fixed(dilation), ceil_mode)
+    return _geometry_of(
+        who, shape[len(shape) - n :], fixed(kernel_size), fixed(stride), fixed(padding), fixed(dilation), ceil_mode
+    )
 
 
 @functools.lru_cache(maxsize=1024)

@@ -27,8 +27,6 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
-import numpy as np
-
 from tensor import dtypes
 from tensor.autograd.inplace import assign, check_writable
 from tensor.autograd.modes import is_grad_enabled

@@ -67,7 +67,9 @@ def patches_of(
 
 
 @functools.lru_cache(maxsize=1024)
-def _spans(shape: Sized, strides: Sized, kernel: Sized, places: Sized, stride: Sized, dilation: Sized, kernel_first: bool) -> tuple[Sized, Sized]:
+def _spans(
+    shape: Sized, strides: Sized, kernel: Sized, places: Sized, stride: Sized, dilation: Sized, kernel_first: bool
+) -> tuple[Sized, Sized]:
     """Shape and strides of a view of patches."""
     lead = len(shape) - len(kernel)
     steps = strides[lead:]
