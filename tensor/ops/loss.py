@@ -62,7 +62,8 @@ def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", weight: 
 
 
 def _square_rule(g: Tensor, x: Tensor, target: Tensor) -> Tensor:
-    return (x - target) * (g * (2 / max(x._array.size, 1)))
+    gx: Tensor = (x - target) * (g * (2 / max(x._array.size, 1)))
+    return gx
 
 
 @operator({"x": _square_rule, "target": lambda g, x, target: _square_rule(g, target, x)}, dtype="promote", method=False)
