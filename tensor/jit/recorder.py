@@ -504,9 +504,9 @@ def grad_of(t: Tensor) -> Tensor | None:
 
 def _owner(a: Any) -> int:
     """The identity of whoever owns an array's memory."""
-    while isinstance(a.base, np.ndarray):
-        a = a.base
-    return id(a if a.base is None else a.base)
+    while (base := getattr(a, "base", None)) is not None:  # also through what `as_strided` puts between
+        a = base
+    return id(a)
 
 
 def _name(function: Any) -> str:
