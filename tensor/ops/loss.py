@@ -148,7 +148,7 @@ def _at_classes(target: Array, shape: tuple[int, ...]) -> tuple[Array, ...]:
 
 def _kept(target: Array, classes: int, ignore_index: int) -> tuple[Array, Array | None]:
     """The targets, and which of them count: None for all. Those that do not are 0."""
-    if not 0 <= ignore_index < classes and (not target.size or int(target.view(np.uint64).max()) < classes):
+    if not 0 <= ignore_index < classes and bool(((target >= 0) & (target < classes)).all()):
         return target, None
     keep = target != ignore_index
     target = np.where(keep, target, 0)
