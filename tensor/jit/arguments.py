@@ -63,7 +63,7 @@ class Arguments:
     def _match(self, x: Any, text: str) -> None:
         if isinstance(x, Tensor):
             self._tensor(x, text)
-        elif isinstance(x, PLAIN):
+        elif isinstance(x, PLAIN) or (type(x) is slice and all(isinstance(v, PLAIN) for v in (x.start, x.stop, x.step))):
             self.checks.append(f"same({text}, {self.name(x)})")
         elif type(x) in (tuple, list, dict):
             self.checks.append(f"{text}.__class__ is {self.name(type(x))} and len({text}) == {len(x)}")

@@ -100,6 +100,8 @@ def same(a: Any, b: Any) -> bool:
         return a == b and math.copysign(1, a) == math.copysign(1, b)
     if type(a) is tuple or type(a) is frozenset:
         return len(a) == len(b) and (all(map(same, a, b)) if type(a) is tuple else a == b)
+    if type(a) is slice:
+        return same((a.start, a.stop, a.step), (b.start, b.stop, b.step))
     return isinstance(a, PLAIN) and bool(a == b)
 
 
@@ -313,6 +315,9 @@ class Surroundings:
         elif isinstance(x, list):
             self.refuse(f"{name}: a {type(x).__name__} cannot be followed")
         self._all(x, f"{name}[...]")
+
+    def _slice(self, x: slice, name: str) -> None:
+        self._all((x.start, x.stop, x.step), f"{name}[...]")
 
     def _set(self, x: Any, name: str) -> None:
         if all(isinstance(v, PLAIN) for v in x):
@@ -562,6 +567,7 @@ def _user_class(self: Surroundings, x: type, name: str) -> None:
 _FOLLOW: list[tuple[Any, Callable[[Surroundings, Any, str], None]]] = [
     (Tensor, Surroundings._tensor),
     ((list, tuple), Surroundings._sequence),
+    (slice, Surroundings._slice),
     ((set, frozenset), Surroundings._set),
     ((dict, types.MappingProxyType), Surroundings._dict),
     (Module, Surroundings._module),

@@ -223,7 +223,7 @@ def _scatter(op: str, out: Array, index: _Index, value: Array) -> None:
     if op == "set":
         out[places] = values
     else:
-        ufunc(op).at(out, places, values)
+        vars(np)[op].at(out, places, values)
 
 
 def _argument(operand: View | Literal | Slot, memory: Memory, dtype: np.dtype[Any]) -> Array:

@@ -1,9 +1,9 @@
 """From recorded NumPy calls to programs for the compiler's back end, as few and as long ones as the recording allows.
 
-What has no place in a program (a read that is compared, a draw, a gradient handed over, a function without a rule) is moved before
-or after the program that it stands in the middle of, as far as what it reads and writes lets it; only what needs the program's
-results and is needed by it again ends the program (an optimizer's step always does). What a `Segment` computes for later is
-written into fresh arrays; all the rest stays in temporaries, which the back end lays out or keeps in registers.
+What has no place in a program (a draw, a gradient handed over, a function without a rule, a value that Python looks at) is
+moved before or after the program that it stands in the middle of, as far as what it reads and writes lets it; only what needs
+the program's results and is needed by it again ends the program (an optimizer's step always does). What a `Segment` computes
+for later is written into fresh arrays; all the rest stays in temporaries, which the back end lays out or keeps in registers.
 
 A value that the recording was made for (a branch, an index inside its array) is compared by the program itself: one truth value
 says that the run has to go another way, and is read after the program, before anything that cannot be taken back. Hence memory of
@@ -23,7 +23,8 @@ from tensor.jit.program import Buffer, Elementwise, Literal, Program, Slot, View
 from tensor.jit.program import Instruction as Lowered
 from tensor.jit.recorder import Instruction, Recording, Ref, references
 from tensor.jit.rules import lower_call, lower_number
-from tensor.jit.slots import NoLowering, Slots, contiguous_layout, dense_order, slots_of
+from tensor.jit.slots import NoLowering, Slots, contiguous_layout, decline, dense_order, slots_of
+from tensor.jit.touched import Touched, used
 
 __all__ = ["Lowering", "NoLowering", "Segment", "contiguous_layout"]
 
@@ -57,7 +58,7 @@ class Lowering:
         self._needed = set(needed)
         self._last_use: dict[int, int] = dict.fromkeys(self._needed, len(instructions))
         for n, made in enumerate(instructions):
-            for slot in _used(made):
+            for slot in used(made):
                 self._last_use[slot] = max(self._last_use.get(slot, 0), n)
         self._last_check = max((n for n, made in enumerate(instructions) if self._compares(made)), default=-1)
         self._effects = False  # whether a step was taken: from then on a run cannot go another way
@@ -79,8 +80,8 @@ class Lowering:
         self._before: list[Instruction] = []
         self._stretch: list[tuple[Instruction, list[Lowered]]] = []
         self._after: list[Instruction] = []
-        self._inside = _Touched(self.recording)
-        self._behind = _Touched(self.recording)
+        self._inside = Touched(self.recording)
+        self._behind = Touched(self.recording)
         self.slots.numbers.clear()
         self.slots.own.clear()
         self.slots.fault = None
@@ -118,9 +119,9 @@ class Lowering:
     def _lower(self, n: int, made: Instruction) -> list[Lowered]:
         """The program's instructions for one that was recorded; NoLowering where it has none."""
         if made.kind not in ("call", "read", "number"):
-            raise NoLowering("it is Python's")
+            decline("it is Python's")
         if made.shape is not None:
-            raise NoLowering("the shape of its result depends on values")
+            decline("the shape of its result depends on values")
         if self._behind.feeds(made) or self._behind.disturbed_by(made):
             self._close(n)
         slots = self.slots
@@ -148,9 +149,9 @@ class Lowering:
         if folded:
             return
         if isinstance(made.out, list):
-            raise NoLowering("several results")
+            decline("several results")
         if made.kwargs.get("where", True) is not True and isinstance(made.function, np.ufunc):
-            raise NoLowering("a ufunc with where")
+            decline("a ufunc with where")
         if all(0 in s.shapes[o][0] for o in (*outs, *made.writes)):
             for o in (*outs, *made.writes):
                 s.view(o)
@@ -160,13 +161,13 @@ class Lowering:
                 self._move(w)
         lower_call(s, made)
         if not self._effects and s.fault is not None and self._direct:
-            raise NoLowering("an index decides where memory from outside is written")
+            decline("an index decides where memory from outside is written")
 
     def _fold(self, made: Instruction) -> bool:
         """Whether a call's result is the same at every run, since it is made of constants: then it is one."""
         s, recording = self.slots, self.recording
         shape, dtype = s.shapes[made.out]
-        if any(slot not in s.values for slot in _used(made)) or recording.owner[made.out] in recording.written:
+        if any(slot not in s.values for slot in used(made)) or recording.owner[made.out] in recording.written:
             return False
         if prod(shape) > LARGEST_COPY or not contiguous_layout(recording, made.out) or dtype.kind not in "fiub":
             return False
@@ -179,10 +180,10 @@ class Lowering:
     def _compare(self, made: Instruction) -> None:
         """A value that leaves the arrays: Python's arithmetic, and whether it is the one recorded."""
         s = self.slots
-        used = list(_used(made))
-        if made.kind == "read" and used and all(slot in s.values for slot in used):
+        slots = list(used(made))
+        if made.kind == "read" and slots and all(slot in s.values for slot in slots):
             return  # the answer is that of the recording, and so it is here:
-        if made.function in _OF_LAYOUT and not any(self._outside(slot) for slot in used):
+        if made.function in _OF_LAYOUT and not any(self._outside(slot) for slot in slots):
             return
         if made.kind == "number":
             view = lower_number(s, made)
@@ -194,12 +195,12 @@ class Lowering:
         elif isinstance(made.value, (bool, int)) and made.function in _READS and type(made.args[0]) is Ref:
             operand = s.view(made.args[0].slot)
             if any(n != 1 for n in operand.shape):
-                raise NoLowering("a value of several")
+                decline("a value of several")
             view = View(operand.buffer, operand.offset, (), ())
         else:
-            raise NoLowering(f"{_title(made)} is compared by Python")
+            decline(f"{_title(made)} is compared by Python")
         if self._effects or self._direct:
-            raise NoLowering("a value is compared after a change that stays")
+            decline("a value is compared after a change that stays")
         kind = s.dtype(view).kind
         if kind == "f" and made.value != made.value:
             differs = s.put("equal", s.new((), bool), view, view)
@@ -231,12 +232,12 @@ class Lowering:
         return not any(shapes[r][1].kind in "iu" and self.slots.origin[r] not in values for r in chosen)
 
     def _settle(self, n: int, made: Instruction) -> None:
-        """Before memory from outside is written: whether that may be done in place, since nothing can take the run back any more."""
+        """Before memory from outside is written: whether in place, since nothing can take the run back any more."""
         final = n > self._last_check or (n == self._last_check and self._sure(made))
         if self._direct or not (final or self._effects):
             return
         if not self._sure(made):
-            raise NoLowering("an index decides where memory from outside is written")
+            decline("an index decides where memory from outside is written")
         if self.slots.fault is not None or any(_checks(i) for i in self._after):
             self._close(n)
             self.slots.lines = []
@@ -250,7 +251,7 @@ class Lowering:
             return
         shape, dtype = s.shapes[origin]
         if self._effects or not contiguous_layout(self.recording, origin) or prod(shape) > LARGEST_COPY:
-            raise NoLowering("memory from outside is written before a value is compared")
+            decline("memory from outside is written before a value is compared")
         whole = s.view(origin)
         s.flag()  # where two tensors turn out to share memory
         s.moved[origin] = s.copy(s.new(shape, dtype), whole).buffer
@@ -263,7 +264,7 @@ class Lowering:
         moved, s = dict(self.slots.moved), self.slots
         wanted = {slot for slot, last in self._last_use.items() if last >= n}
         for made in after:
-            wanted.update(_used(made))
+            wanted.update(used(made))
         program = self._segment(stretch, wanted, moved)
         self.parts += before
         if program is None:
@@ -383,7 +384,7 @@ class Lowering:
                 self.reasons.append((_title(made), "its result is wanted, and lies in memory that is written"))
                 return None
             again.append(made)
-            wanted |= set(_used(made))
+            wanted |= set(used(made))
         return again[::-1], wanted
 
     def _overlapping(self, touched: Iterable[int], written: set[int]) -> bool:
@@ -396,37 +397,6 @@ class Lowering:
             if a in written
             for b, other, first, last in known
         )
-
-
-class _Touched:
-    """The memory that some instructions read, make and write, by owner, and the numbers that they make."""
-
-    def __init__(self, recording: Recording) -> None:
-        self._owner = recording.owner
-        self._made: set[int] = set()
-        self._written: set[int] = set()
-        self._read: set[int] = set()
-
-    def _memory(self, slots: Iterable[int]) -> Iterator[int]:
-        for slot in slots:
-            owner = self._owner[slot]
-            yield -2 - slot if owner == -1 else owner  # a number has no memory
-
-    def note(self, made: Instruction) -> None:
-        """One more instruction."""
-        if made.kind in ("grads", "store"):
-            return  # they name arrays, whatever is in them
-        self._made.update(self._memory(s for s in slots_of(made.out)))
-        self._written.update(self._memory(made.writes))
-        self._read.update(self._memory(_used(made)))
-
-    def feeds(self, made: Instruction) -> bool:
-        """Whether an instruction reads what these make or write."""
-        return any(m in self._made or m in self._written for m in self._memory(_used(made)))
-
-    def disturbed_by(self, made: Instruction) -> bool:
-        """Whether an instruction writes what these read."""
-        return any(m in self._read for m in self._memory(made.writes))
 
 
 def _with(x: Any, values: dict[int, Any]) -> Any:
@@ -449,11 +419,6 @@ def _raise_if(fault: Any) -> None:
 
 def _checks(made: Instruction) -> bool:
     return made.kind == "read" or made.used or made.shape is not None
-
-
-def _used(made: Instruction) -> Iterator[int]:
-    yield from references(made.args)
-    yield from references(made.kwargs)
 
 
 def _writes(lines: Iterable[Lowered]) -> Iterator[View]:
@@ -497,7 +462,7 @@ def _without_idle(parts: Sequence[Instruction | Segment], needed: set[int]) -> l
         elif part.kind in ("load", "create") and part.out not in wanted:
             continue
         else:
-            wanted.update(_used(part))
+            wanted.update(used(part))
         kept.append(part)
     return kept[::-1]
 

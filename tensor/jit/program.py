@@ -161,8 +161,8 @@ class Gather:
 class Scatter:
     """`out[(*p, *(i[p] for i in indices))] op= value[p]` for every place `p`, one after the other in C order.
 
-    `op` is `set`, which assigns, or a binary operation (`add`: `np.add.at`). Shapes and `fault` are as for `Gather`, with `out` in
-    the place of the source; a write outside is left out.
+    `op` is `set`, which assigns, or a binary operation (`add`: `np.add.at`). Shapes and `fault` are as for `Gather`, with `out`
+    in the place of the source; a write outside is left out.
     """
 
     op: str
@@ -258,7 +258,8 @@ def replaced(instruction: Instruction, new: Callable[[Any], Any]) -> Instruction
         x = getattr(instruction, f.name)
         several = isinstance(x, tuple) and any(isinstance(v, View | Literal | Slot) for v in x)
         values[f.name] = tuple(map(new, x)) if several else new(x) if isinstance(x, View | Literal | Slot) else x
-    return type(instruction)(**values)
+    kind: Callable[..., Instruction] = type(instruction)
+    return kind(**values)
 
 
 def check(program: Program) -> None:

@@ -324,7 +324,8 @@ class Recording:
                 made.out = known.slot
                 return known
             traced = self._slot_for(result, made)
-            self.computed.add(self.owner[-1])
+            if self.of_outside.get(self.owner[-1]) != "create":  # a view of a constant is one
+                self.computed.add(self.owner[-1])
         elif isinstance(result, np.generic):
             traced, made.scalar = self._slot_for(np.asarray(result)), True
         elif type(result) is bool or type(result) is int or type(result) is float:

@@ -67,6 +67,8 @@ def bump(t: Tensor, by: int) -> None:
 
 def same_value(a: Any, b: Any) -> bool:
     """Whether a value read is the one recorded; NaN is NaN."""
+    if type(a) is list and type(b) is list:
+        return len(a) == len(b) and all(map(same_value, a, b))
     return same(a, b) or (type(a) is type(b) and a != a and b != b)
 
 
@@ -340,29 +342,37 @@ class Script:
         self.instructions = _needed(recording.instructions, result)
         self.wanted = {*self.results, *_numbers_in(result)}
         self.steps: dict[int, FlatStep] = {}
+        self.lowering: Lowering | None = None
         self.text, scope = self._write(self.instructions)
         exec(self.text, scope)
         self.run: Any = scope["run"]
 
-    def lower(self, compile_program: Callable[[Any], Any], make_check: Callable[..., Any] = lambda *args: None) -> bool:
-        """Have machine code run what it can; says whether there was any such thing.
+    def lower_steps(self, make_check: Callable[..., Any]) -> bool:
+        """Have machine code do the optimizers' steps, which is soon made; says whether there are any that it can do.
 
         ``make_check`` makes checks of rows of `tensor.jit.watch`, or gives None where it cannot.
         """
-        lowering = Lowering(self.recording, self.instructions, self.wanted)
+        self.steps = {
+            id(i): step for i in self.instructions if i.kind == "step" and (step := flat_step(i.function, make_check)) is not None
+        }
+        if self.steps:
+            self._use(self.instructions, make_check)
+        return bool(self.steps)
+
+    def lower(self, compile_program: Callable[[Any], Any], make_check: Callable[..., Any] = lambda *args: None) -> bool:
+        """Have machine code run what it can of the rest; says whether there was any such thing."""
+        self.lowering = lowering = Lowering(self.recording, self.instructions, self.wanted)
         if not lowering.segments:
             return False
         for segment in lowering.segments:
             segment.run = compile_program(segment.program).run
-        self.steps = {
-            id(i): step
-            for i in self.instructions
-            if i.kind == "step" and (step := flat_step(i.function, compile_program, make_check)) is not None
-        }
-        text, scope = self._write(lowering.parts, make_check)
+        self._use(lowering.parts, make_check)
+        return True
+
+    def _use(self, parts: Sequence[Instruction | Segment], make_check: Callable[..., Any]) -> None:
+        text, scope = self._write(parts, make_check)
         exec(text, scope)
         self.text, self.run = text, scope["run"]
-        return True
 
     def _handed_out(self, parts: Sequence[Instruction | Segment], make_check: Callable[..., Any]) -> Handed | None:
         """The results and gradients that machine code writes: a run may write them again if nobody has hold of them."""

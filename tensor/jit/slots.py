@@ -1,13 +1,13 @@
 """Where the arrays of a recording lie in memory, as compiled code sees them: slots as views, indices as parts of views.
 
-Views are no instructions: addresses and strides were noted when recording, and two arrays of one owner that share memory are views
-of one buffer, which is named by the slot of the array that came first.
+Views are no instructions: addresses and strides were noted when recording, and two arrays of one owner that share memory are
+views of one buffer, which is named by the slot of the array that came first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from tensor.jit.program import Elementwise, Instruction, Literal, Slot, View, c_
 from tensor.jit.recorder import Instruction as Recorded
 from tensor.jit.recorder import Recording, Ref, references
 
-__all__ = ["NUMBERS", "NoLowering", "Slots", "broadcast", "contiguous_layout", "dense_order", "slots_of"]
+__all__ = ["NUMBERS", "NoLowering", "Slots", "broadcast", "contiguous_layout", "decline", "dense_order", "overlap", "slots_of"]
 
 #: Python's and NumPy's numbers, which an instruction may hold as they are.
 NUMBERS = (bool, int, float, np.bool_, np.integer, np.floating)
@@ -24,6 +24,11 @@ _DTYPES = "fiub"
 
 class NoLowering(Exception):
     """An instruction that stays with NumPy; says why."""
+
+
+def decline(why: str) -> NoReturn:
+    """Leave the instruction at hand to NumPy."""
+    raise NoLowering(why)
 
 
 class Slots:
@@ -55,13 +60,13 @@ class Slots:
         origin = self.origin[slot]
         shape, dtype = self.shapes[slot]
         if dtype is float:
-            raise NoLowering("a number in the place of an array")
+            decline("a number in the place of an array")
         if dtype != self.shapes[origin][1] or dtype.kind not in _DTYPES or not dtype.isnative:
-            raise NoLowering(f"elements of {dtype}")
+            decline(f"elements of {dtype}")
         address, strides = self.layout[slot]
         offset, rest = divmod(address - self.layout[origin][0], dtype.itemsize)
         if rest or any(s % dtype.itemsize for s in strides):
-            raise NoLowering("elements that are not aligned")
+            decline("elements that are not aligned")
         steps = tuple(0 if n == 1 else s // dtype.itemsize for n, s in zip(shape, strides, strict=True))
         return View(self.moved.get(origin, origin), offset, tuple(shape), steps)
 
@@ -81,7 +86,7 @@ class Slots:
         if 0 in out.shape:
             return out
         if 0 in [s for s, n in zip(out.strides, out.shape, strict=True) if n > 1]:
-            raise NoLowering("several results for one place")
+            decline("several results for one place")
         if any(isinstance(x, View) and x != out and overlap(out, x) for x in inputs):
             inputs = (self.put(op, self.new(out.shape, self.dtype(out)), *inputs),)
             op = "cast"
@@ -114,7 +119,7 @@ class Slots:
             return view if shape is None else broadcast(view, shape)
         if isinstance(x, NUMBERS):
             return Literal(x.item() if isinstance(x, np.generic) else x)
-        raise NoLowering(f"an argument of type {type(x).__name__}")
+        decline(f"an argument of type {type(x).__name__}")
 
     def kind_of(self, x: Any) -> Any:
         """What decides an operand's part in promotion: a dtype, or the class of a Python number."""
@@ -127,7 +132,7 @@ class Slots:
     def static(self, x: Any) -> Any:
         """An index that no array decides: as it is, or NoLowering."""
         if any(True for _ in references(x)):
-            raise NoLowering("an index that arrays decide")
+            decline("an index that arrays decide")
         return x
 
     def part(self, view: View, index: Any) -> View:
@@ -139,9 +144,9 @@ class Slots:
                 (*index, ...) if isinstance(index, tuple) and ... not in index else (index, ...) if type(index) is int else index
             ]
         except (IndexError, TypeError):
-            raise NoLowering("an index that NumPy refuses") from None
+            decline("an index that NumPy refuses")
         if not isinstance(part, np.ndarray) or part.base is None:
-            raise NoLowering(f"an index of type {type(index).__name__}")
+            decline(f"an index of type {type(index).__name__}")
         offset = part.__array_interface__["data"][0] - stand_in.__array_interface__["data"][0]
         return View(view.buffer, view.offset + offset, part.shape, part.strides)
 
@@ -175,14 +180,14 @@ class Slots:
             places.append(n)
             if isinstance(entry, (int, np.integer)) and not isinstance(entry, bool):
                 if not -size <= entry < size:
-                    raise NoLowering("an index out of range")
+                    decline("an index out of range")
                 offset += int(entry) % size * stride
             elif type(entry) is Ref and self.shapes[entry.slot][1] is not float and self.shapes[entry.slot][1].kind in "iu":
                 arrays.append((self.view(entry.slot), size, stride))
             else:
-                raise NoLowering("an index of another kind than integers")
+                decline("an index of another kind than integers")
         if not arrays or axis != len(view.shape):
-            raise NoLowering("an index without arrays")
+            decline("an index without arrays")
         shape = np.broadcast_shapes(*(a.shape for a, *_ in arrays))
         if places[-1] - places[0] + 1 != len(places):  # kept apart by others, the chosen axes come first
             first = 0
@@ -201,7 +206,7 @@ class Slots:
         """Where to note that an index lies outside; None where all are known to be inside."""
         for index, size in indices:
             if size == 0:
-                raise NoLowering("an index into nothing")
+                decline("an index into nothing")
             value = self.values.get(index.buffer)
             if value is None or (value.size and not -size <= value.min() <= value.max() < size):
                 return self.flag()
@@ -226,11 +231,11 @@ def broadcast(view: View, shape: tuple[int, ...]) -> View:
     """A view over a larger shape."""
     extra = len(shape) - len(view.shape)
     if extra < 0:
-        raise NoLowering("a result with fewer axes than its operands")
+        decline("a result with fewer axes than its operands")
     strides = [0] * extra
     for n, m, s in zip(view.shape, shape[extra:], view.strides, strict=True):
         if n not in (m, 1):
-            raise NoLowering("operands of shapes that do not fit the result")
+            decline("operands of shapes that do not fit the result")
         strides.append(s if n == m else 0)
     return View(view.buffer, view.offset, tuple(shape), tuple(strides))
 

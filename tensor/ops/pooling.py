@@ -5,6 +5,7 @@ Windows are combined as strided slices, one for each offset within the kernel, a
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from tensor.autograd.tensor import Tensor
 from tensor.ops.padding import constant_pad_nd
 from tensor.ops.record import Array, composite, operator
+from tensor.ops.reduce import constant
 from tensor.ops.shortcut import perhaps_any
 from tensor.ops.windows import Ints, places_of, regions, sizes
 
@@ -29,18 +31,30 @@ def _along(axis: int, start: int, count: int, step: int) -> tuple[Any, ...]:
     return (*(slice(None),) * axis, slice(start, start + (count - 1) * step + 1, step))
 
 
+@functools.lru_cache(maxsize=1024)
+def _parts(lead: int, size: Sequence[int], kernel: Numbers, stride: Numbers, dilation: Numbers) -> list[list[tuple[Any, ...]]]:
+    """For each dimension the indices of what all windows have at each offset along it."""
+    places = places_of(size, kernel, stride, dilation)
+    if min(places) < 1:
+        msg = f"kernel {kernel} with dilation {dilation} is larger than the (padded) input {tuple(size)}"
+        raise RuntimeError(msg)
+    return [
+        [_along(axis, o * d, count, s) for o in range(k)]
+        for axis, (k, s, d, count) in enumerate(zip(kernel, stride, dilation, places, strict=True), lead)
+    ]
+
+
 def _combine(ufunc: Any, x: Array, kernel: Numbers, stride: Numbers, dilation: Numbers) -> Array:
     """An associative ufunc over each window, one dimension after the other."""
     lead = x.ndim - len(kernel)
-    places = places_of(x.shape[lead:], kernel, stride, dilation)
-    if min(places) < 1:
-        msg = f"kernel {kernel} with dilation {dilation} is larger than the (padded) input {tuple(x.shape[lead:])}"
-        raise RuntimeError(msg)
-    for axis, (k, s, d, count) in enumerate(zip(kernel, stride, dilation, places, strict=True), lead):
-        parts = [x[_along(axis, o * d, count, s)] for o in range(k)]
-        x = ufunc(*parts[:2]) if k > 1 else parts[0].copy()
-        for part in parts[2:]:
-            ufunc(x, part, out=x)
+    for first, *rest in _parts(lead, x.shape[lead:], kernel, stride, dilation):
+        if not rest:
+            x = x[first].copy()
+            continue
+        r = ufunc(x[first], x[rest[0]])
+        for part in rest[1:]:
+            ufunc(r, x[part], out=r)
+        x = r
     return x
 
 
@@ -105,7 +119,43 @@ def window_argmax(x: Array, largest: Array, kernel: Numbers, stride: Numbers, di
 
 
 def _max_rule(g: Tensor, x: Tensor, y: Tensor, kernel: Numbers, stride: Numbers, dilation: Numbers) -> Tensor:
-    return window_put(g, window_argmax(x, y, kernel, stride, dilation), tuple(x.shape), kernel, stride, dilation)
+    return window_max_back(g, x, y, kernel, stride, dilation)
+
+
+def _max_back_rule(gg: Tensor, x: Tensor, largest: Tensor, kernel: Numbers, stride: Numbers, dilation: Numbers) -> Tensor:
+    return window_pick(gg, window_argmax(x, largest, kernel, stride, dilation), kernel, stride, dilation)
+
+
+def _none(g: Tensor) -> None:
+    """Piecewise constant: nothing passes."""
+
+
+@operator({"g": _max_back_rule, "x": _none, "largest": _none}, method=False)
+def window_max_back(g: Array, x: Array, largest: Array, kernel: Numbers, stride: Numbers, dilation: Numbers) -> Array:
+    """Zeros of x's shape with g added at the first element of each window that is its maximum (or nan)."""
+    r = constant(g, x.shape, 0)
+    where = _regions(kernel, largest.shape[x.ndim - len(kernel) :], stride, dilation)
+    undefined = np.isnan(largest) if np.isnan(largest).any() else None
+    missing = None
+    for region in where:
+        element = x[region]
+        found = element == largest
+        if undefined is not None:
+            found |= undefined & (element != element)
+        if missing is None:
+            missing = ~found
+        else:
+            found &= missing
+            missing ^= found
+        reached = r[region]
+        reached += g * found
+    return r
+
+
+@functools.lru_cache(maxsize=1024)
+def _regions(kernel: Numbers, places: Numbers, stride: Numbers, dilation: Numbers) -> list[Any]:
+    """The index of what all windows have at each offset within the kernel."""
+    return [region for _, region in regions(kernel, places, stride, dilation)]
 
 
 @operator({"x": _max_rule}, method=False, onnx="MaxPool")
@@ -145,23 +195,28 @@ def window_spread(g: Array, shape: Numbers, kernel: Numbers, stride: Numbers) ->
 
 def _geometry(
     who: str, x: Tensor, n: int, kernel_size: Ints, stride: Any, padding: Ints, dilation: Ints, ceil_mode: bool
-) -> tuple[Numbers, Numbers, Numbers, Numbers, list[int]]:
+) -> tuple[Numbers, Numbers, Numbers, Numbers, tuple[int, ...]]:
     """Kernel, stride, padding and dilation, and the widths to pad with, the last dimension first."""
-    if x.ndim not in (n + 1, n + 2):
-        msg = f"{who}: expected an input of {n + 1} or {n + 2} dimensions, got {list(x.shape)}"
+    shape = x._array.shape
+    if len(shape) not in (n + 1, n + 2):
+        msg = f"{who}: expected an input of {n + 1} or {n + 2} dimensions, got {list(shape)}"
         raise RuntimeError(msg)
     k = sizes(who, "kernel_size", kernel_size, n)
     s = k if stride is None or (not isinstance(stride, int) and not len(stride)) else sizes(who, "stride", stride, n)
     p, d = sizes(who, "padding", padding, n), sizes(who, "dilation", dilation, n)
+    return k, s, p, d, _widths(who, shape[len(shape) - n :], k, s, p, d, ceil_mode)
+
+
+@functools.lru_cache(maxsize=1024)
+def _widths(who: str, size: Sequence[int], k: Numbers, s: Numbers, p: Numbers, d: Numbers, ceil_mode: bool) -> tuple[int, ...]:
     if min(s) < 1 or min(k) < 1:
         msg = f"{who}: expected a kernel and a stride of at least 1, got {k} and {s}"
         raise RuntimeError(msg)
     if min(p) < 0 or any(2 * a > b for a, b in zip(p, k, strict=True)):
         msg = f"{who}: expected a padding from 0 to half of the kernel {k}, got {p}"
         raise RuntimeError(msg)
-    size = x.shape[x.ndim - n :]
-    widths = []
-    for i in reversed(range(n)):
+    widths: list[int] = []
+    for i in reversed(range(len(size))):
         after = p[i]
         if ceil_mode:
             span = size[i] + 2 * p[i] - d[i] * (k[i] - 1) - 1
@@ -170,7 +225,7 @@ def _geometry(
                 places -= 1
             after += max((places - 1) * s[i] - span, 0)
         widths += [p[i], after]
-    return k, s, p, d, widths
+    return tuple(widths)
 
 
 def _counts(size: Sequence[int], places: Sequence[int], kernel: Numbers, stride: Numbers, padding: Numbers, all: bool) -> Array:

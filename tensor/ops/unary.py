@@ -40,7 +40,8 @@ def _whole(ufunc: Any) -> Any:
     return lambda x: ufunc(x) if x.dtype.kind in "fc" else x.copy()
 
 
-def _sigmoid(x: Array) -> Array:
+def sigmoid_of(x: Array) -> Array:
+    """``1 / (1 + exp(-x))`` of a raw array."""
     # tanh keeps both tails exact and never overflows.
     if not x.ndim:
         return 0.5 * np.tanh(0.5 * x) + 0.5
@@ -112,7 +113,7 @@ sqrt = unary("sqrt", np.sqrt, lambda g, y: g / (2 * cj(y)), "Square root.", lowe
 rsqrt = unary("rsqrt", _rsqrt, lambda g, y: g * (-0.5 * cj(y * y * y)), "1 / sqrt(x).", lowering="1 / sqrt(x)")
 square = unary("square", lambda x: np.square(x) if x.dtype.kind != "b" else x.astype(np.int64), lambda g, x: g * cj(x) * 2, "x * x.", dtype="same", lowering="x * x")
 reciprocal = unary("reciprocal", _reciprocal, lambda g, y: -g * cj(y * y), "1 / x.", lowering="1 / x", onnx="Reciprocal")
-sigmoid = unary("sigmoid", _sigmoid, lambda g, y: g * cj(y * (1 - y)), "1 / (1 + exp(-x)).", lowering="1 / (1 + exp(-x))", onnx="Sigmoid")
+sigmoid = unary("sigmoid", sigmoid_of, lambda g, y: g * cj(y * (1 - y)), "1 / (1 + exp(-x)).", lowering="1 / (1 + exp(-x))", onnx="Sigmoid")
 sinc = unary("sinc", np.sinc, _sinc_rule, "sin(pi x) / (pi x), 1 at 0.")
 deg2rad = unary("deg2rad", lambda x: x * (math.pi / 180), lambda g: g * (math.pi / 180), "Degrees to radians.", lowering="x * 0.017453292519943295")
 rad2deg = unary("rad2deg", lambda x: x * (180 / math.pi), lambda g: g * (180 / math.pi), "Radians to degrees.", lowering="x * 57.29577951308232")

@@ -18,6 +18,7 @@ from tensor.jit.codegen.kernel import Code
 from tensor.jit.codegen.loops import emit_group, emit_of
 from tensor.jit.codegen.objects import default_directory
 from tensor.jit.codegen.products import emit_product
+from tensor.jit.codegen.stretches import Stretch, compile_stretches
 from tensor.jit.codegen.text import SCALARS
 from tensor.jit.interpreter import Memory, Steps
 from tensor.jit.program import (
@@ -39,7 +40,8 @@ from tensor.jit.program import (
 )
 
 __all__ = [
-    "Compiled", "available", "checker", "compile_program", "default_directory", "is_native", "keep_on_disk", "use_disk",
+    "Compiled", "Stretch", "available", "checker", "compile_program", "compile_stretches",
+    "default_directory", "is_native", "keep_on_disk", "use_disk",
 ]  # fmt: skip
 
 Run = Callable[[list[Any], list[float]], object]

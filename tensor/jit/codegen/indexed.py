@@ -6,7 +6,7 @@ views lie in it element by element, else elements go one by one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tensor.jit.codegen import operations
@@ -63,7 +63,7 @@ class _Axis:
 class _Writer:
     def __init__(self, program: Program, vector_bytes: int) -> None:
         self.program, self.bytes = program, vector_bytes
-        self.function = Function()
+        self.function = Function(vector_bytes == 64)
         self.arguments: list[Argument] = []
         self.scalars: dict[str, Scalar] = {}
 
@@ -124,7 +124,7 @@ class _Writer:
         return result
 
     def split(self, axes: list[_Axis], fixed: Sequence[str], last: bool) -> tuple[list[_Axis], _Axis | None]:
-        """Axes one element at a time, and the one for vectors, along which `fixed` stay; only the last one where order matters."""
+        """Axes one element at a time, and the one for vectors, along which `fixed` stay; the last one where order matters."""
         for axis in axes[-1:] if last else reversed(axes):
             along = all(step in (0, 1) for name, step in axis.strides.items() if name not in fixed)
             if along and axis.strides.get("out", 1) == 1 and not any(axis.strides[name] for name in fixed):
@@ -150,7 +150,16 @@ class _Writer:
             offset = function.plus(function.times(place, stride), offset)
         return {**places, name: function.offset(places[name], self.scalars[name], offset)}, inside
 
-    def indexed(self, whole: View, name: str, indices: Sequence[View], views: dict[str, View], fault: View | None, last: bool, body: Body) -> None:  # fmt: skip
+    def indexed(
+        self,
+        whole: View,
+        name: str,
+        indices: Sequence[View],
+        views: dict[str, View],
+        fault: View | None,
+        last: bool,
+        body: Body,
+    ) -> None:
         """Loops over the space of indices; `body` once they are looked up."""
         shape = indices[0].shape
         views = {**views, **{f"index{n}": view for n, view in enumerate(indices)}}
@@ -216,7 +225,13 @@ class _Writer:
 
     # Running results and places of extremes
 
-    def along(self, shape: Sequence[int], axis: int, views: dict[str, tuple[View, Sequence[int]]], body: Callable[[Places, int, _Axis], None]) -> None:  # fmt: skip
+    def along(
+        self,
+        shape: Sequence[int],
+        axis: int,
+        views: Mapping[str, tuple[View, Sequence[int]]],
+        body: Callable[[Places, int, _Axis], None],
+    ) -> None:
         """`body` for all lines along an axis, some of them in vectors."""
         places = {name: self.pointer(name, view) for name, (view, _) in views.items()}
         line = _Axis(shape[axis], {name: steps[axis] for name, (_, steps) in views.items()})

@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tensor.jit.codegen import host
 from tensor.jit.codegen.text import Lanes
 
 
@@ -141,7 +140,7 @@ def as_bits_of(v: Lanes, value: float) -> str:
 
 def scaled(v: Lanes, x: str, n: str) -> str:
     """x 2^n. Where no instruction does it, in two steps, since n may be outside the range of exponents."""
-    if host.vector_bytes() == 64:
+    if v.function.wide:
         return v.ldexp(x, n)
     half = v.bits.op("ashr", n, v.bits.const(1))
     return v.mul(v.mul(x, power_of_two(v, half)), power_of_two(v, v.bits.op("sub", n, half)))
