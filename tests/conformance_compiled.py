@@ -219,7 +219,7 @@ def __getattr__(name: str) -> Any:
 
 def statistics() -> str:
     """What was replayed, and why not."""
-    names = {n for n in replayed} - {n for n, _ in refused}
+    names = set(replayed) - {n for n, _ in refused}
     lines = [
         f"replayed {replayed.total()} calls, {native} of them with machine code; refused {refused.total()}; always: {len(names)}"
     ]

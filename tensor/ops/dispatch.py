@@ -20,7 +20,7 @@ from tensor.autograd.modes import disabled, is_grad_enabled
 from tensor.autograd.node import MAKERS, op_node
 from tensor.autograd.samples import recover
 from tensor.autograd.tensor import Tensor
-from tensor.ops.out import with_out
+from tensor.ops.out import with_out, write_out
 
 if TYPE_CHECKING:
     from tensor.ops.record import Operator
@@ -127,8 +127,11 @@ def _written_out(op: Operator, parameters: Sequence[inspect.Parameter], view: bo
             if first_only
             else f"        _a_{t} = {t}; _n_{t} = None",
         ]
-    if op.dtype is not None:
-        lines.append(f"    {', '.join(f'_a_{t}' for t in tensors)}, = _cast({', '.join(f'_a_{t}' for t in tensors)})")
+    if op.dtype is not None:  # arrays of one dtype stay as they are
+        first, *others = [f"_a_{t}" for t in tensors]
+        alike = f"{first}.__class__ is ndarray and (_d := {first}.dtype).kind in {'fc' if op.dtype == 'float' else 'fciub'!r}"
+        alike += "".join(f" and ({t} is None or ({t}.__class__ is ndarray and {t}.dtype is _d))" for t in others)
+        lines += [f"    if not ({alike}):", f"        {', '.join([first, *others])}, = _cast({', '.join([first, *others])})"]
     lines += [
         "    try:",
         f"        _r = _forward({arrays})",
@@ -156,12 +159,8 @@ def _written_out(op: Operator, parameters: Sequence[inspect.Parameter], view: bo
         ]
     lines.append("    return out")
     rule, name = op.dtype, op.name
-    alike = "fc" if rule == "float" else "fciub"
 
-    def cast(*raws: Any) -> Sequence[Any]:
-        d = getattr(raws[0], "dtype", None)
-        if d is not None and d.kind in alike and all(x is None or (x.__class__ is ndarray and x.dtype is d) for x in raws):
-            return raws
+    def cast(*raws: Any) -> list[Any]:
         given = iter(cast_operands([x for x in raws if x is not None], rule or "", name))
         return [None if x is None else next(given) for x in raws]
 
@@ -173,6 +172,7 @@ def _written_out(op: Operator, parameters: Sequence[inspect.Parameter], view: bo
         "_op": op,
         "_plans": op.plans,
         "_cast": cast,
+        "write_out": write_out,
     }
     MAKERS.append(scope)
     exec("\n".join(lines), scope)
@@ -215,12 +215,32 @@ def _sequences(op: Operator, bind: Any, arity: int) -> Callable[..., Any]:
 def _several_outputs(op: Operator, bind: Any, arity: int) -> Callable[..., Any]:
     """For operators with several values, like `linalg.eigh`, of any kind of inputs."""
     forward, name, rule, differentiable = op.forward, op.name, op.dtype, op.differentiable
+    one_float = op.inputs == [(0, False)]
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if kwargs or len(args) != arity:
             if "out" in kwargs:
                 return with_out(name, call, args, kwargs)
             args = bind(args, kwargs)
+        if one_float and isinstance(args[0], Tensor) and args[0]._array.dtype.kind in "fc":
+            edges: tuple[Any, ...] = (args[0]._node,)
+            raws: list[Any] = [args[0]._array, *args[1:]]
+        else:
+            edges, raws = operands(args)
+        try:
+            results = forward(*raws)
+        except (ValueError, IndexError, TypeError) as e:
+            results = recover(explain(e, name, raws), e, forward, raws)
+        outs = tuple([Tensor(r if r.__class__ is ndarray else as_array(r)) for r in results])
+        if differentiable and any(edges) and is_grad_enabled():
+            mask = (
+                -1 if op.joint or any(many for _, many in op.inputs) else sum((e is not None) << i for i, e in enumerate(edges))
+            )
+            op.record(args, edges, mask, outs[0], outs)
+        return outs
+
+    def operands(args: tuple[Any, ...]) -> tuple[tuple[Any, ...], list[Any]]:
+        """The nodes of the tensors, and the arguments with raw arrays of one dtype in their places."""
         given = [t for i, many in op.inputs for t in (args[i] if many else [args[i]])]
         edges = tuple(t._node if isinstance(t, Tensor) else None for t in given)
         arrays = [t._array if isinstance(t, Tensor) else None if t is None else to_array(t, copy=False) for t in given]
@@ -230,17 +250,7 @@ def _several_outputs(op: Operator, bind: Any, arity: int) -> Callable[..., Any]:
         raws, taken = list(args), iter(arrays)
         for i, many in op.inputs:
             raws[i] = [next(taken) for _ in args[i]] if many else next(taken)
-        try:
-            results = forward(*raws)
-        except (ValueError, IndexError, TypeError) as e:
-            results = recover(explain(e, name, raws), e, forward, raws)
-        outs = tuple(Tensor(as_array(r)) for r in results)
-        if differentiable and any(e is not None for e in edges) and is_grad_enabled():
-            mask = (
-                -1 if op.joint or any(many for _, many in op.inputs) else sum((e is not None) << i for i, e in enumerate(edges))
-            )
-            op.record(args, edges, mask, outs[0], outs)
-        return outs
+        return edges, raws
 
     return call
 
