@@ -89,7 +89,8 @@ class Attempt:
             if node is not None and (type(node) is not Leaf or node.hooks or node.post_hooks):
                 self.reasons.append("a tensor from outside has a history, or hooks of its gradient")
                 return
-            self.sources[id(t)] = Source("", t)
+            if id(t) in found:
+                self.sources[id(t)] = Source("", t)
         for t in self.leaves:
             if t.grad is not None:
                 self.sources[id(t.grad)] = Source("", t, grad=True)

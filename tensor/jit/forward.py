@@ -189,7 +189,9 @@ def gradients(roots: Any, ends: Sequence[Any], *, create_graph: bool, retain_gra
     wanted = engine.nodes_between([n for n, _ in roots], targets)
     before = record_gradients(create_graph)
     try:
-        leaves = engine.run(roots, create_graph=create_graph, retain_graph=retain_graph, wanted=wanted, captured=captured)
+        leaves = engine.run(
+            roots, create_graph=create_graph, retain_graph=retain_graph, wanted=wanted, captured=captured, ends=True
+        )
     finally:
         record_gradients(before)
     return [leaves.get(n) if type(n) is Leaf else captured[n] for n in ends]

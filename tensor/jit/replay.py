@@ -86,17 +86,20 @@ class Replays:
         kept = {owner[s] for s in history.saved}
         owners = [owner[s] for s in results if recording.shapes[s][1] is not float]
         #: by owner of memory, the number of the counter that results over it share
-        self.counters = {
-            o: i for i, o in enumerate(dict.fromkeys(o for o in owners if o in kept or owners.count(o) > 1))
-        }
+        self.counters = {o: i for i, o in enumerate(dict.fromkeys(o for o in owners if o in kept or owners.count(o) > 1))}
         self.loads: dict[str, tuple[Source, set[int]]] = {}  # tensors from outside, with the slots that they are loaded into
         for s, source in history.loads.items():
             self.loads.setdefault(self._source(source), (source, set()))[1].add(s)
         if self.loads:
-            self._scope |= {f"v{i}": version_of(x.tensor) for i, (x, _) in enumerate(self.loads.values()) if x.tensor is not None and not x.grad}
+            self._scope |= {
+                f"v{i}": version_of(x.tensor)
+                for i, (x, _) in enumerate(self.loads.values())
+                if x.tensor is not None and not x.grad
+            }
         self._versions = self._function(
             ", ".join(
-                f"count({text})" if x.tensor is None or x.grad else f"v{i}.value" for i, (text, (x, _)) in enumerate(self.loads.items())
+                f"count({text})" if x.tensor is None or x.grad else f"v{i}.value"
+                for i, (text, (x, _)) in enumerate(self.loads.items())
             )
         )
         self._find_effects()
@@ -316,7 +319,9 @@ class Replays:
                 if version != expected and text not in self.changed:
                     what = f"a tensor that it reads was changed by an in-place operation (version {version}, expected {expected})"
         if what is not None:
-            msg = f"{self.name}: a gradient of its gradient needs the function run again, and {what}; call the function uncompiled"
+            msg = (
+                f"{self.name}: a gradient of its gradient needs the function run again, and {what}; call the function uncompiled"
+            )
             raise RuntimeError(msg)
 
 

@@ -36,8 +36,11 @@ def state(module: Any) -> Any:
     return values(module.state_dict())
 
 
-def both(work: Callable[..., Any], module: Any, calls: int = 4, hits: int = 2) -> Compiled:
-    """``work(f, net, n)`` with the module and with the compiled one gives the same, and leaves the same, several times."""
+def both(work: Callable[..., Any], module: Any, calls: int = 4, hits: int = 2, like: Any = agree) -> Compiled:
+    """``work(f, net, n)`` with the module and with the compiled one gives the same, and leaves the same, several times.
+
+    Where a leaf's gradient is the sum over several calls, or of gradients of two orders, its terms come in another order: ``like=close``.
+    """
     plain, f, twin = pair(module)
     for n in range(calls):
         results = []
@@ -46,10 +49,21 @@ def both(work: Callable[..., Any], module: Any, calls: int = 4, hits: int = 2) -
             seen = [values(r) for r in work(function, net, n)], grads(net), state(net)
             results.append((seen, repr(T.get_rng_state())))
         engine._queue.join()
-        assert agree(results[0][0], results[1][0]), n
+        assert like(results[0][0], results[1][0]), n
         assert results[0][1] == results[1][1]
     assert f.hits >= hits, f.explain()
     return f
+
+
+def close(a: Any, b: Any) -> bool:
+    """But for rounding, by whatever means."""
+    if isinstance(a, float):
+        return bool(np.isclose(a, b, rtol=1e-3, atol=1e-4, equal_nan=True))
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(close(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(close, a, b))
+    return bool(a == b)
 
 
 def mlp() -> Any:
@@ -349,7 +363,7 @@ def test_results_of_several_calls_go_backward_in_any_order() -> None:
         ys[1].mean().backward()
         return [*ys, more]
 
-    both(work, mlp(), calls=4, hits=15)
+    both(work, mlp(), calls=4, hits=15, like=close)
 
 
 def test_calls_in_a_row_share_leaves() -> None:
@@ -362,7 +376,7 @@ def test_calls_in_a_row_share_leaves() -> None:
         h.sum().backward()
         return [x.grad, h]
 
-    both(work, layer, calls=4, hits=14)
+    both(work, layer, calls=4, hits=14, like=close)
 
 
 def test_gradients_are_handed_out_and_never_written_again() -> None:
@@ -487,22 +501,25 @@ def test_a_gradient_of_a_gradient(name: str) -> None:
         y.sum().backward()
         return [y, x.grad, outer.grad]
 
-    f = both(work, NETWORKS[name](), calls=6, hits=5)
+    f = both(work, NETWORKS[name](), calls=6, hits=5, like=close)
     assert f.plans[0].tier == 0  # it runs as it is by now
 
 
-def test_a_gradient_of_a_gradient_needs_all_as_it_was() -> None:
+@pytest.mark.parametrize("what", ["a bias", "the network"])
+def test_a_gradient_of_a_gradient_needs_all_as_it_was(what: str) -> None:
     net = mlp()
     f = compiled_by_tier(net)
-    f(T.ones(2, 3))
-    for change in (lambda: net[0].bias.data.add_(1) and T.no_grad()(net[0].bias.add_)(1), lambda: net.append(nn.Tanh())):
+    for _ in range(3):
         y = f(T.ones(2, 3))
-        change()
-        if f.hits:
-            with pytest.raises(RuntimeError, match="a gradient of its gradient needs the function run again"):
-                T.autograd.grad(y.sum(), list(net.parameters()), create_graph=True)
-            break
-    assert f.hits
+        engine._queue.join()
+    if what == "a bias":
+        with T.no_grad():
+            net[0].bias.add_(1)
+    else:
+        net.append(nn.Tanh())
+    with pytest.raises(RuntimeError, match="a gradient of its gradient needs the function run again, and"):
+        T.autograd.grad(y.sum(), list(net.parameters()), create_graph=True)
+    assert f.hits == 2
 
 
 def test_gradients_inside_of_a_vmap() -> None:
@@ -686,18 +703,10 @@ def test_a_random_program_has_the_gradients_it_has_eagerly(program: Any, taken: 
             found.append((values(out), values(g), repr(T.get_rng_state())))
         if TIER[0] == "native":
             engine._queue.join()
-        assert _close(found[0], found[1]), f.explain()
+        exact = TIER[0] == "numpy" and len(chosen) != 2  # the gradients of two of three results are added up at the end
+        assert (agree if exact else close)(found[0], found[1]), f.explain()
     COUNTS[TIER[0]][0] += f.hits
     COUNTS[TIER[0]][1] += 4
-
-
-def _close(a: Any, b: Any) -> bool:
-    """To the last bit by NumPy, but for sums of the gradients of several results, which come in another order."""
-    if isinstance(a, float):
-        return bool(np.isclose(a, b, rtol=1e-3, atol=1e-4, equal_nan=True))
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(_close, a, b))
-    return bool(a == b)
 
 
 COUNTS = {"numpy": [0, 0], "native": [0, 0]}
