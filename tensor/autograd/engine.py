@@ -45,8 +45,8 @@ def run(
 ) -> dict[Leaf, Tensor]:
     """Push gradients from the roots to the leaves.
 
-    ``wanted``: the only nodes to visit. ``captured``: nodes whose gradient the caller asked for; filled in, and not
-    gone beyond where they are the ``ends``. Returns the gradients that arrived at leaves.
+    ``wanted``: the only nodes to visit. ``captured``: nodes whose gradient the caller asked for; filled in. Where they
+    are the ``ends``, neither their hooks nor what is beyond them is run. Returns the gradients that arrived at leaves.
     """
     pending: dict[Node, Any] = {}
     leaves: dict[Leaf, Any] = {}
@@ -86,7 +86,7 @@ def run(
         g = pending.pop(node)
         if g.__class__ is Term:
             g = g.value(node)
-        if node.hooks:
+        if node.hooks and not (ends and captured is not None and node in captured):
             g = run_hooks(node, g)
         if captured is not None and node in captured:
             captured[node] = g

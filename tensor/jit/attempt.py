@@ -57,7 +57,7 @@ class Attempt:
                     gc.enable()
             recording.finish()
             self._find_results(result)
-        settle(result, self.sources)
+        settle(result, self.sources, {t._node for t in self.histories.values()})
         recording.forget()
         self.reasons += recording.reasons
         if switches != settings():
@@ -84,13 +84,12 @@ class Attempt:
                 self.checks.append(f"id({source.text}) not in {self.arguments.name(frozenset(found))}")
         self.histories = {text: t for text, t in self.arguments.histories.items() if id(t) not in found}
         self.leaves = [t for t in (*found.values(), *self.histories.values()) if type(t._node) is Leaf]
-        for t in (*found.values(), *self.leaves):
+        for t in found.values():
             node: Any = t._node
-            if node is not None and (type(node) is not Leaf or node.hooks or node.post_hooks):
-                self.reasons.append("a tensor from outside has a history, or hooks of its gradient")
+            if node is not None and type(node) is not Leaf:
+                self.reasons.append("a tensor from outside has a history")
                 return
-            if id(t) in found:
-                self.sources[id(t)] = Source("", t)
+            self.sources[id(t)] = Source("", t)
         for t in self.leaves:
             if t.grad is not None:
                 self.sources[id(t.grad)] = Source("", t, grad=True)
@@ -99,6 +98,7 @@ class Attempt:
         self.before = {
             id(t): (t, t._node, dict(t._extra or {}), 0 if t._version is None else t._version.value) for t in self._outside()
         }
+        self.hooks = {id(t): _hooks(t._node) for t in self._outside()}
         self.arrays = {id(t): t._array for t in self._outside()}  # an optimizer may replace them
         for t, array in ((t, t._array) for t in self._outside()):
             if type(array) is not np.ndarray:
@@ -121,8 +121,11 @@ class Attempt:
         for t, node, extra, _ in self.before.values():
             if t._node is not node or dict(t._extra or {}) != extra:
                 self.reasons.append("it changes whether a tensor from outside requires a gradient, or its history")
-            if type(node) is Leaf and (node.hooks or node.post_hooks):
+            hooks = _hooks(node)
+            if hooks != self.hooks[id(t)]:
                 self.reasons.append("it hooks a tensor from outside")
+            if self.passes and any(hooks):
+                self.reasons.append("the gradient of a tensor from outside has hooks")
         for x, _ in self.surroundings.arrays:
             if any(np.may_share_memory(x, t._array) for t, *_ in self.before.values()):
                 self.reasons.append("a tensor shares the memory of a NumPy array that the function can see")
@@ -139,6 +142,7 @@ class Attempt:
     def _record_history(self, result: Any) -> None:
         """Record the backward of what was returned."""
         self.history: History | None = None
+        self.passes = self.recording.passes
         if self.recording.reasons:
             return
         targets = [Target("", t) for t in self.surroundings.tensors.values() if type(t._node) is Leaf]
@@ -157,13 +161,14 @@ class Attempt:
         if any(isinstance(x, (str, np.generic, complex)) for x in _values(result)):
             self.recording.use_numbers()  # which may be written in them
         grads = {id(g): leaf for leaf in self.leaves if (g := grad_of(leaf)) is not None}
-        for t in tensors_in(result):
+        found = list(tensors_in(result))
+        live = {} if self.history is None else {id(found[place]): i for i, place in enumerate(self.history.places)}
+        for t in found:
             if id(t) in grads:  # the very tensor that is the gradient
                 self.sources[id(t)] = Source("", grads[id(t)], grad=True)
             array = slot.__get__(t)
             if type(array) is Traced and id(t) not in self.sources:
-                live = -1 if self.history is None or t._node is None else _position(array.slot, self.history.outputs)
-                self.slots[id(t)] = Made(array.slot, live)
+                self.slots[id(t)] = Made(array.slot, live.get(id(t), -1))
 
     def _build(self, result: Any) -> Plan:
         recording = self.recording
@@ -177,12 +182,13 @@ class Attempt:
         watched: list[tuple[str, Any, Reader]] = []
         for t in around.tensors.values():
             watched.append(("a tensor", t, attribute("_node", certain=True)))
-            if t._node is not None:
+            if t._node is not None and self.passes:
                 watched += [("a gradient", t._node, attribute(hooks, certain=True)) for hooks in ("hooks", "post_hooks")]
             if id(t) in recording.external:
                 watched.append(("a tensor", t, attribute("_array", certain=True)))
         outside = Outside(
-            [(t, t._node, self.arrays[id(t)] if id(t) in recording.external else None) for t in around.tensors.values()]
+            [(t, t._node, self.arrays[id(t)] if id(t) in recording.external else None) for t in around.tensors.values()],
+            hooked=not self.passes,
         )
         around.seal(watched, outside.unchanged)
         for leaf, grad in zip(leaves, recording.entry_grads, strict=True):
@@ -205,13 +211,21 @@ class Outside:
     """Tensors from outside, with the nodes they had, and the arrays that the function used, as far as their layout goes."""
 
     tensors: list[tuple[Tensor, Any, Any]]
+    hooked: bool  #: whether their gradients may have hooks: those are the caller's, where no backward pass is in the function
 
     def unchanged(self) -> bool:
-        """Whether they require gradients as they did, without hooks, and their arrays are laid out as they were."""
+        """Whether they require gradients as they did, without hooks unless ``hooked``, and their arrays are laid out as they were."""
         return all(
-            t._node is node and (type(node) is not Leaf or _unhooked(node)) and (array is None or _alike(t._array, array))
+            t._node is node
+            and (self.hooked or type(node) is not Leaf or _unhooked(node))
+            and (array is None or _alike(t._array, array))
             for t, node, array in self.tensors
         )
+
+
+def _hooks(node: Any) -> tuple[list[Any], list[Any]]:
+    """The hooks of a gradient, and those after it has been added up."""
+    return list(getattr(node, "hooks", None) or ()), list(getattr(node, "post_hooks", None) or ())
 
 
 def _unhooked(leaf: Leaf) -> bool:
@@ -228,10 +242,6 @@ def _values(x: Any) -> Iterator[Any]:
             yield from _values(v)
     else:
         yield x
-
-
-def _position(slot: int, slots: list[int]) -> int:
-    return slots.index(slot) if slot in slots else -1
 
 
 def _tensors(x: Any) -> Iterator[Tensor]:

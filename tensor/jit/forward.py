@@ -8,7 +8,7 @@ gradients of gradients above all, is done by the function itself, run again from
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from tensor.autograd.inplace import ReplaceRegion
 from tensor.autograd.modes import record_gradients
 from tensor.autograd.node import Leaf, OpNode, OutputNode, SeveralOutputs
 from tensor.autograd.tensor import Tensor
-from tensor.jit.recorder import Instruction, Recording, Ref, references
+from tensor.jit.recorder import Instruction, Recording, references
 from tensor.jit.script import tensors_in
 from tensor.jit.seams import slot
 from tensor.jit.traced import Traced, unwrap
@@ -32,7 +32,7 @@ _op_node = node.op_node
 
 
 class Unfollowed(Exception):
-    """A history that a replay could not have."""
+    """A history that a replay could not have; says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +78,10 @@ def record_history(recording: Recording, result: Any, known: Mapping[int, Any], 
     ``known``: by id, the tensors from outside.
     """
     found = list(tensors_in(result))
+    outer = {t.tensor._node for t in targets}
     live: dict[int, int] = {}
     for i, t in enumerate(found):
-        if t._node is not None and id(t) not in known and not was_backward(t._node):
+        if t._node is not None and id(t) not in known and not _was_backward(t._node, outer):
             live.setdefault(id(t), i)
     if not live:
         return None
@@ -89,30 +90,26 @@ def record_history(recording: Recording, result: Any, known: Mapping[int, Any], 
     outputs = [found[i] for i in live.values()]
     slots = [_slot(t) for t in outputs]
     _check(recording, outputs, slots)
-    outer = {t.tensor._node for t in targets}
-    nodes = list(_nodes([t._node for t in outputs], outer))
-    refused = next((n for n in nodes if n not in outer and (type(n) not in _KNOWN or n.hooks)), None)
+    refused = next((n for n in _nodes([t._node for t in outputs], outer) if type(n) not in _KNOWN or n.hooks), None)
     if refused is not None:
         what = "a hook" if refused.hooks else f"a {refused.name()}, whose backward may do anything"
-        msg = f"it returns a tensor whose history has {what}"
-        raise Unfollowed(msg)
-    if any(t.tensor._node.hooks for t in targets if t.argument and t.tensor._node is not None):
-        msg = "an argument's gradient has a hook"
-        raise Unfollowed(msg)
+        raise Unfollowed(f"it returns a tensor whose history has {what}")
     if node.op_node is not _op_node or engine.watch.backward is not None:
-        msg = "nodes are watched as they are made"
-        raise Unfollowed(msg)
+        raise Unfollowed("nodes are watched as they are made")
     others = [a.slot for t in found if id(t) not in live and id(t) not in known and type(a := slot.__get__(t)) is Traced]
     every = tuple(range(len(outputs)))
     ways = {key: _record_way(recording, outputs, key, targets) for key in dict.fromkeys([every, *((i,) for i in every)])}
-    return _split(recording, count, History(list(targets), list(live.values()), slots, others, ways, [], [], {}))
+    used = [i for i in range(len(targets)) if any(way.grads[i] is not None for way in ways.values())]
+    for way in ways.values():
+        way.grads = [way.grads[i] for i in used]
+    history = History([targets[i] for i in used], list(live.values()), slots, others, ways, [], [], {})
+    return _split(recording, count, history)
 
 
 def _slot(t: Tensor) -> int:
     array = slot.__get__(t)
     if type(array) is not Traced:
-        msg = "it returns a tensor of an unknown kind of array"
-        raise Unfollowed(msg)
+        raise Unfollowed("it returns a tensor of an unknown kind of array")
     return int(array.slot)
 
 
@@ -120,14 +117,13 @@ def _check(recording: Recording, outputs: list[Tensor], slots: list[int]) -> Non
     """That the results are new tensors over memory of their own."""
     owners = [recording.owner[s] for s in slots]
     if any(type(t) is not Tensor or type(t._node) is Leaf or t._extra for t in outputs):
-        msg = "it returns a leaf that it has made, or a tensor that keeps its gradient"
-        raise Unfollowed(msg)
+        raise Unfollowed("it returns a leaf that it has made, or a tensor that keeps its gradient")
     if len(set(owners)) < len(owners) or any(recording.of_outside.get(o) == "load" for o in owners):
-        msg = "it returns tensors with a history that are views of each other, or of a tensor from outside"
-        raise Unfollowed(msg)
+        raise Unfollowed("it returns tensors with a history that are views of each other, or of a tensor from outside")
 
 
 def _nodes(roots: Sequence[Any], ends: set[Any]) -> Iterator[Any]:
+    """The nodes on the way to the ends, which are no part of it."""
     seen: set[Any] = set()
     stack = list(roots)
     while stack:
@@ -135,19 +131,19 @@ def _nodes(roots: Sequence[Any], ends: set[Any]) -> Iterator[Any]:
         if n is None or n in seen:
             continue
         seen.add(n)
-        yield n
         if n not in ends:
+            yield n
             stack += n.edges
 
 
-def was_backward(root: Any) -> bool:
+def _was_backward(root: Any, ends: set[Any]) -> bool:
     """Whether a backward pass has used, and released, the history of this node."""
-    return any(isinstance(n, OpNode) and n.saved is node.FREED for n in _nodes([root], set()))
+    return any(isinstance(n, OpNode) and n.saved is node.FREED for n in _nodes([root], ends))
 
 
-def settle(result: Any, known: Mapping[int, Any]) -> None:
+def settle(result: Any, known: Mapping[int, Any], ends: set[Any]) -> None:
     """Let a history that was recorded go on with plain arrays."""
-    for n in _nodes([t._node for t in tensors_in(result) if id(t) not in known], set()):
+    for n in _nodes([t._node for t in tensors_in(result) if id(t) not in known], ends):
         if isinstance(n, OpNode) and n.saved is not node.FREED:
             n.saved = unwrap(n.saved)
         elif type(n) is ReplaceRegion:
@@ -170,14 +166,14 @@ def _record_way(recording: Recording, outputs: list[Tensor], key: tuple[int, ...
         msg = f"its backward fails: {e}"
         raise Unfollowed(msg) from e
     grads: list[int | None] = []
-    for g in found:
-        if g is None:
+    for each in found:
+        if each is None:
             grads.append(None)
             continue
-        number = _slot(g)
+        number = _slot(each)
         mine = {recording.owner[s] for made in recording.instructions[start:] for s in _outs(made)}
         if recording.owner[number] not in mine:  # the caller may write into it
-            number = recording.run(np.ndarray.copy, (slot.__get__(g),), {}).slot
+            number = recording.run(np.ndarray.copy, (slot.__get__(each),), {}).slot
         grads.append(number)
     return Way(cotangents, grads, recording.instructions[start:])
 
@@ -230,8 +226,7 @@ def _split(recording: Recording, count: int, history: History) -> History:
             elif made.kind == "create" and recording.owner[s] not in recording.written:
                 again[id(made)] = None
             elif id(made) in mine:
-                msg = "the gradients of its results depend on each other"
-                raise Unfollowed(msg)
+                raise Unfollowed("the gradients of its results depend on each other")
             else:
                 reads[s] = None
         _check_way(recording, way)
@@ -253,8 +248,7 @@ def _check_way(recording: Recording, way: Way) -> None:
     own = {recording.owner[s] for made in way.instructions if made.kind in ("call", "create") for s in _outs(made)}
     for made in way.instructions:
         if made.kind in ("draw", "store", "grads", "step") or any(recording.owner[s] not in own for s in made.writes):
-            msg = "its backward does more than to compute gradients"
-            raise Unfollowed(msg)
+            raise Unfollowed("its backward does more than to compute gradients")
 
 
 def _outs(made: Instruction) -> list[int]:

@@ -57,8 +57,12 @@ class Plan:
         """Whether it could be used now, so that machine code is worth the while; else it may ask again at its next use."""
         wanted = self.surroundings.holds()
         if not wanted:
-            self.queued, self.check = False, _never
+            self.ask_again()
         return wanted
+
+    def ask_again(self) -> None:
+        """At the next use, ask for machine code."""
+        self.queued, self.check = False, _never
 
     def lower_quickly(self, make_check: Callable[..., Any]) -> None:
         """Have machine code do what it is soon made for: the check, and steps of optimizers."""

@@ -84,6 +84,7 @@ class Recording:
         self.written: set[int] = set()  #: owners written into by an instruction
         self.loaded: dict[int, tuple[Any, Traced]] = {}
         self.external: dict[int, Tensor] = {}
+        self.passes = 0  #: backward passes: those run the hooks of leaves
         self.effects = False  #: whether something happened that cannot be taken back
         self.stepped: dict[int, int] = {}  #: by id of a tensor, how often steps bumped its version
         self._by_id: dict[int, Traced] = {}

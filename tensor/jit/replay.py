@@ -1,8 +1,8 @@
 """The node of a replayed call: its backward is a script that was recorded with the forward, or the function itself, run again.
 
-The scripts serve gradients of all results and of each alone; the gradients of some of several are added up. They compute numbers only,
-so a gradient that is to be differentiated again comes from the function, run from the state in which the replay found generators and
-buffers, which are then put back. A function for which that was needed once is not replayed any more where gradients are recorded.
+The scripts serve gradients of all results and of each alone; the gradients of some of several are added up. They compute numbers
+only, so a gradient that is to be differentiated again comes from the function, run from the state in which the replay found
+generators and buffers, which are then put back. A recording for which that was needed once is not replayed any more.
 """
 
 from __future__ import annotations
@@ -59,15 +59,6 @@ class ReplayNode(Node):
         return tuple(g.get(i) for i in range(len(self.replays.history.outputs))) if type(g) is dict else (g,)
 
 
-class _Pass(Node):
-    """A stand-in for an argument: what the function does with it has a history that ends here, and goes on from here."""
-
-    __slots__ = ()
-
-    def backward(self, g: Any) -> tuple[Any, ...]:
-        return (g,)
-
-
 class Replays:
     """What the replays of one recording share: the `tensor.jit.script.Later` of its script."""
 
@@ -78,7 +69,7 @@ class Replays:
         self.plan: Plan | None = None
         self._lock = threading.RLock()
         self._scripts: dict[tuple[int, ...], Script] = {}
-        self._machine: tuple[Any, Any] | None = None  # what makes machine code, once it is there
+        self._asked = False  # whether machine code was made for the scripts used so far
         self._retired = False
         self._scope: dict[str, Any] = {"count": _count}
         owner = recording.owner
@@ -181,11 +172,13 @@ class Replays:
         )
 
     def lower(self, compile_program: Callable[[Any], Any], make_check: Callable[..., Any]) -> bool:
-        """Have machine code run the backward."""
-        self._machine = compile_program, make_check
-        every = tuple(range(len(self.history.outputs)))
-        lowered = [self._script(key).lower(compile_program, make_check) for key in {every, *self._scripts}]
-        return any(lowered)
+        """Have machine code run the backward, as far as it has been used; of one result it surely will be."""
+        with self._lock:
+            self._asked = True
+            if len(self.history.outputs) == 1:
+                self._script((0,))
+            scripts = [script for script in self._scripts.values() if script.lowering is None]
+        return any([script.lower(compile_program, make_check) for script in scripts])
 
     def swap(self, use: Callable[[], None]) -> bool:
         """Let another script take over, unless the function is not replayed any more."""
@@ -224,6 +217,8 @@ class Replays:
             way = self.history.ways[key]
             result = tuple(None if s is None else Made(s) for s in way.grads)
             script = self._scripts[key] = Script(self.recording, result, {}, (), way.instructions)
+            if self._asked and self.plan is not None and not self._retired:
+                self.plan.ask_again()
         return script
 
     def _laid_out(self, g: Any, slot: int) -> Any:
@@ -233,13 +228,12 @@ class Replays:
 
     def _check(self, n: ReplayNode, way: Way) -> None:
         """That nobody has written into what this backward reads."""
-        now = self._versions(*n.call) if n.call is not None else n.versions
+        now = self._versions(*n.call)
         if now != n.versions:
             reads = set(way.reads)
-            for (source, slots), version, expected in zip(self.loads.values(), now, n.versions, strict=True):
+            for (_, slots), version, expected in zip(self.loads.values(), now, n.versions, strict=True):
                 if version != expected and not reads.isdisjoint(slots):
                     self._changed("an input", self.recording.shapes[min(reads & slots)][0], version, expected)
-                del source
         if n.counters:
             owners = {self.recording.owner[s]: s for s in way.reads}
             for owner, i in self.counters.items():
@@ -263,23 +257,13 @@ class Replays:
                 function = self.function
                 run: Callable[..., Any] = lambda args, kwargs: function(*args, **kwargs)  # noqa: E731
                 self.plan.script.run = self.plan.run = run
+                self.plan.script.text = "as it is, since a gradient of its gradient was wanted"
                 self.plan.tier = 0
 
     def _again(self, n: ReplayNode, given: Mapping[int, Tensor]) -> tuple[Any, ...]:
         """The gradients, with a history where one is wanted, by running the function as it was run."""
         args, kwargs = n.call
         self._see_unchanged(n)
-        passed: dict[int, Tensor] = {}
-        ends: list[Any] = []
-        for target, edge in zip(self.history.targets, n.edges, strict=True):
-            if target.argument and edge is not None:
-                x = self._value(target.text, args, kwargs)
-                p = _Pass()
-                p.setup((edge,), edge.shape, edge.dtype)
-                passed[id(x)] = Tensor(x._array, p)
-                passed[id(x)]._version = version_of(x)
-                edge = p
-            ends.append(edge)
         changed = self._written(args, kwargs)
         now = [t._array.copy() for t in changed], [version_of(t).value for t in changed]
         drawn = [g.numpy.bit_generator.state for g in self.generators]
@@ -287,7 +271,7 @@ class Replays:
             self._put_back(changed, n.states[1], n.states[0])
         try:
             with enable_grad():
-                result = self.function(*_replaced(args, passed), **_replaced(kwargs, passed))
+                result = self.function(*args, **kwargs)
         finally:
             self._put_back(changed, now[0], drawn)
             for t, version in zip(changed, now[1], strict=True):
@@ -295,10 +279,7 @@ class Replays:
         found = list(tensors_in(result))
         roots = [(found[self.history.places[i]]._node, g) for i, g in given.items()]
         create = is_grad_enabled()
-        return tuple(gradients(roots, ends, create_graph=create, retain_graph=create))
-
-    def _value(self, text: str, args: Any, kwargs: Any) -> Any:
-        return eval(text, {"args": args, "kwargs": kwargs})
+        return tuple(gradients(roots, n.edges, create_graph=create, retain_graph=create))
 
     def _put_back(self, tensors: Sequence[Tensor], arrays: Sequence[Any], states: Sequence[Any]) -> None:
         for t, array in zip(tensors, arrays, strict=True):
@@ -339,12 +320,3 @@ def _counted(array: Any, version: Version) -> Tensor:
 
 def _sum(a: Any, b: Any) -> Any:
     return b if a is None else a if b is None else Tensor(a._array + b._array)
-
-
-def _replaced(x: Any, tensors: Mapping[int, Tensor]) -> Any:
-    """Arguments with other tensors in the place of some."""
-    if isinstance(x, Tensor):
-        return tensors.get(id(x), x)
-    if type(x) in (tuple, list):
-        return type(x)([_replaced(v, tensors) for v in x])
-    return {k: _replaced(v, tensors) for k, v in x.items()} if type(x) is dict else x

@@ -301,8 +301,8 @@ def _step(w: Writer, made: Instruction) -> Iterator[str]:
 
 
 _WRITE: dict[str, Callable[[Writer, Instruction], Iterator[str]]] = {
-    "call": _call, "read": _read, "number": _number, "draw": _draw, "load": _load, "given": _given, "create": _create, "store": _store, "grads":
-    _grads, "step": _step,
+    "call": _call, "read": _read, "number": _number, "draw": _draw, "load": _load, "given": _given, "create": _create, "store": _store,
+    "grads": _grads, "step": _step,
 }  # fmt: skip
 
 
@@ -403,6 +403,8 @@ class Script:
 
     def lower(self, compile_program: Callable[[Any], Any], make_check: Callable[..., Any] = lambda *args: None) -> bool:
         """Have machine code run what it can of the rest; says whether there was any such thing."""
+        if self.later is not None and self.lowering is not None:
+            return self.later.lower(compile_program, make_check)
         self.lowering = lowering = Lowering(self.recording, self.instructions, self.wanted)
         for segment in lowering.segments:
             segment.run = compile_program(segment.program).run

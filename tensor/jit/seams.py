@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tensor.autograd import engine
 from tensor.autograd.node import Leaf
 from tensor.autograd.tensor import Tensor
 from tensor.jit.traced import Traced
@@ -28,6 +29,7 @@ slot: Any = Tensor.__dict__["_array"]
 grad_slot: Any = Leaf.__dict__["grad"]
 plain_step = FlatOptimizer.step
 _numpy = Tensor.numpy
+_pass = engine.run
 
 #: What tensors' arrays are read through where nothing is recorded: the slot itself, or what lazy blocks put before it; and what
 #: these make of NumPy's functions without a protocol.
@@ -107,6 +109,10 @@ def install(recording: Recording) -> None:
             return recording.step(optimizer, closure)
         return plain_step(optimizer, closure)
 
+    def backward_pass(*args: Any, **kwargs: Any) -> Any:
+        recording.passes += get_ident() == thread
+        return _pass(*args, **kwargs)
+
     for module, name, function in _PASSED_BY:
         setattr(module, name, _followed(recording, _ground[1](function)))
     Tensor._array = property(get, put)  # type: ignore[misc]
@@ -114,6 +120,7 @@ def install(recording: Recording) -> None:
     Tensor.numpy = numpy  # type: ignore[method-assign, assignment]
     Generator.numpy = property(source, reseed)  # type: ignore[assignment]
     FlatOptimizer.step = step  # type: ignore[method-assign, assignment]
+    engine.run = backward_pass
     current.append(recording)
 
 
@@ -161,3 +168,4 @@ def remove() -> None:
     Tensor.numpy = _numpy  # type: ignore[method-assign]
     del Generator.numpy  # type: ignore[misc]
     FlatOptimizer.step = plain_step  # type: ignore[method-assign]
+    engine.run = _pass
