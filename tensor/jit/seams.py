@@ -21,7 +21,7 @@ from tensor.optim.flat_optimizer import FlatOptimizer
 if TYPE_CHECKING:
     from tensor.jit.recorder import Recording
 
-__all__ = ["current", "grad_slot", "install", "plain_step", "remove", "slot"]
+__all__ = ["current", "grad_slot", "install", "lay", "plain_step", "remove", "slot"]
 
 #: Where tensors and leaves keep their arrays and gradients, whatever stands before them.
 slot: Any = Tensor.__dict__["_array"]
@@ -29,6 +29,8 @@ grad_slot: Any = Leaf.__dict__["grad"]
 plain_step = FlatOptimizer.step
 _numpy = Tensor.numpy
 
+#: What tensors' arrays are read through where nothing is recorded: the slot itself, or what lazy blocks put before it.
+_ground: list[Any] = [slot]
 #: The recording under way.
 current: list[Recording] = []
 
@@ -56,19 +58,20 @@ class _Draws:
 
 def install(recording: Recording) -> None:
     """Let a recording see what its thread does."""
-    thread = recording.thread
+    thread, read = recording.thread, slot.__get__
 
     def get(t: Tensor) -> Any:
+        array = read(t)
         if recording.active and get_ident() == thread:
-            return recording.array_of(t)
-        array = slot.__get__(t)
+            return array if type(array) is Traced and array.recording is recording else recording.array_of(t)
+        array = _ground[0].__get__(t)
         return array.held if type(array) is Traced else array
 
     def put(t: Tensor, value: Any) -> None:
         if recording.active and get_ident() == thread:
             recording.set_array(t, value)
         else:
-            slot.__set__(t, value)
+            _ground[0].__set__(t, value)
 
     def get_grad(leaf: Leaf) -> Any:
         if recording.active and get_ident() == thread and id(leaf) not in recording.grads_set:
@@ -125,7 +128,15 @@ def _followed(recording: Recording, function: Any) -> Any:
         recording.refuse("an array is handed to code that cannot be followed")
         return function(x.held, *args, **kwargs)
 
+    call.__wrapped__ = function  # type: ignore[attr-defined]
     return call
+
+
+def lay(ground: Any) -> None:
+    """Have tensors' arrays read through this where nothing is recorded."""
+    _ground[0] = ground
+    if not current:
+        Tensor._array = ground  # type: ignore[misc]
 
 
 def remove() -> None:
@@ -133,7 +144,7 @@ def remove() -> None:
     current.pop()
     for module, name, function in _PASSED_BY:
         setattr(module, name, function)
-    Tensor._array = slot  # type: ignore[misc]
+    Tensor._array = _ground[0]  # type: ignore[misc]
     Leaf.grad = grad_slot  # type: ignore[misc]
     Tensor.numpy = _numpy  # type: ignore[method-assign]
     del Generator.numpy  # type: ignore[misc]

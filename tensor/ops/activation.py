@@ -13,6 +13,7 @@ import numpy as np
 from tensor.autograd.tensor import Tensor
 from tensor.ops import unary
 from tensor.ops.record import Array, composite, inplace_method, operator
+from tensor.ops.shortcut import perhaps_any
 from tensor.ops.special import erf_of
 
 __all__ = [
@@ -112,7 +113,7 @@ def softplus(x: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
     scaled = x * beta
     r = (np.maximum(scaled, 0) + np.log1p(np.exp(-np.abs(scaled)))) / x.dtype.type(beta)
     far = scaled > threshold
-    return np.where(far, x, r) if np.any(far) else r
+    return np.where(far, x, r) if perhaps_any(far) else r
 
 
 @operator({"x": lambda g, x: g * (-x).sigmoid()}, method=False, name=_nn("logsigmoid"))

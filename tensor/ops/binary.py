@@ -13,6 +13,7 @@ from tensor.autograd.tensor import Tensor
 from tensor.ops.complex_numbers import cj
 from tensor.ops.elementwise import binary, written_in_place
 from tensor.ops.record import Array, attach, composite, operator
+from tensor.ops.shortcut import perhaps_any
 
 __all__ = [
     "add",
@@ -147,7 +148,7 @@ def extreme_share(g: Array, a: Array, b: Array, larger: bool) -> Array:
     """``g`` where a is the larger (smaller) operand, half of it where both are equal."""
     r = g * ((a >= b) if larger else (a <= b))
     ties = np.equal(a, b)
-    return np.where(ties, r * 0.5, r) if ties.any() else r
+    return np.where(ties, r * 0.5, r) if perhaps_any(ties) else r
 
 
 def _nan(x: Any) -> Any:

@@ -16,6 +16,7 @@ from tensor.autograd.tensor import Tensor
 from tensor.ops.padding import constant_pad_nd
 from tensor.ops.record import Array, composite, operator
 from tensor.ops.reduce import constant
+from tensor.ops.shortcut import perhaps_any
 from tensor.ops.windows import Ints, fixed, places_of, regions, sizes
 
 __all__ = [
@@ -106,7 +107,7 @@ def window_argmax(x: Array, largest: Array, kernel: Numbers, stride: Numbers, di
     where = regions(kernel, largest.shape[x.ndim - len(kernel) :], stride, dilation)
     which = np.zeros_like(largest, dtype=np.int8 if len(where) <= 128 else np.int64, order="C")
     missing, differs = (np.ones_like(largest, dtype=np.bool_, order="C") for _ in range(2))
-    undefined = largest.dtype.kind == "f" and bool(np.isnan(largest).any())
+    undefined = largest.dtype.kind == "f" and perhaps_any(np.isnan(largest))
     for _, region in where[:-1]:  # what is nowhere before is the last
         element = x[region]
         np.not_equal(element, largest, out=differs)
@@ -134,7 +135,9 @@ def window_max_back(g: Array, x: Array, largest: Array, kernel: Numbers, stride:
     """Zeros of x's shape with g added at the first element of each window that is its maximum (or nan)."""
     r = constant(g, x.shape, 0)
     where = _regions(kernel, largest.shape[x.ndim - len(kernel) :], stride, dilation)
-    undefined = np.isnan(largest) if np.isnan(largest).any() else None
+    undefined = np.isnan(largest)
+    if not perhaps_any(undefined):
+        undefined = None
     missing = None
     for region in where:
         element = x[region]

@@ -238,7 +238,7 @@ def index_copy(x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
 @composite(inplace=True)
 def index_fill(x: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """A copy of x with ``value`` at ``index`` along ``dim``."""
-    hit = np.zeros(x.shape[dim] if x.ndim else 1, dtype=bool)
+    hit = np.zeros_like(index._array, shape=(x.shape[dim] if x.ndim else 1,), dtype=bool)
     hit[index._array.reshape(-1)] = True
     mask = Tensor(hit.reshape([-1 if i == dim % x.ndim else 1 for i in range(x.ndim)]) if x.ndim else hit.reshape(()))
     return x.masked_fill(mask, value)

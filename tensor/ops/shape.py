@@ -406,7 +406,7 @@ def repeat_interleave(x: Tensor, repeats: Any, dim: int | None = None, *, output
     elif not x.ndim:
         x = x.reshape(1)
     counts = repeats._array if isinstance(repeats, Tensor) else repeats
-    index = np.repeat(np.arange(x.shape[dim]), counts)
+    index = np.repeat(np.arange(x.shape[dim], like=x._array), counts)
     return x.index_select(dim, Tensor(index))
 
 

@@ -15,6 +15,7 @@ from tensor.autograd.tensor import Tensor
 from tensor.ops.elementwise import binary, unary
 from tensor.ops.record import Array, attach, composite, operator
 from tensor.ops.unary import sigmoid
+from tensor.ops.whole import whole
 
 __all__ = [
     "airy_ai", "bessel_j0", "bessel_j1", "bessel_y0", "bessel_y1", "digamma", "entr", "erf", "erfc", "erfcx", "erfinv", "expit", "gammainc", "gammaincc", "gammaln", "i0", "i0e", "i1", "i1e", "lgamma", "log_ndtr", "logit",
@@ -25,7 +26,8 @@ __all__ = [
 
 @cache
 def _scipy(name: str) -> Any:
-    return getattr(importlib.import_module("scipy.special"), name)
+    found = getattr(importlib.import_module("scipy.special"), name)
+    return found if isinstance(found, np.ufunc) else whole(found)
 
 
 def _special(name: str) -> Callable[..., Array]:

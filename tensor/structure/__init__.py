@@ -1,10 +1,13 @@
-"""Networks that change while they run: edits of width as data, which optimizers and target networks follow."""
+"""Networks that change while they run: edits as data, which optimizers, target networks and traces follow."""
 
-from tensor.structure.edit import Change, Edit, OutputChange
-from tensor.structure.edits import INITS, add_inputs, add_outputs, grow, prune, reset_units
+from tensor.structure.change import Change
+from tensor.structure.draws import INITS
+from tensor.structure.edit import Edit, OutputChange
+from tensor.structure.edits import add_inputs, add_outputs, grow, prune, reset_units
 from tensor.structure.remap import remap
 from tensor.structure.spec import build, describe
-from tensor.structure.trace import Units, trace
+from tensor.structure.trace import trace
+from tensor.structure.units import Units
 
 __all__ = [
     "INITS", "Change", "Edit", "OutputChange", "Units", "add_inputs", "add_outputs", "build", "describe", "grow", "prune",
