@@ -242,4 +242,3 @@ def _work() -> None:
         finally:
             del entry, graph
             _queue.task_done()
-
