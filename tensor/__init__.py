@@ -69,7 +69,7 @@ from tensor.ops.variance import *
 if _TYPE_CHECKING:
     from tensor import array_api, func, jit, nn, optim, serialization, structure, utils
     from tensor.func import vmap
-    from tensor.jit import compile
+    from tensor.jit import compile, lazy
     from tensor.serialization import load, save
 
 __all__ = [
@@ -103,7 +103,7 @@ __all__ = [
     "index_select", "inference_mode", "initial_seed", "inner", "instance_norm", "int", "int8", "int16", "int32",
     "int64", "inverse", "is_complex", "is_conj", "is_floating_point", "is_grad_enabled", "is_inference_mode_enabled",
     "is_nonzero", "is_same_size", "is_signed", "is_tensor", "isclose", "isfinite", "isin", "isinf", "isnan", "isneginf",
-    "isposinf", "isreal", "istft", "kaiser_window", "kl_div", "kron", "kthvalue", "layer_norm", "lcm", "ldexp", "le",
+    "isposinf", "isreal", "istft", "kaiser_window", "kl_div", "kron", "kthvalue", "layer_norm", "lazy", "lcm", "ldexp", "le",
     "lerp", "less", "less_equal", "lgamma", "linalg", "linear", "linspace", "load", "log", "log1p", "log2", "log10",
     "log_softmax", "logaddexp", "logaddexp2", "logcumsumexp", "logdet", "logical_and", "logical_not", "logical_or",
     "logical_xor", "logit", "logspace", "logsumexp", "long", "lt", "lu", "lu_solve", "lu_unpack", "manual_seed",
@@ -132,7 +132,7 @@ __all__ = [
 
 #: Public names to the rooms they come from, imported when first asked for: a data loader's worker needs none of them.
 _LATER = {
-    "array_api": "array_api", "compile": "jit", "func": "func", "jit": "jit", "load": "serialization", "nn": "nn",
+    "array_api": "array_api", "compile": "jit", "func": "func", "jit": "jit", "lazy": "jit", "load": "serialization", "nn": "nn",
     "optim": "optim", "save": "serialization", "serialization": "serialization", "structure": "structure", "utils": "utils",
     "vmap": "func",
 }  # fmt: skip

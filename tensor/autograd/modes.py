@@ -13,8 +13,8 @@ from threading import get_ident
 from typing import Any, TypeVar
 
 __all__ = [
-    "disabled", "enable_grad", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "no_grad", "record_gradients",
-    "set_grad_enabled",
+    "disabled", "enable_grad", "inference_mode", "inferring", "is_grad_enabled", "is_inference_mode_enabled", "no_grad",
+    "record_gradients", "set_grad_enabled",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,6 +37,7 @@ class _End:
 
     def __del__(self) -> None:
         disabled.discard(self.ident)
+        inferring.discard(self.ident)
         _watched_threads.discard(self.ident)
 
 
@@ -139,12 +140,17 @@ class enable_grad(_Fixed):
     value = True
 
 
-_inference = threading.local()
+#: The threads in an `inference_mode` block.
+inferring: set[int] = set()
 
 
 def is_inference_mode_enabled() -> bool:
     """Whether this thread is in an `inference_mode` block."""
-    return getattr(_inference, "on", False)
+    return bool(inferring) and get_ident() in inferring
+
+
+def _infer(value: bool) -> None:
+    (inferring.add if value else inferring.discard)(get_ident())
 
 
 class inference_mode:
@@ -170,11 +176,12 @@ class inference_mode:
 
     def __enter__(self) -> None:
         self._before.append((is_inference_mode_enabled(), is_grad_enabled()))
-        _inference.on = self._mode
+        _infer(self._mode)
         record_gradients(not self._mode)
 
     def __exit__(self, *exc: object) -> None:
-        _inference.on, grad = self._before.pop()
+        inference, grad = self._before.pop()
+        _infer(inference)
         record_gradients(grad)
 
     def __call__(self, fn: F) -> F:

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from tensor.autograd.batched import Level, NotBatchable, active
+from tensor.autograd.batched import Level, NotBatchable, active, everywhere
 from tensor.autograd.samples import enter, leave
 from tensor.autograd.tensor import Tensor
 from tensor.func.trees import leaves_of, prefix_leaves, rebuild
@@ -116,6 +116,7 @@ def _run(func: Callable[..., Any], given: Any, size: int, randomness: str) -> An
     state = get_rng_state()
     level = Level(size, len(active.levels), randomness)
     active.levels.append(level)
+    everywhere.append(level)
     try:
         args, kwargs = _fill(given, lambda t: enter(t, level))
         out = func(*args, **kwargs)
@@ -126,6 +127,7 @@ def _run(func: Callable[..., Any], given: Any, size: int, randomness: str) -> An
             raise
     finally:
         active.levels.remove(level)
+        everywhere.remove(level)
     return _run_each(func, given, size, randomness, state)
 
 

@@ -2,54 +2,25 @@
 
 from __future__ import annotations
 
-import builtins
 import gc
-import sys
-import types
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from threading import get_ident
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tensor.autograd.node import FREED, Leaf, OpNode
 from tensor.autograd.tensor import Tensor
-from tensor.jit.guards import PLAIN, Surroundings, same, settings, trusted_file
-from tensor.jit.plan import Script, Source, Unreturnable, tensors_in
-from tensor.jit.recorder import Recording
+from tensor.jit.arguments import Arguments
+from tensor.jit.calls import Calls
+from tensor.jit.guards import Reader, Surroundings, attribute, settings
+from tensor.jit.plan import Plan
+from tensor.jit.recorder import Recording, grad_of
+from tensor.jit.script import Script, Source, Unreturnable, returned, tensors_in
 from tensor.jit.seams import slot
-from tensor.jit.traced import ReadNumber, Traced, plain
-from tensor.nn.module import Module
-from tensor.ops.random import Generator
-from tensor.optim.optimizer import Optimizer
+from tensor.jit.traced import Traced, plain
 
-__all__ = ["Attempt", "Plan"]
-
-#: Library functions that change or tell what a replay would not.
-_REFUSED = {
-    f.__code__: f"{f.__qualname__} is called"
-    for f in (
-        Optimizer.state_dict, Optimizer.load_state_dict, Optimizer.add_param_group, Optimizer.__init__, Generator.get_state,
-        Generator.set_state, Generator.manual_seed, Generator.seed, Generator.__init__, Module.__init__, Module.load_state_dict,
-    )
-}  # fmt: skip
-_trusted: set[types.CodeType] = set()
-_HERE = str(Path(__file__).parent)
-
-
-class Plan:
-    """One recording, ready to be repeated."""
-
-    def __init__(self, surroundings: Surroundings, guard: Any, script: Script) -> None:
-        self.surroundings, self.guard, self.script = surroundings, guard, script
-        self.run = script.run
-        self.hits = 0
-        self.tier = 0
-
-    def holds(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Whether everything that the recording depends on is as it was."""
-        return bool(self.guard(args, kwargs)) and self.surroundings.holds()
+__all__ = ["Attempt"]
 
 
 class Attempt:
@@ -58,17 +29,12 @@ class Attempt:
     def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.function, self.args, self.kwargs = function, args, kwargs
         self.plan: Plan | None = None
-        self.reasons: list[str] = []
-        self.checks: list[str] = []  # conditions on `args` and `kwargs`
-        self.scope: dict[str, Any] = {"same": same}
-        self.sources: dict[int, Source] = {}
-        self._roots: list[Any] = []
+        self.arguments = Arguments(args, kwargs)
+        self.checks, self.sources, self.reasons = self.arguments.checks, self.arguments.sources, self.arguments.reasons
 
     def run(self) -> Any:
         """Call the function; afterwards there is a plan, or reasons for none."""
-        self._match(self.args, "args")
-        self._match(self.kwargs, "kwargs")
-        self.surroundings = around = Surroundings([self.function, *self._roots])
+        self.surroundings = around = Surroundings([self.function, *self.arguments.roots])
         self.reasons += around.reasons
         if self.reasons:
             return self.function(*self.args, **self.kwargs)
@@ -77,15 +43,13 @@ class Attempt:
             return self.function(*self.args, **self.kwargs)
         self.recording = recording = Recording(self.sources, self.leaves)
         switches = settings()
-        before = sys.getprofile()
-        collects = gc.isenabled()
         with recording.on():
+            collects = gc.isenabled()
             gc.disable()  # what a collection calls is no part of the function
-            sys.setprofile(self._watch())
             try:
-                result = self.function(*self.args, **self.kwargs)
+                with Calls(recording, around.codes):
+                    result = self.function(*self.args, **self.kwargs)
             finally:
-                sys.setprofile(before)
                 if collects:
                     gc.enable()
             recording.finish()
@@ -105,92 +69,15 @@ class Attempt:
                 self.reasons.append(str(e))
         return plain(result)
 
-    def _watch(self) -> Callable[..., None]:
-        codes, recording = self.surroundings.codes, self.recording
-        unseen: set[types.CodeType] = set()
-
-        def watch(frame: types.FrameType, event: str, arg: Any) -> None:
-            if event == "call":
-                recording.fresh = False
-                code = frame.f_code
-                if code in _trusted or code in codes or code in unseen:
-                    return
-                if code in _REFUSED:
-                    recording.refuse(_REFUSED[code])
-                elif trusted_file(code.co_filename):
-                    _trusted.add(code)
-                else:
-                    unseen.add(code)
-                    recording.refuse(f"{code.co_qualname} is called, which was not found from the function")
-            elif event == "c_call" and recording.numbers and recording.active and not _blind(arg):
-                if frame.f_code in codes:  # it might be given any of the numbers
-                    recording.use_numbers()
-                elif not frame.f_code.co_filename.startswith(_HERE):
-                    for number in _numbers(frame.f_locals.values()):
-                        number.use()
-                    if recording.fresh:
-                        recording.numbers[-1].used = True
-                recording.fresh = False
-
-        return watch
-
-    # --- arguments ------------------------------------------------------------------------------------------------------
-
-    def _name(self, x: Any) -> str:
-        name = f"k{len(self.scope)}"
-        self.scope[name] = x
-        return name
-
-    def _match(self, x: Any, text: str) -> None:
-        """Conditions that an argument is like this one."""
-        if isinstance(x, Tensor):
-            self._match_tensor(x, text)
-        elif isinstance(x, PLAIN):
-            self.checks.append(f"same({text}, {self._name(x)})")
-        elif type(x) in (tuple, list, dict):
-            self.checks.append(f"{text}.__class__ is {self._name(type(x))} and len({text}) == {len(x)}")
-            if type(x) is dict:
-                self.checks.append(f"tuple({text}) == {self._name(tuple(x))}")
-                if not all(isinstance(k, str | int) for k in x):
-                    self.reasons.append("a dictionary argument has keys other than strings and integers")
-            for key, value in x.items() if type(x) is dict else enumerate(x):
-                self._match(value, f"{text}[{key!r}]")
-        else:
-            self.checks.append(f"{text} is {self._name(x)}")
-            self._roots.append(x)
-
-    def _match_tensor(self, x: Tensor, text: str) -> None:
-        first = self.sources.get(id(x))
-        if x._node is not None or type(x) is not Tensor:
-            self.checks.append(f"{text} is {self._name(x)}")
-            self._roots.append(x)
-            return
-        if first is not None:
-            self.checks.append(f"{text} is {first.text}")
-            return
-        others = [s.text for s in self.sources.values()]
-        array = x._array
-        self.checks.append(
-            f"{text}.__class__ is {self._name(type(x))} and {text}._node is None"
-            + "".join(f" and {text} is not {other}" for other in others)
-            + f" and {self._same_layout(array, f'{text}._array')}"
-        )
-        self.sources[id(x)] = Source(text)
-
-    def _same_layout(self, a: Any, text: str) -> str:
-        k = self._name((a.shape, a.strides))
-        kind, dtype = self._name(type(a)), self._name(a.dtype)
-        return f"{text}.__class__ is {kind} and ({text}.shape, {text}.strides) == {k} and {text}.dtype == {dtype}"
-
     # --- tensors from outside -------------------------------------------------------------------------------------------
 
     def _find_tensors(self) -> None:
         found = self.surroundings.tensors
         for key, source in list(self.sources.items()):
             if key in found:  # an argument that is captured too
-                self.checks.append(f"{source.text} is {self._name(found[key])}")
+                self.checks.append(f"{source.text} is {self.arguments.name(found[key])}")
             elif found:
-                self.checks.append(f"id({source.text}) not in {self._name(frozenset(found))}")
+                self.checks.append(f"id({source.text}) not in {self.arguments.name(frozenset(found))}")
         self.leaves = [t for t in found.values() if type(t._node) is Leaf]
         for t in found.values():
             node: Any = t._node
@@ -239,7 +126,7 @@ class Attempt:
         self.slots: dict[int, int] = {}
         if any(isinstance(x, (str, np.generic, complex)) for x in _values(result)):
             self.recording.use_numbers()  # which may be written in them
-        grads = {id(leaf.grad): leaf for leaf in self.leaves if leaf.grad is not None}
+        grads = {id(g): leaf for leaf in self.leaves if (g := grad_of(leaf)) is not None}
         for t in tensors_in(result):
             if id(t) in grads:  # the very tensor that is the gradient
                 self.sources[id(t)] = Source("", grads[id(t)], grad=True)
@@ -258,52 +145,46 @@ class Attempt:
             by = (0 if t._version is None else t._version.value) - version - recording.stepped.get(key, 0)
             if by:
                 bumps.append((self.sources[key], by))
-        script = Script(recording, result, self.slots, self.sources, bumps)
-        watched: list[tuple[Any, str]] = []
-        layouts = []
-        for t in self.surroundings.tensors.values():
-            name = self._name(t)
-            node: Any = t._node
-            watched.append((t, "@._node"))
-            layouts.append(f"{name}._node is {self._name(node)}")
-            if node is not None:
-                watched.append((node, "@.hooks, @.post_hooks"))
-                layouts.append(f"{self._name(node)}.hooks is None and {self._name(node)}.post_hooks is None")
+        result = returned(result, self.slots, self.sources)
+        around, leaves = self.surroundings, self.leaves
+        watched: list[tuple[str, Any, Reader]] = []
+        for t in around.tensors.values():
+            watched.append(("a tensor", t, attribute("_node", certain=True)))
+            if t._node is not None:
+                watched += [("a gradient", t._node, attribute(hooks, certain=True)) for hooks in ("hooks", "post_hooks")]
             if id(t) in recording.external:
-                watched.append((t, "@._array"))
-                layouts.append(self._same_layout(self.arrays[id(t)], f"{name}._array"))
-        for t, grad in zip(self.leaves, recording.entry_grads, strict=True):
-            node_name = self._name(t._node)
-            if id(t._node) not in recording.grads_seen:
-                continue
-            if grad is None:
-                self.checks.append(f"{node_name}.grad is None")
-            elif id(grad) in recording.external:
-                self.checks.append(
-                    f"{node_name}.grad is {self._name(grad)} and {self._same_layout(grad._array, f'{node_name}.grad._array')}"
-                )
-            else:
-                self.checks.append(f"{node_name}.grad is not None")
-        guard = eval(f"lambda args, kwargs: {' and '.join(self.checks) or True}", self.scope)
-        self.surroundings.seal(watched, eval(f"lambda: {' and '.join(layouts) or True}", self.scope))
-        return Plan(self.surroundings, guard, script)
+                watched.append(("a tensor", t, attribute("_array", certain=True)))
+        outside = Outside(
+            [(t, t._node, self.arrays[id(t)] if id(t) in recording.external else None) for t in around.tensors.values()]
+        )
+        around.seal(watched, outside.unchanged)
+        for leaf, grad in zip(leaves, recording.entry_grads, strict=True):
+            self.arguments.demand_grad(leaf, grad, recording)
+        captured = None if recording.grads_seen else set(around.tensors)
+        sources = self.sources
+        return Plan(around, self.arguments.condition, lambda: Script(recording, result, sources, bumps), captured)
 
 
-def _blind(function: Any) -> bool:
-    """Whether a C function looks at numbers only by their own methods, which tell, or not at all."""
-    owner = function.__self__ if isinstance(function, types.BuiltinFunctionType) else getattr(function, "__objclass__", None)
-    home: Any = owner if isinstance(owner, type) else type(owner)
-    return owner is builtins or home in (list, dict, set, tuple, str, type, object) or function in (get_ident, sys.setprofile)
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Tensors from outside, with the nodes they had, and the arrays that the function used, as far as their layout goes."""
+
+    tensors: list[tuple[Tensor, Any, Any]]
+
+    def unchanged(self) -> bool:
+        """Whether they require gradients as they did, without hooks, and their arrays are laid out as they were."""
+        return all(
+            t._node is node and (type(node) is not Leaf or _unhooked(node)) and (array is None or _alike(t._array, array))
+            for t, node, array in self.tensors
+        )
 
 
-def _numbers(values: Iterable[Any]) -> Iterator[ReadNumber]:
-    for x in values:
-        if type(x) is ReadNumber:
-            yield x
-        elif type(x) is tuple or type(x) is list:
-            yield from _numbers(x)
-        elif type(x) is dict:
-            yield from _numbers(x.values())
+def _unhooked(leaf: Leaf) -> bool:
+    return leaf.hooks is None and leaf.post_hooks is None
+
+
+def _alike(a: Any, b: Any) -> bool:
+    return a is b or (type(a) is type(b) and a.shape == b.shape and a.strides == b.strides and a.dtype == b.dtype)
 
 
 def _values(x: Any) -> Iterator[Any]:

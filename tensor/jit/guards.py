@@ -20,17 +20,16 @@ import types
 from collections.abc import Callable, Iterable
 from operator import is_
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
 
 from tensor import dtypes
-from tensor.autograd import engine, node
-from tensor.autograd.batched import active
-from tensor.autograd.modes import is_grad_enabled, is_inference_mode_enabled
+from tensor.autograd import batched, engine, modes, node
 from tensor.autograd.tensor import Tensor
 from tensor.device import device
+from tensor.jit import watch
 from tensor.nn.hooks import EVERYWHERE, Hook
 from tensor.nn.module import Module
 from tensor.ops.random import Generator
@@ -73,10 +72,22 @@ def trusted_file(name: str) -> bool:
 def settings() -> tuple[Any, ...]:
     """The switches of the library that operators look at."""
     return (
-        is_grad_enabled(), is_inference_mode_enabled(), dtypes.get_default_dtype(),
+        modes.is_grad_enabled(), modes.is_inference_mode_enabled(), dtypes.get_default_dtype(),
         len(EVERYWHERE), engine.watch.backward, node.op_node,
-        node.next_number, len(active.levels),
+        node.next_number, len(batched.active.levels),
     )  # fmt: skip
+
+
+def settings_rows() -> list[watch.Row] | None:
+    """What to watch of the `settings`; None while one of them is other than usual in some thread, and only Python can tell."""
+    if modes.disabled or modes.inferring or batched.everywhere:
+        return None
+    found = [
+        watch.set_rows(modes.disabled), watch.set_rows(modes.inferring), watch.list_rows(batched.everywhere),
+        watch.list_rows(EVERYWHERE), watch.entry_row(vars(dtypes), "_default"), watch.entry_row(vars(engine.watch), "backward"),
+        *(watch.entry_row(vars(node), name) for name in ("op_node", "next_number")),
+    ]  # fmt: skip
+    return [row for rows in found for row in rows or ()]
 
 
 def same(a: Any, b: Any) -> bool:
@@ -89,22 +100,70 @@ def same(a: Any, b: Any) -> bool:
         return a == b and math.copysign(1, a) == math.copysign(1, b)
     if type(a) is tuple or type(a) is frozenset:
         return len(a) == len(b) and (all(map(same, a, b)) if type(a) is tuple else a == b)
+    if type(a) is slice:
+        return same((a.start, a.stop, a.step), (b.start, b.stop, b.step))
     return isinstance(a, PLAIN) and bool(a == b)
 
 
+class Reader(NamedTuple):
+    """A way to look at a holder: ``text`` reads it as the elements of a tuple, with ``@`` for the holder; ``rows`` watches it.
+
+    ``rows(holder, steady)`` gives what `tensor.jit.watch` compares, None where only Python can; ``steady`` where the holder
+    changes often in ways that do not matter.
+    """
+
+    text: str
+    rows: Callable[[Any, bool], list[watch.Row] | None]
+
+
+ELEMENTS = Reader("*@", watch.list_rows)
+VALUES = Reader("*@.values()", watch.dict_rows)
+ENTRIES = Reader("*@, *@.values()", watch.dict_rows)
+KEPT = Reader("kept(@)", lambda x, steady: None)
+BYTES = Reader("@.shape, @.dtype, @.tobytes()", lambda x, steady: None)
+CELL = Reader("@.cell_contents", lambda x, steady: watch.cell_rows(x))
+EMPTY_CELL = Reader("content(@)", lambda x, steady: watch.cell_rows(x))
+CODE = Reader("@.__code__, @.__defaults__, @.__kwdefaults__", lambda x, steady: watch.code_rows(x))
+
+
+@functools.cache
+def entry(key: str) -> Reader:
+    """What a mapping has under a key."""
+    return Reader(f"@.get({key!r}, MISSING)", lambda x, steady: watch.entry_row(x, key))
+
+
+@functools.cache
+def attribute(name: str, certain: bool = False) -> Reader:
+    """An attribute kept in a slot; ``certain``: it is there."""
+    text = f"@.{name}" if certain else f"getattr(@, {name!r}, MISSING)"
+    return Reader(text, lambda x, steady: watch.attribute_row(x, name))
+
+
+def attributes(names: Iterable[str]) -> Reader:
+    """The keys of an object's attributes, and those of these names."""
+    names = tuple(names)
+    text = ", ".join(["*@", *(f"@.get({n!r}, MISSING)" for n in names)])
+    return Reader(text, lambda x, steady: watch.dict_rows(x, steady, names))
+
+
 class Place:
-    """Values in one holder: ``text`` says how to read them as the elements of a tuple, with ``@`` for the holder."""
+    """Values in one holder, as a `Reader` sees them."""
 
-    __slots__ = ("holder", "name", "text", "values")
+    __slots__ = ("holder", "name", "noise", "reader", "values")
 
-    def __init__(self, name: str, holder: Any, text: str) -> None:
-        self.name, self.holder, self.text = name, holder, text
+    def __init__(self, name: str, holder: Any, reader: Reader) -> None:
+        self.name, self.holder, self.reader = name, holder, reader
         self.values = self.read()
+        self.noise = 0  #: how often memory changed without the values
 
     def read(self) -> tuple[Any, ...]:
         """The values now."""
-        values: tuple[Any, ...] = _reader(self.text)(self.holder)
+        values: tuple[Any, ...] = _reader(self.reader.text)(self.holder)
         return values
+
+    def rows(self) -> list[watch.Row] | None:
+        """What to watch; None where only Python can tell."""
+        return None if self.noise > 2 * NOISE else self.reader.rows(self.holder, self.noise > NOISE)
 
     def holds(self) -> bool:
         """Whether the values are what they were."""
@@ -121,6 +180,8 @@ def _reader(text: str) -> Callable[[Any], tuple[Any, ...]]:
     return reader
 
 
+#: How often a place is watched in one way although its memory changes while its values do not.
+NOISE = 3
 _SCOPE: dict[str, Any] = {
     "MISSING": _MISSING,
     "content": lambda cell: _content(cell),
@@ -149,6 +210,7 @@ class Surroundings:
         self.tensors: dict[int, Tensor] = {}
         self.optimizers: list[Any] = []
         self.codes: set[types.CodeType] = set()
+        self._read_codes: set[tuple[int, int]] = set()
         self.arrays: list[tuple[Any, Any]] = []
         self._seen: dict[int, Any] = {}
 
@@ -163,37 +225,70 @@ class Surroundings:
                 return place
         return None
 
-    def seal(self, watched: Iterable[tuple[Any, str]] = (), recheck: Callable[[], bool] = lambda: True) -> None:
-        """Make the check of all places one expression: they are many, and it runs at every call.
-
-        ``watched`` are further things to read; where one is another object than before, ``recheck`` decides.
+    def seal(self, watched: Iterable[tuple[str, Any, Reader]] = (), recheck: Callable[[], bool] = lambda: True) -> None:
+        """The search is over. ``watched`` are further things to look at; where one is another object than before, ``recheck``
+        decides.
         """
-        scope = dict(_SCOPE)
-        parts = ["*settings()"]
-        for i, (holder, text) in enumerate([*((p.holder, p.text) for p in self.places), *watched]):
-            scope[f"x{i}"] = holder
-            parts.append(text.replace("@", f"x{i}"))
-        self._read: Callable[[], tuple[Any, ...]] = eval(f"lambda: ({', '.join(parts)},)", scope)
-        self._now = self._read()
+        self.watched = [Place(*each) for each in watched]
         self._settings = settings()
         self._recheck = recheck
+        self._read: Callable[[], tuple[Any, ...]] | None = None
+        self._now: tuple[Any, ...] = ()
         self._seen.clear()
 
     def holds(self) -> bool:
         """Whether everything is as it was; call `seal` before."""
+        if self._read is None:  # used for the second time: it is worth the while
+            if not self._compare():
+                return False
+            self._fuse()
+            return True
         try:
             now = self._read()
         except (ValueError, KeyError, AttributeError):  # what was there is gone
             return False
         if len(now) == len(self._now) and all(map(is_, now, self._now)):
             return True
-        if self._settings == settings() and self.changed() is None and self._recheck():
+        if self._compare():
             self._now = now
             return True
         return False
 
-    def _place(self, name: str, holder: Any, text: str) -> None:
-        self.places.append(Place(name, holder, text))
+    def _compare(self) -> bool:
+        return self._settings == settings() and self.changed() is None and self._recheck()
+
+    def _fuse(self) -> None:
+        """Make the check of all places one expression: they are many, and it may run at every call."""
+        scope = dict(_SCOPE)
+        parts = ["*settings()"]
+        for i, place in enumerate((*self.places, *self.watched)):
+            scope[f"x{i}"] = place.holder
+            parts.append(place.reader.text.replace("@", f"x{i}"))
+        self._read = eval(f"lambda: ({', '.join(parts)},)", scope)
+        self._now = self._read()
+
+    def rows(self) -> tuple[list[watch.Row], list[Callable[[], bool]]]:
+        """What to watch in memory, and the checks that are left to Python."""
+        found = settings_rows()
+        rows = found or []
+        left: list[Callable[[], bool]] = [] if found else [lambda: self._settings == settings()]
+        for place in (*self.places, *self.watched):
+            mine = place.rows()
+            if mine is None:
+                left.append(place.holds if place not in self.watched else self._recheck)
+            else:
+                rows += mine
+        return rows, left
+
+    def disturbed(self, before: Iterable[watch.Row]) -> None:
+        """Note which places differ from what was watched although all holds: they are watched in another way if it goes on."""
+        known = set(before)
+        for place in (*self.places, *self.watched):
+            if not known.issuperset(place.rows() or ()):
+                place.noise += 1
+
+    def _place(self, name: str, holder: Any, reader: Reader) -> None:
+        self.places.append(Place(name, holder, reader))
 
     # --- following ------------------------------------------------------------------------------------------------------
 
@@ -216,19 +311,22 @@ class Surroundings:
 
     def _sequence(self, x: Any, name: str) -> None:
         if type(x) is list:
-            self._place(name, x, "*@")
+            self._place(name, x, ELEMENTS)
         elif isinstance(x, list):
             self.refuse(f"{name}: a {type(x).__name__} cannot be followed")
         self._all(x, f"{name}[...]")
 
+    def _slice(self, x: slice, name: str) -> None:
+        self._all((x.start, x.stop, x.step), f"{name}[...]")
+
     def _set(self, x: Any, name: str) -> None:
         if all(isinstance(v, PLAIN) for v in x):
-            self._place(name, x, "kept(@)")
+            self._place(name, x, KEPT)
         elif type(x) is set and x:
             self.refuse(f"{name}: a set of objects cannot be followed")
 
     def _dict(self, x: Any, name: str) -> None:
-        self._place(name, x, "*@, *@.values()")
+        self._place(name, x, ENTRIES)
         for key, value in list(x.items()):
             self._visit(key, name)
             self._visit(value, f"{name}[{key!r}]")
@@ -240,14 +338,14 @@ class Surroundings:
         state = x.__dict__
         library = type(x).__module__.startswith("tensor.")
         # What a module registers counts `_structure` up; the registries' own elements are the attributes.
-        self._place(name, state, "*@.values()" if library else "*@, *@.values()")
+        self._place(name, x.__dict__, VALUES if library else ENTRIES)
         for key, value in state.items():
             if key == "_hooks":
                 self._visit(value, f"{name}.{key}")
             elif key in _REGISTRIES:
                 self._all(value.values(), name)
                 if not library or (key == "_modules" and value):
-                    self._place(f"{name}.{key}", value, "*@.values()")
+                    self._place(f"{name}.{key}", value, VALUES)
             elif key not in ("_transient", "_state_hooks"):
                 self._visit(value, f"{name}.{key}")
         self._class(type(x), name)
@@ -266,17 +364,17 @@ class Surroundings:
             self._all(group["params"], name)
             if "param_groups" in self.names:
                 self._dict(group, name)
-        self._place(name, x.param_groups, "*@")
+        self._place(name, x.param_groups, ELEMENTS)
         for group in x.param_groups:
-            self._place(name, group, "@['params']")
-            self._place(name, group["params"], "*@")
+            self._place(name, group, entry("params"))
+            self._place(name, group["params"], ELEMENTS)
 
     def _array(self, x: Any, name: str) -> None:
         if x.size > 64 or type(x) is not np.ndarray:
             self.refuse(f"{name}: a NumPy array of {x.size} elements; make it a tensor")
             return
         self.arrays.append((x, x.copy()))
-        self._place(name, x, "@.shape, @.dtype, @.tobytes()")
+        self._place(name, x, BYTES)
 
     def _function(self, x: Any, name: str) -> None:
         if _is_trusted(x):
@@ -284,17 +382,18 @@ class Surroundings:
         self._code(x.__code__, x.__globals__, name)
         where = f"{name}.{x.__name__}" if name != "the function" else x.__name__
         for variable, cell in zip(x.__code__.co_freevars, x.__closure__ or (), strict=True):
-            self._place(variable, cell, "content(@)" if _content(cell) is _MISSING else "@.cell_contents")
+            self._place(variable, cell, EMPTY_CELL if _content(cell) is _MISSING else CELL)
             self._visit(_content(cell), variable)
-        self._place(where, x, "@.__code__, @.__defaults__, @.__kwdefaults__")
+        self._place(where, x, CODE)
         self._all(x.__defaults__ or (), where)
         self._all((x.__kwdefaults__ or {}).values(), where)
         if hasattr(x, "__wrapped__"):
             self._visit(x.__wrapped__, where)
 
     def _code(self, code: types.CodeType, scope: dict[str, Any], name: str) -> None:
-        if code in self.codes:
+        if (id(code), id(scope)) in self._read_codes:
             return
+        self._read_codes.add((id(code), id(scope)))
         self.codes.add(code)
         self.names.update(code.co_names)
         for constant in code.co_consts:
@@ -304,21 +403,22 @@ class Surroundings:
                 self.names.add(constant)  # for `getattr`
         if code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
             self.refuse(f"{name}: asynchronous code")
-        for instruction in dis.get_instructions(code):
-            if instruction.opname == "IMPORT_NAME" and not str(instruction.argval).startswith(_TRUSTED):
-                self.refuse(f"{code.co_name} imports {instruction.argval}")
-            if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL"):
-                self._global(instruction.argval, scope)
+        imported, variables = _names_in(code)
+        for module in imported:
+            if not module.startswith(_TRUSTED):
+                self.refuse(f"{code.co_name} imports {module}")
+        for variable in variables:
+            self._global(variable, scope)
 
     def _global(self, variable: str, scope: dict[str, Any]) -> None:
         if variable not in scope and hasattr(builtins, variable):
             if variable in _SHUNNED:
                 self.refuse(f"{variable}() is used")
-            self._place(variable, scope, f"@.get({variable!r}, MISSING)")
+            self._place(variable, scope, entry(variable))
             return
         if id(scope) not in self._seen:
             self._seen[id(scope)] = scope
-        self._place(variable, scope, f"@.get({variable!r}, MISSING)")
+        self._place(variable, scope, entry(variable))
         if variable in scope:
             self._visit(scope[variable], variable)
 
@@ -333,7 +433,7 @@ class Surroundings:
             if isinstance(value, (types.ModuleType, types.BuiltinFunctionType)) or not trusted:
                 self._visit(value, f"{name}.{attribute}")
             if not trusted:
-                self._place(f"{name}.{attribute}", x.__dict__, f"@.get({attribute!r}, MISSING)")
+                self._place(f"{name}.{attribute}", x.__dict__, entry(attribute))
 
     def _builtin(self, x: Any, name: str) -> None:
         owner = getattr(x, "__self__", None)
@@ -365,7 +465,7 @@ class Surroundings:
                 ):
                     for part in _parts(value):
                         self._visit(part, f"{name}.{key}")
-                    self._place(f"{base.__name__}.{key}", vars(base), f"@.get({key!r}, MISSING)")
+                    self._place(f"{base.__name__}.{key}", vars(base), entry(key))
 
     def _object(self, x: Any, name: str) -> None:
         kind = type(x)
@@ -395,14 +495,39 @@ class Surroundings:
             return
         if state is not None:
             wanted = [n for n in state if n in self.names]
-            self._place(name, state, ", ".join(["*@", *(f"@.get({n!r}, MISSING)" for n in wanted)]))
+            self._place(name, state, attributes(wanted))
             for n in wanted:
                 self._visit(state[n], f"{name}.{n}")
         for s in slots:
             if s in self.names:
-                self._place(f"{name}.{s}", x, f"getattr(@, {s!r}, MISSING)")
+                self._place(f"{name}.{s}", x, attribute(s))
                 self._visit(getattr(x, s, None), f"{name}.{s}")
         self._class(kind, name)
+
+
+_GLOBALS = {dis.opmap[name] for name in ("LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL")}
+_LOAD_GLOBAL, _IMPORT_NAME, _EXTENDED = (dis.opmap[name] for name in ("LOAD_GLOBAL", "IMPORT_NAME", "EXTENDED_ARG"))
+
+
+@functools.lru_cache(1024)
+def _names_in(code: types.CodeType) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The modules that code imports, and the global variables that it names.
+
+    Read off the bytes, which takes a tenth of the time that `dis.get_instructions` takes to say more.
+    """
+    imported: dict[str, None] = {}
+    variables: dict[str, None] = {}
+    names, raw, extended = code.co_names, code.co_code, 0
+    for op, low in zip(raw[::2], raw[1::2], strict=True):
+        argument = extended | low
+        extended = argument << 8 if op == _EXTENDED else 0
+        if op == _LOAD_GLOBAL:  # whose lowest bit says something else
+            variables[names[argument >> 1]] = None
+        elif op in _GLOBALS:
+            variables[names[argument]] = None
+        elif op == _IMPORT_NAME:
+            imported[names[argument]] = None
+    return tuple(imported), tuple(variables)
 
 
 def _slots(base: type) -> Iterable[str]:
@@ -442,6 +567,7 @@ def _user_class(self: Surroundings, x: type, name: str) -> None:
 _FOLLOW: list[tuple[Any, Callable[[Surroundings, Any, str], None]]] = [
     (Tensor, Surroundings._tensor),
     ((list, tuple), Surroundings._sequence),
+    (slice, Surroundings._slice),
     ((set, frozenset), Surroundings._set),
     ((dict, types.MappingProxyType), Surroundings._dict),
     (Module, Surroundings._module),

@@ -1,460 +1,109 @@
-"""From a recording to a function that repeats it: straight-line Python that makes the same NumPy calls, and nothing else.
-
-The calls are the ones that the eager function made, on arrays of the same shapes, in the same order: so the results are the same
-to the last bit. Names of variables are used again as soon as a value is dead, which gives its memory back.
-"""
+"""A recording that can be repeated: when it may be, and what is run then."""
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
-import numpy as np
+from tensor.jit import watch
+from tensor.jit.arguments import argument_rows
+from tensor.jit.guards import Surroundings
+from tensor.jit.script import Script
 
-from tensor.autograd.node import version_of
-from tensor.autograd.tensor import Tensor
-from tensor.jit.guards import PLAIN, same
-from tensor.jit.lower import Lowering, Segment, contiguous_layout
-from tensor.jit.recorder import Instruction, Recording, Ref, references
-from tensor.jit.stepping import FlatStep, flat_step
-from tensor.jit.traced import ReadNumber
+__all__ = ["Plan"]
 
-__all__ = ["MISS", "Script", "Source", "Unreturnable", "tensors_in"]
-
-#: What a run gives when it took another way than the recording: nothing has happened yet, and the function has to be run.
-MISS = object()
-
-_INFIX = {
-    operator.add: "+", operator.sub: "-", operator.mul: "*", operator.truediv: "/", operator.floordiv: "//", operator.mod: "%",
-    operator.pow: "**", operator.matmul: "@", operator.and_: "&", operator.or_: "|", operator.xor: "^", operator.lshift: "<<",
-    operator.rshift: ">>", operator.lt: "<", operator.le: "<=",
-    operator.gt: ">", operator.ge: ">=", operator.eq: "==", operator.ne: "!=",
-}  # fmt: skip
-_METHODS = {getattr(np.ndarray, n): n for n in dir(np.ndarray) if not n.startswith("_") and callable(getattr(np.ndarray, n))}
+#: How often a plan watches memory anew; where addresses are others at every call, Python compares.
+MOST_RENEWALS = 32
 
 
-class Unreturnable(Exception):
-    """The function returns something that a run cannot make again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """How a tensor is found at every call: an expression of the arguments, or the object itself; its gradient where ``grad``."""
-
-    text: str
-    tensor: Tensor | None = None
-    grad: bool = False
-
-
-def wrap(array: Any) -> Tensor:
-    """``Tensor(array)``, written out."""
-    t = _new_tensor(Tensor)
-    t._array = array
-    t._node = t._version = t._view = t._extra = None
-    return t
-
-
-_new_tensor = Tensor.__new__
-
-
-def bump(t: Tensor, by: int) -> None:
-    """Tell what saved this memory that it has changed."""
-    version_of(t).value += by
-
-
-def same_value(a: Any, b: Any) -> bool:
-    """Whether a value read is the one recorded; NaN is NaN."""
-    return same(a, b) or (type(a) is type(b) and a != a and b != b)
-
-
-def undo(*calls: tuple[Any, ...]) -> object:
-    """Take changes back."""
-    for function, *args in calls:
-        function(*args)
-    return MISS
-
-
-class _Writer:
-    """Source text with the objects that it names."""
-
-    def __init__(self, recording: Recording) -> None:
-        self.recording = recording
-        self.lines: list[str] = []
-        self.scope: dict[str, Any] = {
-            "MISS": MISS, "wrap": wrap, "asarray": np.asarray, "bump": bump, "errstate": np.errstate, "same_value":
-            same_value, "undo": undo, "setattr": setattr, "copyto": np.copyto, "empty": np.empty,
-        }  # fmt: skip
-        self._names: dict[int, str] = {}
-        self.variables: dict[int, str] = {}
-        self._free: list[str] = []
-        self._count = 0
-        self._kept: list[Any] = []
-        self.steps: dict[int, FlatStep] = {}
-        self.gradients: dict[int, list[int]] = {}  #: by id of a step, the slots of the gradients
-        self.fresh: set[int] = set()  #: owners of memory that every run needs of its own
-        self.position = self.last_check = 0
-
-    def bind(self, x: Any, prefix: str = "k") -> str:
-        """The name of an object in the scope of the generated function."""
-        if x is None or x is True or x is False or (type(x) is int and abs(x) < 1 << 31):
-            return repr(x)
-        found = self._names.get(id(x))
-        if found is None:
-            found = self._names[id(x)] = f"{prefix}{len(self._names)}"
-            self.scope[found] = x
-        return found
-
-    def new(self, slot: int) -> str:
-        """The variable of a slot that is written for the first time."""
-        if self._free:
-            name = self._free.pop()
-        else:
-            name, self._count = f"v{self._count}", self._count + 1
-        self.variables[slot] = name
-        return name
-
-    def keep(self, key: Any, *call: str) -> Iterator[str]:
-        """Remember the call that takes a change back, before it is made, where a check comes later; once for each ``key``."""
-        if self.position < self.last_check and key not in self._kept:
-            self._kept.append(key)
-            yield f"u{len(self._kept) - 1} = ({', '.join(call)})"
-
-    def miss(self) -> str:
-        """What a run gives that takes another way: everything is put back first, the latest change first."""
-        return f"undo({', '.join(f'u{i}' for i in reversed(range(len(self._kept))))})" if self._kept else "MISS"
-
-    def drop(self, slot: int) -> None:
-        """The slot is not read any more."""
-        name = self.variables.pop(slot, None)
-        if name is not None:
-            self._free.append(name)
-
-    def text(self, x: Any) -> str:
-        """An argument."""
-        kind = type(x)
-        if kind is Ref:
-            return self.variables[x.slot]
-        if kind is tuple:
-            return f"({''.join(self.text(v) + ', ' for v in x)})"
-        if kind is list:
-            return f"[{', '.join(map(self.text, x))}]"
-        if kind is dict:
-            return f"{{{', '.join(f'{k!r}: {self.text(v)}' for k, v in x.items())}}}"
-        if kind is slice:
-            return f"slice({self.text(x.start)}, {self.text(x.stop)}, {self.text(x.step)})"
-        return self.bind(x)
-
-    def source(self, source: Source) -> str:
-        """A tensor from outside."""
-        text = source.text or self.bind(source.tensor, "t")
-        return f"{text}._node.grad" if source.grad else text
-
-
-def _outs(x: Any) -> list[int]:
-    return [] if x is None else [x] if isinstance(x, int) else list(x) if isinstance(x, list) else []
-
-
-def _expression(w: _Writer, made: Instruction) -> str:
-    f, args, kwargs = made.function, made.args, made.kwargs
-    if f in _INFIX:
-        return f"{w.text(args[0])} {_INFIX[f]} {w.text(args[1])}"
-    if f is operator.getitem:
-        return f"{w.text(args[0])}[{w.text(args[1])}]"
-    if type(f) is operator.attrgetter:
-        return f"{w.text(args[0])}.{f.__reduce__()[1][0]}"
-    rest = [w.text(a) for a in args] + [f"{k}={w.text(v)}" for k, v in kwargs.items()]
-    if f in _METHODS and type(args[0]) is Ref:
-        return f"{rest[0]}.{_METHODS[f]}({', '.join(rest[1:])})"
-    return f"{w.bind(f, 'f')}({', '.join(rest)})"
-
-
-def _call(w: _Writer, made: Instruction) -> Iterator[str]:
-    for slot in made.writes:
-        if w.recording.of_outside.get(w.recording.owner[slot]) == "load":
-            v = w.variables[slot]
-            yield from w.keep(("write", slot), "copyto", v, f"{v}.copy()")
-    if made.function is operator.setitem:
-        target, index, value = made.args
-        yield f"{w.text(target)}[{w.text(index)}] = {w.text(value)}"
-        return
-    text = _expression(w, made)
-    yield from _assign(w, made, text)
-
-
-def _assign(w: _Writer, made: Instruction, text: str) -> Iterator[str]:
-    if made.out is None:
-        yield text
-    elif isinstance(made.out, list):
-        yield f"several = {text}"
-        for i, slot in enumerate(made.out):
-            yield f"{w.new(slot)} = asarray(several[{i}])" if made.scalar else f"{w.new(slot)} = several[{i}]"
-            if made.shape is not None:
-                yield f"if {w.variables[slot]}.shape != {w.bind(made.shape[i])}: return {w.miss()}"
-    elif made.out in w.variables:  # the operand itself
-        yield text
-    else:
-        yield f"{w.new(made.out)} = asarray({text})" if made.scalar else f"{w.new(made.out)} = {text}"
-        if made.shape is not None:
-            yield f"if {w.variables[made.out]}.shape != {w.bind(made.shape)}: return {w.miss()}"
-
-
-def _read(w: _Writer, made: Instruction) -> Iterator[str]:
-    yield f"if not same_value({_expression(w, made)}, {w.bind(made.value)}): return {w.miss()}"
-
-
-def _number(w: _Writer, made: Instruction) -> Iterator[str]:
-    yield f"{w.new(made.out)} = {_expression(w, made)}"
-    if made.used:
-        yield f"if not same_value({w.variables[made.out]}, {w.bind(made.value)}): return {w.miss()}"
-
-
-def _draw(w: _Writer, made: Instruction) -> Iterator[str]:
-    generator, method = made.function
-    rest = [w.text(a) for a in made.args] + [f"{k}={w.text(v)}" for k, v in made.kwargs.items()]
-    bits = f"{w.bind(generator, 'g')}.numpy.bit_generator"
-    yield from w.keep(("draw", id(generator)), "setattr", bits, "'state'", f"{bits}.state")
-    yield from _assign(w, made, f"{w.bind(generator, 'g')}.numpy.{method}({', '.join(rest)})")
-
-
-def _load(w: _Writer, made: Instruction) -> Iterator[str]:
-    yield f"{w.new(made.out)} = {w.source(made.function)}._array"
-
-
-def _create(w: _Writer, made: Instruction) -> Iterator[str]:
-    fresh = w.recording.owner[made.out] in w.fresh
-    copy = ".copy('K')" if fresh else ""
-    yield f"{w.new(made.out)} = {w.bind(made.value)}{copy}"
-
-
-def _store(w: _Writer, made: Instruction) -> Iterator[str]:
-    t = w.source(made.function)
-    yield from w.keep(("store", t), "setattr", t, "'_array'", f"{t}._array")
-    yield f"{t}._array = {w.text(made.args[0])}"
-
-
-def _grads(w: _Writer, made: Instruction) -> Iterator[str]:
-    for i, ref in made.args:
-        node = w.bind(w.recording.leaves[i]._node, "n")
-        yield from w.keep(("grad", i), "setattr", node, "'grad'", f"{node}.grad")
-        yield f"{node}.grad = {'None' if ref is None else f'wrap({w.text(ref)})'}"
-
-
-def _step(w: _Writer, made: Instruction) -> Iterator[str]:
-    step = f"{w.bind(made.function, 'o')}.step()"
-    grads = w.gradients.get(id(made))
-    if grads is None:
-        yield step
-    else:
-        yield f"if not {w.bind(w.steps[id(made)], 's')}([{', '.join(w.variables[g] for g in grads)}]): {step}"
-
-
-_WRITE: dict[str, Callable[[_Writer, Instruction], Iterator[str]]] = {
-    "call": _call, "read": _read, "number": _number, "draw": _draw, "load": _load, "create": _create, "store": _store, "grads":
-    _grads, "step": _step,
-}  # fmt: skip
-
-
-def _result(w: _Writer, x: Any, sources: dict[int, Source]) -> str:
-    """What the function returned, made anew."""
-    if type(x) is _Made:
-        return f"wrap({w.variables[x.slot]})"
-    if isinstance(x, Tensor):
-        if id(x) in sources:
-            return w.source(sources[id(x)])
-        msg = "it returns a tensor that was not found"
-        raise Unreturnable(msg)
-    if type(x) is ReadNumber:
-        return w.variables[x.made.out]
-    if isinstance(x, PLAIN):
-        return w.bind(x)
-    parts = (
-        [_result(w, v, sources) for v in (x.values() if isinstance(x, dict) else x)] if isinstance(x, (tuple, list, dict)) else []
-    )
-    if type(x) is dict:
-        return f"{{{', '.join(f'{w.bind(k)}: {p}' for k, p in zip(x, parts, strict=True))}}}"
-    if type(x) is list:
-        return f"[{', '.join(parts)}]"
-    if type(x) is tuple:
-        return f"({''.join(p + ', ' for p in parts)})"
-    if isinstance(x, tuple) and hasattr(x, "_fields"):
-        return f"{w.bind(type(x), 'c')}({', '.join(parts)})"
-    msg = f"it returns a {type(x).__name__}"
-    raise Unreturnable(msg)
-
-
-def tensors_in(x: Any) -> Iterator[Tensor]:
-    """The tensors of a result."""
-    if isinstance(x, Tensor):
-        yield x
-    elif isinstance(x, (tuple, list)):
-        for v in x:
-            yield from tensors_in(v)
-    elif isinstance(x, dict):
-        yield from tensors_in(list(x.values()))
-
-
-class Script:
-    """What a recording does, as it is written down in Python; ``run`` is the function made of it."""
+class Plan:
+    """One recording, ready to be repeated; `check(args, kwargs)` says whether it may be."""
 
     def __init__(
-        self,
-        recording: Recording,
-        result: Any,
-        slots: dict[int, int],
-        sources: dict[int, Source],
-        bumps: Sequence[tuple[Source, int]],
+        self, surroundings: Surroundings, guard: Callable[[], Any], script: Callable[[], Script], captured: set[int] | None
     ) -> None:
-        """``slots``: by id of the tensors in the result, their slots."""
-        self.recording, self.result, self.slots, self.sources, self.bumps = (
-            recording,
-            _without_tensors(result, slots),
-            slots,
-            sources,
-            bumps,
-        )
-        self.instructions = _needed(recording.instructions, result)
-        self.wanted = {*slots.values(), *_numbers_in(result)}
-        self.steps: dict[int, FlatStep] = {}
-        self.text, scope = self._write(self.instructions)
-        exec(self.text, scope)
-        self.run: Any = scope["run"]
+        """``guard`` and ``script`` make what their names say when it is first needed: many a recording is never used.
 
-    def lower(self, compile_program: Callable[[Any], Any]) -> bool:
-        """Have machine code run what it can; says whether there was any such thing."""
-        lowering = Lowering(self.recording, self.instructions, self.wanted)
-        if not lowering.segments:
-            return False
-        for segment in lowering.segments:
-            segment.run = compile_program(segment.program).run
-        self.steps = {
-            id(i): step
-            for i in self.instructions
-            if i.kind == "step" and (step := flat_step(i.function, compile_program)) is not None
-        }
-        text, scope = self._write(lowering.parts)
-        exec(text, scope)
-        self.text, self.run = text, scope["run"]
-        return True
+        ``captured``: the ids of the tensors that the function sees besides its arguments, None where the check needs Python.
+        """
+        self.surroundings, self._make_guard, self._make_script, self._captured = surroundings, guard, script, captured
+        self.run: Callable[..., Any] = self._first_run
+        self.check: Callable[..., Any] = _never  #: what is tried first; at its first use a plan is told of it
+        self.hits = 0
+        self.tier = 0
+        self.queued = False  #: whether machine code is being made, or was
+        self.due = 1  #: at which use to have it made
+        self._make_check: Callable[..., Any] | None = None
+        self._rows: list[watch.Row] = []
+        self._armed = 0
 
-    def _write(self, parts: Sequence[Instruction | Segment]) -> tuple[str, dict[str, Any]]:
-        last: dict[int, int] = {}
-        for n, part in enumerate(parts):
-            for slot in _touched(part):
-                last[slot] = n
-        for slot in self.wanted:
-            last[slot] = len(parts)
-        dying: dict[int, list[int]]
-        recording = self.recording
-        w = _Writer(recording)
-        w.steps = self.steps
-        for n, part in enumerate(parts):  # machine code for a step reads the gradients where the run has them
-            if isinstance(part, Instruction) and part.kind == "step" and (read := _gradients(self, parts[:n], part)) is not None:
-                w.gradients[id(part)] = read
-                for slot in read:
-                    last[slot] = max(last[slot], n)
-        dying = {}
-        for slot, n in last.items():
-            dying.setdefault(n, []).append(slot)
-        escaping = set(self.slots.values()) | {
-            s for i in self.instructions if i.kind in ("store", "grads") for s in references(i.args)
-        }
-        w.fresh = recording.written | {recording.owner[s] for s in escaping}
-        errors = None
-        w.last_check = max((n for n, i in enumerate(parts) if isinstance(i, Instruction) and _checks(i)), default=-1)
-        for n, part in enumerate(parts):
-            w.position = n
-            wanted = None if isinstance(part, Segment) else part.errors
-            if wanted != errors:
-                errors = wanted
-                if errors is not None:
-                    w.lines.append(f"    with errstate(**{w.bind(errors)}):")
-            indent = "    " if errors is None else "        "
-            lines = _segment(w, part) if isinstance(part, Segment) else _WRITE[part.kind](w, part)
-            w.lines += [indent + line for line in lines]
-            for slot in dying.get(n, ()):
-                w.drop(slot)
-        w.lines += [f"    bump({w.source(source)}, {by})" for source, by in self.bumps]
-        w.lines.append(f"    return {_result(w, self.result, self.sources)}")
-        return "\n".join(["def run(args, kwargs):", *w.lines]), w.scope
+    @cached_property
+    def guard(self) -> Callable[[tuple[Any, ...], dict[str, Any]], bool]:
+        """Whether arguments are of the kind that the recording was made with."""
+        guard: Callable[..., bool] = self._make_guard()
+        return guard
 
+    @cached_property
+    def script(self) -> Script:
+        """What a run does."""
+        return self._make_script()
 
-def _gradients(script: Script, before: Sequence[Instruction | Segment], made: Instruction) -> list[int] | None:
-    """The slots of the gradients of an optimizer's parameters, where all were set in this run, as its machine code wants them."""
-    if id(made) not in script.steps:
-        return None
-    recording = script.recording
-    known: dict[int, Any] = {}
-    for part in before:
-        if isinstance(part, Instruction) and part.kind == "grads":
-            known.update({id(recording.leaves[i]): ref for i, ref in part.args})
-    found = []
-    for p in made.function.param_groups[0]["params"]:
-        ref = known.get(id(p))
-        if ref is None or recording.shapes[ref.slot][1] != p._array.dtype or not contiguous_layout(recording, ref.slot):
-            return None
-        found.append(ref.slot)
-    return found
+    def _first_run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self.run = self.script.run
+        return self.run(args, kwargs)
+
+    def wanted(self) -> bool:
+        """Whether it could be used now, so that machine code is worth the while; else it may ask again at its next use."""
+        wanted = self.surroundings.holds()
+        if not wanted:
+            self.queued, self.check = False, _never
+        return wanted
+
+    def lower_quickly(self, make_check: Callable[..., Any]) -> None:
+        """Have machine code do what it is soon made for: the check, and steps of optimizers."""
+        self.watch_memory(make_check)
+        if self.script.lower_steps(make_check):
+            self.run = self.script.run
+
+    def lower(self, compile_program: Callable[..., Any], make_check: Callable[..., Any]) -> None:
+        """Have machine code do what it can."""
+        if self.script.lower(compile_program, make_check):
+            self.run, self.tier = self.script.run, 1
+
+    def holds(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Whether everything that the recording depends on is as it was."""
+        return bool(self.guard(args, kwargs)) and self.surroundings.holds()
+
+    def watch_memory(self, make_check: Callable[..., Any]) -> None:
+        """From its next use on, have machine code made by ``make_check`` do most of the check."""
+        self._make_check, self.check = make_check, _never
+
+    def renew(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Watch memory as it is now, at a call for which `holds` has said yes."""
+        self.check = self.holds
+        if self._make_check is None or self._armed > MOST_RENEWALS:
+            return
+        self._armed += 1
+        around = self.surroundings
+        if self._rows:
+            around.disturbed(self._rows)
+        self._rows, left = around.rows()
+        mine = None
+        if self._captured is not None and self._armed < MOST_RENEWALS:
+            mine = argument_rows(args, kwargs, self._captured)
+        check = self._make_check([*(mine or ()), *self._rows], self)
+        # What was read as the rows were made may have been of another moment than the values that were compared.
+        if check is None or not self.holds(args, kwargs):
+            return
+        if mine is None:
+            self.check = lambda args, kwargs: check(args, kwargs) and self.guard(args, kwargs) and all(each() for each in left)
+        elif left:
+            self.check = lambda args, kwargs: check(args, kwargs) and all(each() for each in left)
+        else:
+            self.check = check
 
 
-def _checks(made: Instruction) -> bool:
-    return made.kind == "read" or made.used or made.shape is not None
-
-
-def _touched(part: Instruction | Segment) -> Iterator[int]:
-    if isinstance(part, Segment):
-        yield from (*part.inputs, *part.outputs, *part.scalars)
-    else:
-        yield from (*references(part.args), *references(part.kwargs), *_outs(part.out))
-
-
-def _segment(w: _Writer, segment: Segment) -> Iterator[str]:
-    given = [w.variables[slot] for slot in segment.inputs]
-    for slot in segment.outputs:
-        shape, dtype = w.recording.shapes[slot]
-        yield f"{w.new(slot)} = empty({w.bind(shape)}, {w.bind(dtype)})"
-    given += [w.variables[slot] for slot in segment.outputs]
-    yield f"{w.bind(segment.run, 's')}([{', '.join(given)}], [{', '.join(w.variables[s] for s in segment.scalars)}])"
-
-
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """In the place of a tensor that was returned: its slot."""
-
-    slot: int
-
-
-def _without_tensors(x: Any, slots: dict[int, int]) -> Any:
-    """The result with slots in place of the tensors that were made, which need not be kept."""
-    if isinstance(x, Tensor):
-        return _Made(slots[id(x)]) if id(x) in slots else x
-    if isinstance(x, tuple):
-        parts = [_without_tensors(v, slots) for v in x]
-        return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
-    if type(x) is list:
-        return [_without_tensors(v, slots) for v in x]
-    return {k: _without_tensors(v, slots) for k, v in x.items()} if type(x) is dict else x
-
-
-def _needed(instructions: Sequence[Instruction], result: Any) -> list[Instruction]:
-    """Without the numbers that nothing depends on."""
-    wanted = set(_numbers_in(result))
-    kept = []
-    for made in reversed(instructions):
-        if made.kind == "number" and not made.used and made.out not in wanted:
-            continue
-        wanted.update(references(made.args), references(made.kwargs))
-        kept.append(made)
-    return kept[::-1]
-
-
-def _numbers_in(x: Any) -> Iterator[int]:
-    """The slots of the numbers that are returned."""
-    if type(x) is ReadNumber:
-        yield x.made.out
-    elif isinstance(x, (tuple, list)):
-        for v in x:
-            yield from _numbers_in(v)
-    elif isinstance(x, dict):
-        yield from _numbers_in(list(x.values()))
+def _never(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """For a plan that has something else to do before it is checked."""
+    return False

@@ -8,13 +8,15 @@ left.
 from __future__ import annotations
 
 import operator
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import get_ident
-from typing import Any
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,10 +24,14 @@ from tensor.autograd.tensor import Tensor
 from tensor.jit.functions import DRAWS, INPLACE, QUERIES, STATIC_SHAPE, WRITERS
 from tensor.jit.seams import grad_slot, install, plain_step, remove, slot
 from tensor.jit.traced import ReadNumber, Traced, unwrap
+from tensor.jit.watch import address_of, layout_is_known
 from tensor.ops.random import Generator
 from tensor.optim.flat_optimizer import FlatOptimizer
 
-__all__ = ["Instruction", "Recording", "Ref", "references"]
+if TYPE_CHECKING:
+    from tensor.jit.calls import Calls
+
+__all__ = ["Instruction", "Recording", "Ref", "grad_of", "references"]
 
 #: One recording at a time in the whole process: it changes what classes do.
 _one = threading.Lock()
@@ -66,6 +72,7 @@ class Recording:
         self.reasons: list[str] = []
         self.numbers: list[Instruction] = []
         self.fresh = False  #: whether a number was the last thing to be made
+        self.calls: Calls | None = None  #: what looks at the functions that are called
         self.thread = get_ident()
         self.active = False
         self.shapes: list[tuple[Any, Any]] = []  #: shape and dtype by slot
@@ -80,15 +87,17 @@ class Recording:
         self.effects = False  #: whether something happened that cannot be taken back
         self.stepped: dict[int, int] = {}  #: by id of a tensor, how often steps bumped its version
         self._by_id: dict[int, Traced] = {}
+        self._refs: dict[int, Ref] = {}
         self._constants: dict[int, tuple[Any, Any, int]] = {}
         self._created: list[tuple[Instruction, Traced]] = []
         self._holders: list[weakref.ref[Tensor]] = []
         self._new: set[int] = set()
-        self._known_grads = [_grad(t) for t in leaves]
+        self._known_grads = [grad_of(t) for t in leaves]
         self.entry_grads = list(self._known_grads)
         self.grads_set: set[int] = set()  #: by id of a leaf's node
         self.grads_seen: set[int] = set()  #: those that were read before they were set: what they were matters
-        self.errors = np.geterr()
+        layout_is_known()  # which is found out on tensors made for it, before anything is recorded
+        self.errors, self._error_state = np.geterr(), _error_state()
 
     def refuse(self, why: str) -> None:
         """Say why this cannot be replayed; the function goes on as it would."""
@@ -131,7 +140,7 @@ class Recording:
         """A new slot; ``made``: the instruction that it may be a view from."""
         traced = Traced(real, len(self.shapes), self)
         self._place(real)
-        if made is not None:
+        if made is not None and real.base is not None:
             owner = self.owner[-1]
             parents = [s for s in references(made.args) if self.owner[s] == owner]
             if parents:
@@ -205,12 +214,14 @@ class Recording:
     def _refer(self, x: Any) -> Any:
         """An argument as an instruction keeps it."""
         kind = type(x)
+        if kind in _AS_IS:
+            return x
         if kind is Traced:
             if x.recording is not self:
                 self.refuse("an array of another recording is used")
-            return Ref(x.slot)
+            return self._ref(x.slot)
         if kind is np.ndarray:
-            return Ref(self._constant(x))
+            return self._ref(self._constant(x))
         if kind is tuple or kind is list:
             return kind([self._refer(v) for v in x])
         if kind is dict:
@@ -226,6 +237,13 @@ class Recording:
         elif isinstance(x, (Tensor, np.ndarray)):
             self.refuse(f"an operand of type {kind.__name__}")
         return x
+
+    def _ref(self, number: int) -> Ref:
+        """The one reference to a slot."""
+        found = self._refs.get(number)
+        if found is None:
+            found = self._refs[number] = Ref(number)
+        return found
 
     def _constant(self, x: Any) -> int:
         """The slot of an array that no instruction made, with the values it has now."""
@@ -246,7 +264,7 @@ class Recording:
         """Note where an array lies in memory: what compiled code sees of it."""
         self.origin.append(len(self.shapes))
         self.shapes.append((real.shape, real.dtype))
-        self.layout.append((real.__array_interface__["data"][0], real.strides))
+        self.layout.append((address_of(real), real.strides))
         self.owner.append(_owner(real))
         return len(self.shapes) - 1
 
@@ -256,14 +274,25 @@ class Recording:
         """Carry out an operation on the real arrays, and write it down."""
         if not self.active or get_ident() != self.thread:
             return function(*unwrap(args), **unwrap(kwargs))
+        if function.__class__ is FunctionType:  # it may be one that seams put in the place of NumPy's
+            function = getattr(function, "__wrapped__", function)
+        calls = self.calls
+        if calls is None or not calls.pause():
+            return self._run(function, args, kwargs)
+        try:
+            return self._run(function, args, kwargs)
+        finally:
+            calls.resume()
+
+    def _run(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if function in QUERIES:
             return function(*unwrap(args), **unwrap(kwargs))
-        outs = kwargs.get("out")
+        outs = kwargs.get("out") if kwargs else None
         targets: list[Any] = [] if outs is None else list(outs) if isinstance(outs, tuple) else [outs]
         if function in WRITERS or function in INPLACE or getattr(function, "__name__", "") == "at":
             targets.append(args[0])
-        made = Instruction("call", function, self._refer(args), self._refer(kwargs))
-        result = function(*unwrap(args), **unwrap(kwargs))
+        made = Instruction("call", function, tuple([self._refer(x) for x in args]), self._refer(kwargs) if kwargs else {})
+        result = function(*[unwrap(x) for x in args], **unwrap(kwargs))
         slots = []
         for x in targets:
             if type(x) is Traced:
@@ -278,9 +307,10 @@ class Recording:
         return self._wrap_result(made, result)
 
     def _append(self, made: Instruction) -> None:
-        errors = np.geterr()
-        if errors != self.errors:
-            made.errors = dict(errors)
+        if _error_state() is not self._error_state:
+            errors = np.geterr()
+            if errors != self.errors:
+                made.errors = dict(errors)
         self.instructions.append(made)
 
     def _wrap_result(self, made: Instruction, result: Any) -> Any:
@@ -294,7 +324,8 @@ class Recording:
                 made.out = known.slot
                 return known
             traced = self._slot_for(result, made)
-            self.computed.add(self.owner[-1])
+            if self.of_outside.get(self.owner[-1]) != "create":  # a view of a constant is one
+                self.computed.add(self.owner[-1])
         elif isinstance(result, np.generic):
             traced, made.scalar = self._slot_for(np.asarray(result)), True
         elif type(result) is bool or type(result) is int or type(result) is float:
@@ -362,6 +393,8 @@ class Recording:
     def _number(self, made: Instruction) -> Any:
         """A float goes on being recorded; anything else is compared at every run."""
         self.instructions.append(made)
+        if self.calls is not None:
+            self.calls.number_made()
         if type(made.value) is not float:
             self._before_effects("a value is read")
             return made.value
@@ -398,7 +431,7 @@ class Recording:
         """Write down which gradients changed hands since they were last written down."""
         changed: list[tuple[int, Any]] = []
         for i, t in enumerate(self.leaves):
-            g = _grad(t)
+            g = grad_of(t)
             if g is self._known_grads[i]:
                 continue
             self._known_grads[i] = g
@@ -446,11 +479,21 @@ class Recording:
             self.refuse("a value is read after an optimizer's step")
 
 
+#: Kinds of arguments that an instruction keeps as they are, and that do not come from numbers read.
+_AS_IS = frozenset({int, bool, float, str, type(None), type(...), np.dtype, type})
+#: The object that stands for NumPy's error handling, another one after each change; where NumPy has it elsewhere, a new one
+#: each time.
+_error_state: Callable[[], object] = getattr(
+    getattr(sys.modules.get("numpy._core.umath"), "_extobj_contextvar", None), "get", object
+)
+
+
 def references(x: Any) -> Iterator[int]:
     """The slots among the arguments of an instruction."""
-    if type(x) is Ref:
+    kind = type(x)
+    if kind is Ref:
         yield x.slot
-    elif type(x) is slice:
+    elif kind is slice:
         yield from references((x.start, x.stop, x.step))
     elif isinstance(x, (tuple, list)):
         for v in x:
@@ -459,7 +502,8 @@ def references(x: Any) -> Iterator[int]:
         yield from references(list(x.values()))
 
 
-def _grad(t: Tensor) -> Tensor | None:
+def grad_of(t: Tensor) -> Tensor | None:
+    """The gradient of a leaf, unseen by the recording."""
     node: Any = t._node
     grad: Tensor | None = None if node is None else grad_slot.__get__(node)
     return grad
@@ -467,9 +511,9 @@ def _grad(t: Tensor) -> Tensor | None:
 
 def _owner(a: Any) -> int:
     """The identity of whoever owns an array's memory."""
-    while isinstance(a.base, np.ndarray):
-        a = a.base
-    return id(a if a.base is None else a.base)
+    while (base := getattr(a, "base", None)) is not None:  # also through what `as_strided` puts between
+        a = base
+    return id(a)
 
 
 def _name(function: Any) -> str:

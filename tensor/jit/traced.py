@@ -32,7 +32,7 @@ METHODS = frozenset({
 #: Attributes that are views.
 VIEWS = {name: operator.attrgetter(name) for name in ("T", "mT", "real", "imag")}
 #: Attributes that follow from shape and dtype.
-STATIC = frozenset({"dtype", "itemsize", "nbytes", "ndim", "shape", "size", "strides", "device"})
+STATIC = ("dtype", "itemsize", "nbytes", "ndim", "shape", "size", "strides", "device")
 
 
 class _Flags:
@@ -69,8 +69,6 @@ class Traced:
     # --- what it looks like ---------------------------------------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Any:
-        if name in STATIC:
-            return getattr(self.held, name)
         if name in METHODS:
             method = getattr(np.ndarray, name)
             return lambda *args, **kwargs: self.recording.run(method, (self, *args), kwargs)
@@ -185,6 +183,10 @@ def _binary(name: str) -> None:
             setattr(Traced, f"__i{name.strip('_')}__", into)
 
 
+for _name in STATIC:
+    setattr(Traced, _name, property(operator.attrgetter(f"held.{_name}")))
+
+
 def _foreign(other: Any) -> bool:
     """Whether the other operand is of a kind that takes the operation over: a tensor, or the array of a `vmap`."""
     return type(other) is Batched or hasattr(type(other), "_array")
@@ -210,6 +212,8 @@ def unwrap(x: Any) -> Any:
     kind = type(x)
     if kind is Traced:
         return x.held
+    if kind is int or kind is float or x is None:
+        return x
     if kind is ReadNumber:
         return float.__float__(x)
     if kind is tuple or kind is list:

@@ -128,8 +128,9 @@ def complex(real: Array, imag: Array) -> Array:
     >>> T.complex(T.tensor([1.0]), T.tensor([2.0]))
     tensor([1.+2.j])
     """
-    r = np.empty(np.broadcast_shapes(real.shape, imag.shape), _part((real, imag), "complex"))
-    r.real, r.imag = real, imag
+    shape = np.broadcast_shapes(real.shape, imag.shape)
+    r = np.empty_like(real, shape=shape, dtype=_part((real, imag), "complex"), order="C")
+    r.real[...], r.imag[...] = real, imag
     return r
 
 
@@ -144,8 +145,9 @@ def _polar_length(g: Tensor, angle: Tensor) -> Tensor:
 @operator({"abs": _polar_length, "angle": _polar_angle}, method=False)
 def polar(abs: Array, angle: Array) -> Array:
     """Complex numbers from their lengths and angles (in radians), broadcast."""
-    r = np.empty(np.broadcast_shapes(abs.shape, angle.shape), _part((abs, angle), "polar"))
-    r.real, r.imag = abs * np.cos(angle), abs * np.sin(angle)
+    shape = np.broadcast_shapes(abs.shape, angle.shape)
+    r = np.empty_like(abs, shape=shape, dtype=_part((abs, angle), "polar"), order="C")
+    r.real[...], r.imag[...] = abs * np.cos(angle), abs * np.sin(angle)
     return r
 
 

@@ -79,7 +79,7 @@ def _bags(input: Tensor, offsets: Tensor | None, include_last_offset: bool) -> t
         if offsets is not None:
             msg = "embedding_bag: expected no offsets for a matrix of indices, whose rows are the bags"
             raise ValueError(msg)
-        return np.arange(input.numel()) // max(input.shape[1], 1), input.shape[0]
+        return np.arange(input.numel(), like=input._array) // max(input.shape[1], 1), input.shape[0]
     if input.ndim != 1 or offsets is None or offsets.ndim != 1:
         msg = f"embedding_bag: expected a matrix of indices, or a vector with a vector of offsets, got {list(input.shape)}"
         raise ValueError(msg)

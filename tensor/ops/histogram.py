@@ -70,7 +70,7 @@ def _count(columns: Sequence[Array], edges: Sequence[Array], weight: Any, densit
     """The total weight in each cell of a grid; the last edge belongs to the last bin."""
     d = columns[0].dtype
     shape = tuple(len(e) - 1 for e in edges)
-    inside = np.ones(len(columns[0]), bool)
+    inside = np.ones_like(columns[0], dtype=bool)
     places = []
     for c, e in zip(columns, edges, strict=True):
         place = np.searchsorted(e, c, side="right") - 1
@@ -81,7 +81,7 @@ def _count(columns: Sequence[Array], edges: Sequence[Array], weight: Any, densit
     weights = None if weight is None else weight._array.reshape(-1)[inside].astype(np.float64)
     counts = np.bincount(flat, weights, int(np.prod(shape))).reshape(shape).astype(np.float64)
     if density:
-        volume = np.ones(shape)
+        volume = np.ones_like(counts)
         for i, e in enumerate(edges):
             volume *= np.diff(e).reshape([-1 if k == i else 1 for k in range(len(shape))])
         counts = counts / counts.sum() / volume

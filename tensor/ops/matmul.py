@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from tensor.autograd.modes import is_grad_enabled
+from tensor.autograd.node import Term
 from tensor.autograd.tensor import Tensor
 from tensor.ops.complex_numbers import cj
 from tensor.ops.record import Array, attach, composite, operator
@@ -89,22 +91,43 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     return r
 
 
-def _bias_rule(g: Tensor, shape: Any) -> Tensor:
-    return row_sum(g) if g.ndim == 2 and shape else g.sum_to_size(shape)
+def _bias_rule(g: Tensor, shape: Any) -> Any:
+    if g._array.ndim != 2 or not shape:
+        return g.sum_to_size(shape)
+    return Term(_sum_of_rows, g._array) if _few_rows(g) else row_sum(g)
 
 
-def _weight_rule(g: Tensor, x: Tensor, shape: Any) -> Tensor:
-    x = cj(x)
+def _weight_rule(g: Tensor, x: Tensor, shape: Any) -> Any:
     if len(shape) == 1:
-        return (x * g.unsqueeze(-1)).reshape(-1, shape[0]).sum(0)
-    if g.ndim != 2:
+        return (cj(x) * g.unsqueeze(-1)).reshape(-1, shape[0]).sum(0)
+    if g._array.ndim != 2:
         g, x = g.reshape(-1, shape[0]), x.reshape(-1, shape[1])
-    return outer_sum(g, x)
+    if _few_rows(g) and x._array.dtype.kind == "f":
+        return Term(_sum_of_outer, (g._array, x._array))
+    return outer_sum(g, cj(x))
 
 
-@operator({"x": lambda g, x_shape: g.expand(x_shape)})
-def row_sum(x: Array) -> Array:
-    """The sum of a matrix's rows: the gradient of a bias."""
+#: Up to so many rows, those of several uses of a weight are worth being put together for one product.
+_FEW = 32
+
+
+def _few_rows(g: Tensor) -> bool:
+    a = g._array
+    return a.__class__ is np.ndarray and a.shape[0] <= _FEW and not is_grad_enabled()
+
+
+def _sum_of_rows(parts: list[Array]) -> Array:
+    return sum_rows(parts[0] if len(parts) == 1 else np.concatenate(parts))
+
+
+def _sum_of_outer(parts: list[tuple[Array, Array]]) -> Array:
+    if len(parts) == 1:
+        return sum_outer(*parts[0])
+    return sum_outer(*(np.concatenate(rows) for rows in zip(*parts, strict=True)))
+
+
+def sum_rows(x: Array) -> Array:
+    """The sum of a matrix's rows."""
     if len(x) == 1:
         return x[0].copy()
     if x.size < 8192 or x.dtype.kind != "f":
@@ -115,11 +138,22 @@ def row_sum(x: Array) -> Array:
     return ones.dot(x)
 
 
+def sum_outer(a: Array, b: Array) -> Array:
+    """``a.T @ b``: the sum over rows of outer products."""
+    # For a single row broadcasting is faster than a product of a column and a row.
+    return a.T * b if len(a) == 1 else a.T.dot(b)
+
+
+@operator({"x": lambda g, x_shape: g.expand(x_shape)})
+def row_sum(x: Array) -> Array:
+    """The sum of a matrix's rows: the gradient of a bias."""
+    return sum_rows(x)
+
+
 @operator({"a": lambda gg, b: linear(cj(b), gg), "b": lambda gg, a: cj(a) @ gg}, method=False)
 def outer_sum(a: Array, b: Array) -> Array:
     """``a.T @ b``: the sum over rows of outer products, the gradient of a linear layer's weight."""
-    # For a single row broadcasting is faster than a product of a column and a row.
-    return a.T * b if len(a) == 1 else a.T.dot(b)
+    return sum_outer(a, b)
 
 
 def _dims(name: str, *wanted: tuple[Any, int]) -> None:

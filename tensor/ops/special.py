@@ -15,6 +15,7 @@ from tensor.autograd.tensor import Tensor
 from tensor.ops.elementwise import binary, unary
 from tensor.ops.record import Array, attach, composite, operator
 from tensor.ops.unary import sigmoid
+from tensor.ops.whole import whole
 
 __all__ = [
     "airy_ai", "bessel_j0", "bessel_j1", "bessel_y0", "bessel_y1", "digamma", "entr", "erf", "erfc", "erfcx", "erfinv", "expit", "gammainc", "gammaincc", "gammaln", "i0", "i0e", "i1", "i1e", "lgamma", "log_ndtr", "logit",
@@ -25,7 +26,8 @@ __all__ = [
 
 @cache
 def _scipy(name: str) -> Any:
-    return getattr(importlib.import_module("scipy.special"), name)
+    found = getattr(importlib.import_module("scipy.special"), name)
+    return found if isinstance(found, np.ufunc) else whole(found)
 
 
 def _special(name: str) -> Callable[..., Array]:
@@ -69,7 +71,7 @@ _ERF_BLOCK = 16_384  # elements that stay in the nearest caches from one pass to
 _scipy_erf = _special("erf")
 
 
-def _erf(x: Array) -> Array:
+def erf_of(x: Array) -> Array:
     """SciPy's, but for many float32 at once, which it takes one by one in double precision: a tenth of its time."""
     if x.__class__ is not np.ndarray or x.dtype != np.float32 or x.size < _ERF_BLOCK:
         return _scipy_erf(x)
@@ -96,7 +98,7 @@ def _horner(coefficients: tuple[float, ...], x: Array) -> Array:
 
 
 # fmt: off
-erf = unary("erf", _erf, lambda g, x: g * ((-x * x).exp() * TWO_OVER_ROOT_PI), "The error function.", lowering="erf(x)", onnx="Erf")
+erf = unary("erf", erf_of, lambda g, x: g * ((-x * x).exp() * TWO_OVER_ROOT_PI), "The error function.", lowering="erf(x)", onnx="Erf")
 erfc = unary("erfc", _special("erfc"), lambda g, x: g * ((-x * x).exp() * -TWO_OVER_ROOT_PI), "1 - erf(x), exact in the tail.", lowering="1 - erf(x)")
 erfcx = unary("erfcx", _special("erfcx"), lambda g, x, y: g * (2 * x * y - TWO_OVER_ROOT_PI), "exp(x*x) * erfc(x).", inplace=False)
 erfinv = unary("erfinv", _special("erfinv"), lambda g, y: g * ((y * y).exp() / TWO_OVER_ROOT_PI), "The inverse of erf, for -1 < x < 1.")

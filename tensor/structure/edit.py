@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from tensor.autograd.inplace import bump
 from tensor.autograd.modes import no_grad
 from tensor.autograd.tensor import Tensor
 from tensor.nn.module import Module
@@ -147,6 +148,7 @@ class Edit:
                 _run_back(steps[: done + 1])
                 raise
         self._back, self._laid, self._lines = steps, laid, lines
+        _count_as_written(concerned)
         return self
 
     def undo(self) -> None:
@@ -161,6 +163,7 @@ class Edit:
             msg = f"{self.kind}: expected the optimizer as this edit left it, got a later edit's; undo that first"
             raise RuntimeError(msg)
         _run_back(self._back)
+        _count_as_written(self.action.concerned(self.net))
         self._back = self._laid = self._lines = None
 
     def log(self, step: int, change: OutputChange | None = None) -> dict[str, Any]:
@@ -195,6 +198,12 @@ def _tensors(y: Any) -> list[Tensor]:
         return [y]
     items = y.values() if isinstance(y, dict) else y if isinstance(y, (tuple, list)) else ()
     return [t for item in items for t in _tensors(item)]
+
+
+def _count_as_written(params: dict[str, Tensor]) -> None:
+    """Have graphs that want the parameters as they were raise at their backward."""
+    for p in params.values():
+        bump(p)
 
 
 def _run_back(steps: Sequence[Step]) -> None:

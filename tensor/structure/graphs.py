@@ -27,15 +27,15 @@ def _alone() -> int:
 def check_no_graph(kind: str, params: Mapping[str, Tensor]) -> None:
     """Raise RuntimeError when a backward pass is yet to come, or under way, for which a parameter was saved.
 
-    A graph that is done with holds on to the parameters, but has released what it saved.
+    A graph that is done with holds on to the parameters, but has released what it saved. Only nodes that the garbage collector
+    holds for young are looked at: a look at everything would take longer than the edit. The backward of an older graph raises
+    when it comes, since an edit counts as a write.
     """
     alone = _alone()
     names = {id(p._node): name for name, p in params.items() if p._node is not None and _references(p._node) > alone}
     if not names:
         return
-    leaves = [p._node for name, p in params.items() if id(p._node) in names]
-    edges = [t for t in gc.get_referrers(*leaves) if isinstance(t, tuple)]
-    for node in gc.get_referrers(*edges) if edges else ():
+    for node in (x for generation in (0, 1) for x in gc.get_objects(generation)):
         if isinstance(node, OpNode) and node.op.holds_values and node.saved is not FREED:
             for edge in node.edges:
                 if id(edge) in names:

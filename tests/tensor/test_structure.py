@@ -1,5 +1,6 @@
 """Edits of networks: the function is kept, whoever follows goes along, and an error leaves everything as it was."""
 
+import gc
 from copy import deepcopy
 from itertools import pairwise
 
@@ -291,6 +292,14 @@ def test_an_edit_that_a_backward_pass_would_miss_is_refused():
     y.sum().backward()
     assert seen
     assert same(state(net, optimizer), before)
+    y = net(x)
+    gc.collect()
+    gc.collect()  # the graph is old now, and is not looked for
+    structure.grow(net, "0", 1).apply()
+    with pytest.raises(RuntimeError, match="changed"):
+        y.sum().backward()
+    net, _ = mlp(3, 4, 2), None
+    optimizer, edit = T.optim.Adam(net.parameters()), structure.grow(net, "0", 1)
     loss = net(x).sum()
     loss.backward()  # still alive, but done with
     edit.apply(optimizer)

@@ -16,6 +16,7 @@ from tensor import cuda
 from tensor.autograd.tensor import Tensor
 from tensor.ops.complex_numbers import cj
 from tensor.ops.record import Array
+from tensor.ops.whole import whole
 
 __all__ = [
     "LinAlgError", "adjoint", "check_float", "check_matrix", "check_square", "check_triangular_pair", "diagonal_matrix", "identity_like", "lapack",
@@ -121,6 +122,7 @@ def lapack(name: str, dtype: np.dtype[Any], module: str = "lapack") -> Any:
     return getattr(importlib.import_module(f"scipy.linalg.{module}"), letter + name)
 
 
+@whole
 def over_batch(
     function: Callable[..., Sequence[Any]],
     arrays: Sequence[Array],

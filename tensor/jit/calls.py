@@ -1,0 +1,142 @@
+"""What a function calls while it is recorded: code that was not found from it, and code that may look at numbers it has read.
+
+The first needs only a list of what was called, which the profiler written in C keeps almost for free. Once a number has left the
+arrays, every call of a C function is looked at too, since it may be given that number.
+"""
+
+from __future__ import annotations
+
+import builtins
+import sys
+import types
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from threading import get_ident
+from typing import TYPE_CHECKING, Any
+
+from tensor.jit.guards import trusted_file
+from tensor.jit.traced import ReadNumber
+from tensor.nn.module import Module
+from tensor.ops.random import Generator
+from tensor.optim.optimizer import Optimizer
+
+if TYPE_CHECKING:
+    from tensor.jit.recorder import Recording
+
+Profiler: Any
+try:
+    from _lsprof import Profiler
+except ImportError:  # another Python than CPython
+    Profiler = None
+
+__all__ = ["Calls"]
+
+#: Library functions that change or tell what a replay would not.
+_REFUSED = {
+    f.__code__: f"{f.__qualname__} is called"
+    for f in (
+        Optimizer.state_dict, Optimizer.load_state_dict, Optimizer.add_param_group, Optimizer.__init__, Generator.get_state,
+        Generator.set_state, Generator.manual_seed, Generator.seed, Generator.__init__, Module.__init__, Module.load_state_dict,
+    )
+}  # fmt: skip
+_trusted: set[types.CodeType] = set()
+_HERE = str(Path(__file__).parent)
+
+
+class Calls:
+    """A ``with`` block in which a recording is told of calls that it cannot follow; ``codes`` are those that can be."""
+
+    def __init__(self, recording: Recording, codes: set[types.CodeType]) -> None:
+        self._recording, self._codes = recording, codes
+        self._unseen: set[types.CodeType] = set()
+        self._profiler: Any = None
+        self._before: Any = None
+
+    def __enter__(self) -> None:
+        self._before = sys.getprofile()
+        self._recording.calls = self
+        if self._before is None and Profiler is not None:
+            self._profiler = Profiler(subcalls=False, builtins=False)
+            try:
+                self.resume()
+            except ValueError:  # somebody else profiles
+                self._profiler = None
+        if self._profiler is None:
+            sys.setprofile(self._watch)
+
+    def __exit__(self, *exc: object) -> None:
+        self._recording.calls = None
+        self._read_list()
+        if hasattr(self._before, "enable"):  # a profiler written in C
+            sys.setprofile(None)
+            self._before.enable()
+        else:
+            sys.setprofile(self._before)
+
+    def pause(self) -> bool:
+        """Look away for a while, if that is worth it: Python runs a third as fast while it is profiled."""
+        if self._profiler is None:
+            return False
+        self._profiler.disable()
+        return True
+
+    def resume(self) -> None:
+        """Look again, unless something looks closely since."""
+        if self._profiler is not None:
+            self._profiler.enable(False, False)
+
+    def number_made(self) -> None:
+        """A number has left the arrays: look closely from now on."""
+        if self._profiler is not None:
+            self._read_list()
+            sys.setprofile(self._watch)
+
+    def _read_list(self) -> None:
+        if self._profiler is not None:
+            self._profiler.disable()
+            for each in self._profiler.getstats():
+                self._called(each.code)
+            self._profiler = None
+
+    def _called(self, code: types.CodeType) -> None:
+        if code in _trusted or code in self._codes or code in self._unseen:
+            return
+        if code in _REFUSED:
+            self._recording.refuse(_REFUSED[code])
+        elif trusted_file(code.co_filename):
+            _trusted.add(code)
+        else:
+            self._unseen.add(code)
+            self._recording.refuse(f"{code.co_qualname} is called, which was not found from the function")
+
+    def _watch(self, frame: types.FrameType, event: str, arg: Any) -> None:
+        recording = self._recording
+        if event == "call":
+            recording.fresh = False
+            self._called(frame.f_code)
+        elif event == "c_call" and recording.numbers and recording.active and not _blind(arg):
+            if frame.f_code in self._codes:  # it might be given any of the numbers
+                recording.use_numbers()
+            elif not frame.f_code.co_filename.startswith(_HERE):
+                for number in _numbers(frame.f_locals.values()):
+                    number.use()
+                if recording.fresh:
+                    recording.numbers[-1].used = True
+            recording.fresh = False
+
+
+def _blind(function: Any) -> bool:
+    """Whether a C function looks at numbers only by their own methods, which tell, or not at all."""
+    owner = function.__self__ if isinstance(function, types.BuiltinFunctionType) else getattr(function, "__objclass__", None)
+    home: Any = owner if isinstance(owner, type) else type(owner)
+    return owner is builtins or home in (list, dict, set, tuple, str, type, object) or function in (get_ident, sys.setprofile)
+
+
+def _numbers(values: Iterable[Any]) -> Iterator[ReadNumber]:
+    for x in values:
+        if type(x) is ReadNumber:
+            yield x
+        elif type(x) is tuple or type(x) is list:
+            yield from _numbers(x)
+        elif type(x) is dict:
+            yield from _numbers(x.values())

@@ -1,0 +1,543 @@
+"""From a recording to a function that repeats it: straight-line Python that makes the same NumPy calls, and nothing else.
+
+The calls are the ones that the eager function made, on arrays of the same shapes, in the same order: so the results are the same
+to the last bit. Names of variables are used again as soon as a value is dead, which gives its memory back.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tensor.autograd.node import version_of
+from tensor.autograd.tensor import Tensor
+from tensor.jit import watch
+from tensor.jit.guards import PLAIN, same
+from tensor.jit.lower import Lowering, Segment, contiguous_layout
+from tensor.jit.recorder import Instruction, Recording, Ref, references
+from tensor.jit.stepping import FlatStep, flat_step
+from tensor.jit.traced import ReadNumber
+
+__all__ = ["MISS", "Script", "Source", "Unreturnable", "returned", "tensors_in"]
+
+#: What a run gives when it took another way than the recording: nothing has happened yet, and the function has to be run.
+MISS = object()
+
+_INFIX = {
+    operator.add: "+", operator.sub: "-", operator.mul: "*", operator.truediv: "/", operator.floordiv: "//", operator.mod: "%",
+    operator.pow: "**", operator.matmul: "@", operator.and_: "&", operator.or_: "|", operator.xor: "^", operator.lshift: "<<",
+    operator.rshift: ">>", operator.lt: "<", operator.le: "<=",
+    operator.gt: ">", operator.ge: ">=", operator.eq: "==", operator.ne: "!=",
+}  # fmt: skip
+_METHODS = {getattr(np.ndarray, n): n for n in dir(np.ndarray) if not n.startswith("_") and callable(getattr(np.ndarray, n))}
+
+
+class Unreturnable(Exception):
+    """The function returns something that a run cannot make again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """How a tensor is found at every call: an expression of the arguments, or the object itself; its gradient where ``grad``."""
+
+    text: str
+    tensor: Tensor | None = None
+    grad: bool = False
+
+
+def wrap(array: Any) -> Tensor:
+    """``Tensor(array)``, written out."""
+    t = _new_tensor(Tensor)
+    t._array = array
+    t._node = t._version = t._view = t._extra = None
+    return t
+
+
+_new_tensor = Tensor.__new__
+
+
+def bump(t: Tensor, by: int) -> None:
+    """Tell what saved this memory that it has changed."""
+    version_of(t).value += by
+
+
+def same_value(a: Any, b: Any) -> bool:
+    """Whether a value read is the one recorded; NaN is NaN."""
+    if type(a) is list and type(b) is list:
+        return len(a) == len(b) and all(map(same_value, a, b))
+    return same(a, b) or (type(a) is type(b) and a != a and b != b)
+
+
+def undo(*calls: tuple[Any, ...]) -> object:
+    """Take changes back."""
+    for function, *args in calls:
+        function(*args)
+    return MISS
+
+
+class Handed(NamedTuple):
+    """What runs hand out: ``check`` says whether they may write it again; its ``slots``, and by slot the leaves whose gradients
+    they are.
+    """
+
+    check: Callable[..., bool]
+    slots: list[int]
+    leaves: dict[int, Any]
+
+
+class _Writer:
+    """Source text with the objects that it names."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+        self.lines: list[str] = []
+        self.scope: dict[str, Any] = {
+            "MISS": MISS, "wrap": wrap, "asarray": np.asarray, "bump": bump, "errstate": np.errstate, "same_value":
+            same_value, "undo": undo, "setattr": setattr, "copyto": np.copyto, "empty": np.empty,
+        }  # fmt: skip
+        self._names: dict[int, str] = {}
+        self.variables: dict[int, str] = {}
+        self._free: list[str] = []
+        self._count = 0
+        self._kept: list[Any] = []
+        self.steps: dict[int, FlatStep] = {}
+        self.gradients: dict[int, list[int]] = {}  #: by id of a step, the slots of the gradients
+        self.fresh: set[int] = set()  #: owners of memory that every run needs of its own
+        self.position = self.last_check = 0
+        self.handed: Handed | None = None
+
+    def bind(self, x: Any, prefix: str = "k") -> str:
+        """The name of an object in the scope of the generated function."""
+        if x is None or x is True or x is False or (type(x) is int and abs(x) < 1 << 31):
+            return repr(x)
+        found = self._names.get(id(x))
+        if found is None:
+            found = self._names[id(x)] = f"{prefix}{len(self._names)}"
+            self.scope[found] = x
+        return found
+
+    def new(self, slot: int) -> str:
+        """The variable of a slot that is written for the first time."""
+        if self._free:
+            name = self._free.pop()
+        else:
+            name, self._count = f"v{self._count}", self._count + 1
+        self.variables[slot] = name
+        return name
+
+    def keep(self, key: Any, *call: str) -> Iterator[str]:
+        """Remember the call that takes a change back, before it is made, where a check comes later; once for each ``key``."""
+        if self.position < self.last_check and key not in self._kept:
+            self._kept.append(key)
+            yield f"u{len(self._kept) - 1} = ({', '.join(call)})"
+
+    def miss(self) -> str:
+        """What a run gives that takes another way: everything is put back first, the latest change first."""
+        return f"undo({', '.join(f'u{i}' for i in reversed(range(len(self._kept))))})" if self._kept else "MISS"
+
+    def drop(self, slot: int) -> None:
+        """The slot is not read any more."""
+        name = self.variables.pop(slot, None)
+        if name is not None:
+            self._free.append(name)
+
+    def text(self, x: Any) -> str:
+        """An argument."""
+        kind = type(x)
+        if kind is Ref:
+            return self.variables[x.slot]
+        if kind is tuple:
+            return f"({''.join(self.text(v) + ', ' for v in x)})"
+        if kind is list:
+            return f"[{', '.join(map(self.text, x))}]"
+        if kind is dict:
+            return f"{{{', '.join(f'{k!r}: {self.text(v)}' for k, v in x.items())}}}"
+        if kind is slice:
+            return f"slice({self.text(x.start)}, {self.text(x.stop)}, {self.text(x.step)})"
+        return self.bind(x)
+
+    def source(self, source: Source) -> str:
+        """A tensor from outside."""
+        text = source.text or self.bind(source.tensor, "t")
+        return f"{text}._node.grad" if source.grad else text
+
+
+def _outs(x: Any) -> list[int]:
+    return [] if x is None else [x] if isinstance(x, int) else list(x) if isinstance(x, list) else []
+
+
+def _expression(w: _Writer, made: Instruction) -> str:
+    f, args, kwargs = made.function, made.args, made.kwargs
+    if f in _INFIX:
+        return f"{w.text(args[0])} {_INFIX[f]} {w.text(args[1])}"
+    if f is operator.getitem:
+        return f"{w.text(args[0])}[{w.text(args[1])}]"
+    if type(f) is operator.attrgetter:
+        return f"{w.text(args[0])}.{f.__reduce__()[1][0]}"
+    rest = [w.text(a) for a in args] + [f"{k}={w.text(v)}" for k, v in kwargs.items()]
+    if f in _METHODS and type(args[0]) is Ref:
+        return f"{rest[0]}.{_METHODS[f]}({', '.join(rest[1:])})"
+    return f"{w.bind(f, 'f')}({', '.join(rest)})"
+
+
+def _call(w: _Writer, made: Instruction) -> Iterator[str]:
+    for slot in made.writes:
+        if w.recording.of_outside.get(w.recording.owner[slot]) == "load":
+            v = w.variables[slot]
+            yield from w.keep(("write", slot), "copyto", v, f"{v}.copy()")
+    if made.function is operator.setitem:
+        target, index, value = made.args
+        yield f"{w.text(target)}[{w.text(index)}] = {w.text(value)}"
+        return
+    text = _expression(w, made)
+    yield from _assign(w, made, text)
+
+
+def _assign(w: _Writer, made: Instruction, text: str) -> Iterator[str]:
+    if made.out is None:
+        yield text
+    elif isinstance(made.out, list):
+        yield f"several = {text}"
+        for i, slot in enumerate(made.out):
+            yield f"{w.new(slot)} = asarray(several[{i}])" if made.scalar else f"{w.new(slot)} = several[{i}]"
+            if made.shape is not None:
+                yield f"if {w.variables[slot]}.shape != {w.bind(made.shape[i])}: return {w.miss()}"
+    elif made.out in w.variables:  # the operand itself
+        yield text
+    else:
+        yield f"{w.new(made.out)} = asarray({text})" if made.scalar else f"{w.new(made.out)} = {text}"
+        if made.shape is not None:
+            yield f"if {w.variables[made.out]}.shape != {w.bind(made.shape)}: return {w.miss()}"
+
+
+def _read(w: _Writer, made: Instruction) -> Iterator[str]:
+    yield f"if not same_value({_expression(w, made)}, {w.bind(made.value)}): return {w.miss()}"
+
+
+def _number(w: _Writer, made: Instruction) -> Iterator[str]:
+    yield f"{w.new(made.out)} = {_expression(w, made)}"
+    if made.used:
+        yield f"if not same_value({w.variables[made.out]}, {w.bind(made.value)}): return {w.miss()}"
+
+
+def _draw(w: _Writer, made: Instruction) -> Iterator[str]:
+    generator, method = made.function
+    rest = [w.text(a) for a in made.args] + [f"{k}={w.text(v)}" for k, v in made.kwargs.items()]
+    bits = f"{w.bind(generator, 'g')}.numpy.bit_generator"
+    yield from w.keep(("draw", id(generator)), "setattr", bits, "'state'", f"{bits}.state")
+    yield from _assign(w, made, f"{w.bind(generator, 'g')}.numpy.{method}({', '.join(rest)})")
+
+
+def _load(w: _Writer, made: Instruction) -> Iterator[str]:
+    yield f"{w.new(made.out)} = {w.source(made.function)}._array"
+
+
+def _create(w: _Writer, made: Instruction) -> Iterator[str]:
+    fresh = w.recording.owner[made.out] in w.fresh
+    copy = ".copy('K')" if fresh else ""
+    yield f"{w.new(made.out)} = {w.bind(made.value)}{copy}"
+
+
+def _store(w: _Writer, made: Instruction) -> Iterator[str]:
+    t = w.source(made.function)
+    yield from w.keep(("store", t), "setattr", t, "'_array'", f"{t}._array")
+    yield f"{t}._array = {w.text(made.args[0])}"
+
+
+def _grads(w: _Writer, made: Instruction) -> Iterator[str]:
+    for i, ref in made.args:
+        if ref is not None and w.handed is not None and ref.slot in w.handed.slots:
+            continue
+        node = w.bind(w.recording.leaves[i]._node, "n")
+        yield from w.keep(("grad", i), "setattr", node, "'grad'", f"{node}.grad")
+        yield f"{node}.grad = {'None' if ref is None else f'wrap({w.text(ref)})'}"
+
+
+def _step(w: _Writer, made: Instruction) -> Iterator[str]:
+    step = f"{w.bind(made.function, 'o')}.step()"
+    grads = w.gradients.get(id(made))
+    if grads is None:
+        yield step
+    else:
+        yield f"if not {w.bind(w.steps[id(made)], 's')}([{', '.join(w.variables[g] for g in grads)}]): {step}"
+
+
+_WRITE: dict[str, Callable[[_Writer, Instruction], Iterator[str]]] = {
+    "call": _call, "read": _read, "number": _number, "draw": _draw, "load": _load, "create": _create, "store": _store, "grads":
+    _grads, "step": _step,
+}  # fmt: skip
+
+
+def _result(w: _Writer, x: Any, sources: Mapping[int, Source]) -> str:
+    """What the function returned, made anew."""
+    if type(x) is _Made:
+        if w.handed is not None and x.slot in w.handed.slots:
+            return f"tensors[{w.handed.slots.index(x.slot)}]"
+        return f"wrap({w.variables[x.slot]})"
+    if isinstance(x, Tensor):
+        return w.source(sources[id(x)])
+    if type(x) is ReadNumber:
+        return w.variables[x.made.out]
+    if not isinstance(x, (tuple, list, dict)):
+        return w.bind(x)
+    parts = [_result(w, v, sources) for v in (x.values() if isinstance(x, dict) else x)]
+    if type(x) is dict:
+        return f"{{{', '.join(f'{w.bind(k)}: {p}' for k, p in zip(x, parts, strict=True))}}}"
+    if type(x) is list:
+        return f"[{', '.join(parts)}]"
+    if type(x) is tuple:
+        return f"({''.join(p + ', ' for p in parts)})"
+    return f"{w.bind(type(x), 'c')}({', '.join(parts)})"
+
+
+def tensors_in(x: Any) -> Iterator[Tensor]:
+    """The tensors of a result."""
+    if isinstance(x, Tensor):
+        yield x
+    elif isinstance(x, (tuple, list)):
+        for v in x:
+            yield from tensors_in(v)
+    elif isinstance(x, dict):
+        yield from tensors_in(list(x.values()))
+
+
+def returned(x: Any, slots: Mapping[int, int], sources: Mapping[int, Source]) -> Any:
+    """What a function returned, with slots in place of the tensors that were made, which need not be kept.
+
+    ``slots``: by id of the tensors, their slots. Raises `Unreturnable` where a run could not make it again.
+    """
+    if isinstance(x, Tensor):
+        if id(x) in slots:
+            return _Made(slots[id(x)])
+        if id(x) not in sources:
+            msg = "it returns a tensor that was not found"
+            raise Unreturnable(msg)
+        return x
+    if isinstance(x, tuple) and (type(x) is tuple or hasattr(x, "_fields")):
+        parts = [returned(v, slots, sources) for v in x]
+        return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
+    if type(x) is list:
+        return [returned(v, slots, sources) for v in x]
+    if type(x) is dict:
+        return {k: returned(v, slots, sources) for k, v in x.items()}
+    if not isinstance(x, PLAIN):
+        msg = f"it returns a {type(x).__name__}"
+        raise Unreturnable(msg)
+    return x
+
+
+class Script:
+    """What a recording does, as it is written down in Python; ``run`` is the function made of it."""
+
+    def __init__(
+        self, recording: Recording, result: Any, sources: Mapping[int, Source], bumps: Sequence[tuple[Source, int]]
+    ) -> None:
+        """``result``: what `returned` made of it."""
+        self.recording, self.result, self.sources, self.bumps = recording, result, sources, bumps
+        self.results = list(_slots_in(result))
+        self.instructions = _needed(recording.instructions, result)
+        self.wanted = {*self.results, *_numbers_in(result)}
+        self.steps: dict[int, FlatStep] = {}
+        self.lowering: Lowering | None = None
+        self.text, scope = self._write(self.instructions)
+        exec(self.text, scope)
+        self.run: Any = scope["run"]
+
+    def lower_steps(self, make_check: Callable[..., Any]) -> bool:
+        """Have machine code do the optimizers' steps, which is soon made; says whether there are any that it can do.
+
+        ``make_check`` makes checks of rows of `tensor.jit.watch`, or gives None where it cannot.
+        """
+        self.steps = {
+            id(i): step for i in self.instructions if i.kind == "step" and (step := flat_step(i.function, make_check)) is not None
+        }
+        if self.steps:
+            self._use(self.instructions, make_check)
+        return bool(self.steps)
+
+    def lower(self, compile_program: Callable[[Any], Any], make_check: Callable[..., Any] = lambda *args: None) -> bool:
+        """Have machine code run what it can of the rest; says whether there was any such thing."""
+        self.lowering = lowering = Lowering(self.recording, self.instructions, self.wanted)
+        if not lowering.segments:
+            return False
+        for segment in lowering.segments:
+            segment.run = compile_program(segment.program).run
+        self._use(lowering.parts, make_check)
+        return True
+
+    def _use(self, parts: Sequence[Instruction | Segment], make_check: Callable[..., Any]) -> None:
+        text, scope = self._write(parts, make_check)
+        exec(text, scope)
+        self.text, self.run = text, scope["run"]
+
+    def _handed_out(self, parts: Sequence[Instruction | Segment], make_check: Callable[..., Any]) -> Handed | None:
+        """The results and gradients that machine code writes: a run may write them again if nobody has hold of them."""
+        results = self.results
+        leaves: dict[int, Any] = {}  # by slot, the node of the leaf whose gradient it is
+        stepped: set[int] = set()
+        for part in parts:
+            if isinstance(part, Segment):
+                continue
+            if part.kind == "step":
+                stepped.update(id(p) for group in part.function.param_groups for p in group["params"])
+            elif part.kind == "grads":
+                given = [(self.recording.leaves[i], ref) for i, ref in part.args]
+                if any(ref is None or id(leaf) in stepped or ref.slot in leaves for leaf, ref in given):
+                    return None
+                leaves.update({ref.slot: leaf._node for leaf, ref in given})
+        if len(set(leaves.values())) < len(leaves):  # set more than once
+            return None
+        written = {slot for part in parts if isinstance(part, Segment) for slot in part.outputs}
+        slots = [s for s in (*results, *leaves) if s in written and results.count(s) + (s in leaves) == 1]
+        arrays = [np.empty(*self.recording.shapes[s]) for s in slots]
+        check = (
+            make_check(watch.unheld_rows(arrays, {i: leaves[s] for i, s in enumerate(slots) if s in leaves})) if slots else None
+        )
+        return None if check is None else Handed(check, slots, leaves)
+
+    def _write(
+        self, parts: Sequence[Instruction | Segment], make_check: Callable[..., Any] = lambda *args: None
+    ) -> tuple[str, dict[str, Any]]:
+        last: dict[int, int] = {}
+        for n, part in enumerate(parts):
+            for slot in _touched(part):
+                last[slot] = n
+        for slot in self.wanted:
+            last[slot] = len(parts)
+        dying: dict[int, list[int]]
+        recording = self.recording
+        w = _Writer(recording)
+        w.steps = self.steps
+        for n, part in enumerate(parts):  # machine code for a step reads the gradients where the run has them
+            if isinstance(part, Instruction) and part.kind == "step" and (read := _gradients(self, parts[:n], part)) is not None:
+                w.gradients[id(part)] = read
+                for slot in read:
+                    last[slot] = max(last[slot], n)
+        dying = {}
+        for slot, n in last.items():
+            dying.setdefault(n, []).append(slot)
+        escaping = set(self.results) | {s for i in self.instructions if i.kind in ("store", "grads") for s in references(i.args)}
+        w.fresh = recording.written | {recording.owner[s] for s in escaping}
+        errors = None
+        w.last_check = max((n for n, i in enumerate(parts) if isinstance(i, Instruction) and _checks(i)), default=-1)
+        if w.last_check < 0:
+            w.handed = self._handed_out(parts, make_check)
+        for n, part in enumerate(parts):
+            w.position = n
+            wanted = None if isinstance(part, Segment) else part.errors
+            if wanted != errors:
+                errors = wanted
+                if errors is not None:
+                    w.lines.append(f"    with errstate(**{w.bind(errors)}):")
+            indent = "    " if errors is None else "        "
+            lines = _segment(w, part) if isinstance(part, Segment) else _WRITE[part.kind](w, part)
+            w.lines += [indent + line for line in lines]
+            for slot in dying.get(n, ()):
+                w.drop(slot)
+        w.lines += [f"    bump({w.source(source)}, {by})" for source, by in self.bumps]
+        w.lines.append(f"    return {_result(w, self.result, self.sources)}")
+        return "\n".join(["def run(args, kwargs):", *w.lines]), w.scope
+
+
+def _gradients(script: Script, before: Sequence[Instruction | Segment], made: Instruction) -> list[int] | None:
+    """The slots of the gradients of an optimizer's parameters, where all were set in this run, as its machine code wants them."""
+    if id(made) not in script.steps:
+        return None
+    recording = script.recording
+    known: dict[int, Any] = {}
+    for part in before:
+        if isinstance(part, Instruction) and part.kind == "grads":
+            known.update({id(recording.leaves[i]): ref for i, ref in part.args})
+    found = []
+    for p in made.function.param_groups[0]["params"]:
+        ref = known.get(id(p))
+        if ref is None or recording.shapes[ref.slot][1] != p._array.dtype or not contiguous_layout(recording, ref.slot):
+            return None
+        found.append(ref.slot)
+    return found
+
+
+def _checks(made: Instruction) -> bool:
+    return made.kind == "read" or made.used or made.shape is not None
+
+
+def _touched(part: Instruction | Segment) -> Iterator[int]:
+    if isinstance(part, Segment):
+        yield from (*part.inputs, *part.outputs, *part.scalars)
+    else:
+        yield from (*references(part.args), *references(part.kwargs), *_outs(part.out))
+
+
+def _hand_out(w: _Writer, handed: Handed) -> Iterator[str]:
+    """The arrays that the last run handed out, if nobody has hold of them, else new ones."""
+    w.scope |= {"again": handed.check, "tensors": [], "arrays": []}
+    names = [w.new(slot) for slot in handed.slots]
+    yield f"if again(tensors, arrays): {', '.join(names)}, = arrays"
+    yield "else:"
+    for name, slot in zip(names, handed.slots, strict=True):
+        shape, dtype = w.recording.shapes[slot]
+        yield f"    {name} = empty({w.bind(shape)}, {w.bind(dtype)})"
+    yield f"    arrays[:] = {', '.join(names)},"
+    yield f"    tensors[:] = {', '.join(f'wrap({name})' for name in names)},"
+    for i, slot in enumerate(handed.slots):
+        if slot in handed.leaves:
+            yield f"    {w.bind(handed.leaves[slot], 'n')}.grad = tensors[{i}]"
+
+
+def _segment(w: _Writer, segment: Segment) -> Iterator[str]:
+    given = [w.variables[slot] for slot in segment.inputs]
+    handed = () if w.handed is None else w.handed.slots
+    if any(slot in handed and slot not in w.variables for slot in segment.outputs):
+        assert w.handed is not None
+        yield from _hand_out(w, w.handed)
+    for slot in segment.outputs:
+        if slot not in handed:
+            shape, dtype = w.recording.shapes[slot]
+            yield f"{w.new(slot)} = empty({w.bind(shape)}, {w.bind(dtype)})"
+    given += [w.variables[slot] for slot in segment.outputs]
+    yield f"{w.bind(segment.run, 's')}([{', '.join(given)}], [{', '.join(w.variables[s] for s in segment.scalars)}])"
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """In the place of a tensor that was returned: its slot."""
+
+    slot: int
+
+
+def _needed(instructions: Sequence[Instruction], result: Any) -> list[Instruction]:
+    """Without the numbers that nothing depends on."""
+    wanted = set(_numbers_in(result))
+    kept = []
+    for made in reversed(instructions):
+        if made.kind == "number" and not made.used and made.out not in wanted:
+            continue
+        wanted.update(references(made.args), references(made.kwargs))
+        kept.append(made)
+    return kept[::-1]
+
+
+def _slots_in(x: Any) -> Iterator[int]:
+    """The slots of the tensors that are returned."""
+    if type(x) is _Made:
+        yield x.slot
+    elif isinstance(x, (tuple, list)):
+        for v in x:
+            yield from _slots_in(v)
+    elif isinstance(x, dict):
+        yield from _slots_in(list(x.values()))
+
+
+def _numbers_in(x: Any) -> Iterator[int]:
+    """The slots of the numbers that are returned."""
+    if type(x) is ReadNumber:
+        yield x.made.out
+    elif isinstance(x, (tuple, list)):
+        for v in x:
+            yield from _numbers_in(v)
+    elif isinstance(x, dict):
+        yield from _numbers_in(list(x.values()))
