@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush, heappushpop
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -328,9 +329,9 @@ def nodes_between(roots: list[Node], targets: set[Any]) -> set[Node]:
             if edge is not None and edge not in seen:
                 seen.add(edge)
                 stack.append(edge)
-    order.sort(key=lambda n: n.number)  # inputs first, so that one sweep decides
+    order.sort(key=attrgetter("number"))  # inputs first, so that one sweep decides
     wanted: set[Node] = set()
     for node in order:
-        if node in targets or any(e in wanted for e in node.edges):
+        if node in targets or not wanted.isdisjoint(node.edges):
             wanted.add(node)
     return wanted

@@ -155,9 +155,9 @@ class Node:
 class Term:
     """A gradient that is one term of a sum, which is cheaper to take at once than term by term.
 
-    What is used many times in a graph (a weight, at each step of a recurrence) gets a gradient from each use. A rule may return this
-    instead of a tensor while nothing is recorded: ``total(parts)`` is the raw sum of what ``parts`` stand for, in fresh memory of the
-    input's shape.
+    What is used many times in a graph (a weight, at each step of a recurrence) gets a gradient from each use. A rule may return
+    this instead of a tensor while nothing is recorded: ``total(parts)`` is the raw sum of what ``parts`` stand for, in fresh
+    memory of the input's shape.
     """
 
     __slots__ = ("parts", "total")

@@ -171,7 +171,7 @@ class Tensor:
 
     def data_ptr(self) -> int:
         """The address of the first element."""
-        return int(self._array.ctypes.data if type(self._array) is np.ndarray else self._array.data.ptr)
+        return int(self._array.ctypes.data if isinstance(self._array, np.ndarray) else self._array.data.ptr)
 
     # --- gradient -----------------------------------------------------------------------------------------------
 
@@ -347,7 +347,7 @@ class Tensor:
         array = self._array
         if type(array) is not np.ndarray:
             if not self.is_cuda:
-                return np.asarray(array)  # samples of a `vmap` say that they are not one array
+                return array.__array__()  # a deferred one is run; samples of a `vmap` say that they are not one array
             if not force:
                 msg = f"numpy: the tensor is on {self.device}; use t.cpu().numpy()"
                 raise TypeError(msg)

@@ -511,9 +511,9 @@ def grad_of(t: Tensor) -> Tensor | None:
 
 def _owner(a: Any) -> int:
     """The identity of whoever owns an array's memory."""
-    while isinstance(getattr(a.base, "base", a.base), np.ndarray):  # `as_strided` puts an object between
-        a = a.base if isinstance(a.base, np.ndarray) else a.base.base
-    return id(a if a.base is None else a.base)
+    while (base := getattr(a, "base", None)) is not None:  # also through what `as_strided` puts between
+        a = base
+    return id(a)
 
 
 def _name(function: Any) -> str:

@@ -21,7 +21,7 @@ from tensor.optim.flat_optimizer import FlatOptimizer
 if TYPE_CHECKING:
     from tensor.jit.recorder import Recording
 
-__all__ = ["current", "grad_slot", "install", "lay", "plain_step", "remove", "slot"]
+__all__ = ["called_by_library", "current", "grad_slot", "install", "lay", "plain_step", "remove", "slot"]
 
 #: Where tensors and leaves keep their arrays and gradients, whatever stands before them.
 slot: Any = Tensor.__dict__["_array"]
@@ -29,8 +29,9 @@ grad_slot: Any = Leaf.__dict__["grad"]
 plain_step = FlatOptimizer.step
 _numpy = Tensor.numpy
 
-#: What tensors' arrays are read through where nothing is recorded: the slot itself, or what lazy blocks put before it.
-_ground: list[Any] = [slot]
+#: What tensors' arrays are read through where nothing is recorded: the slot itself, or what lazy blocks put before it; and what
+#: these make of NumPy's functions without a protocol.
+_ground: list[Any] = [slot, lambda function: function]
 #: The recording under way.
 current: list[Recording] = []
 
@@ -107,7 +108,7 @@ def install(recording: Recording) -> None:
         return plain_step(optimizer, closure)
 
     for module, name, function in _PASSED_BY:
-        setattr(module, name, _followed(recording, function))
+        setattr(module, name, _followed(recording, _ground[1](function)))
     Tensor._array = property(get, put)  # type: ignore[misc]
     Leaf.grad = property(get_grad, set_grad)  # type: ignore[assignment, misc]
     Tensor.numpy = numpy  # type: ignore[method-assign, assignment]
@@ -122,7 +123,7 @@ def _followed(recording: Recording, function: Any) -> Any:
     def call(x: Any, *args: Any, **kwargs: Any) -> Any:
         if type(x) is not Traced:
             return function(x, *args, **kwargs)
-        if str(sys._getframe(1).f_globals.get("__name__")).startswith("tensor."):
+        if called_by_library():
             return recording.run(function, (x, *args), kwargs)
         # Others go on with C code that wants a real array.
         recording.refuse("an array is handed to code that cannot be followed")
@@ -132,19 +133,30 @@ def _followed(recording: Recording, function: Any) -> Any:
     return call
 
 
-def lay(ground: Any) -> None:
-    """Have tensors' arrays read through this where nothing is recorded."""
-    _ground[0] = ground
+def lay(ground: Any, follow: Callable[[Any], Any]) -> None:
+    """Have tensors' arrays read through this where nothing is recorded, and functions without a protocol be what it makes of
+    them."""
+    _ground[:] = ground, follow
     if not current:
-        Tensor._array = ground  # type: ignore[misc]
+        _show_ground()
+
+
+def _show_ground() -> None:
+    ground, follow = _ground
+    Tensor._array = ground  # type: ignore[misc]
+    for module, name, function in _PASSED_BY:
+        setattr(module, name, follow(function))
+
+
+def called_by_library() -> bool:
+    """Whether the caller's caller is code of this package."""
+    return str(sys._getframe(2).f_globals.get("__name__")).startswith("tensor.")
 
 
 def remove() -> None:
     """Put everything back."""
     current.pop()
-    for module, name, function in _PASSED_BY:
-        setattr(module, name, function)
-    Tensor._array = _ground[0]  # type: ignore[misc]
+    _show_ground()
     Leaf.grad = grad_slot  # type: ignore[misc]
     Tensor.numpy = _numpy  # type: ignore[method-assign]
     del Generator.numpy  # type: ignore[misc]

@@ -48,7 +48,11 @@ def _none(g: Tensor) -> None:
     """Piecewise constant: nothing passes."""
 
 
-@operator({"g": lambda gg, x, slope: leaky_back(gg, x, slope), "x": _none}, method=False)
+def _leaky_back_g(gg: Tensor, x: Tensor, slope: float) -> Tensor:
+    return leaky_back(gg, x, slope)
+
+
+@operator({"g": _leaky_back_g, "x": _none}, method=False)
 def leaky_back(g: Array, x: Array, slope: float) -> Array:
     """g where x is above 0, ``slope * g`` elsewhere."""
     factor = (x > 0).astype(g.dtype)
@@ -123,7 +127,11 @@ def _silu_back_x(gg: Tensor, g: Tensor, x: Tensor) -> Tensor:
     return gg * g * (s * (1 - s) * (2 + x * (1 - 2 * s)))
 
 
-@operator({"g": lambda gg, x: silu_back(gg, x), "x": _silu_back_x}, method=False)
+def _silu_back_g(gg: Tensor, x: Tensor) -> Tensor:
+    return silu_back(gg, x)
+
+
+@operator({"g": _silu_back_g, "x": _silu_back_x}, method=False)
 def silu_back(g: Array, x: Array) -> Array:
     """``g * (s + x * s * (1 - s))`` with ``s = sigmoid(x)``: the gradient of `silu`."""
     s = unary.sigmoid_of(x)
@@ -166,12 +174,16 @@ def _below(x: Array) -> Array:
     return r
 
 
-def _normal_back_x(gg: Tensor, g: Tensor, x: Tensor) -> Tensor:
+def _gelu_back_x(gg: Tensor, g: Tensor, x: Tensor) -> Tensor:
     square = x * x
     return gg * g * (2 - square) * (square * -0.5).exp() * (1 / math.sqrt(2 * math.pi))
 
 
-@operator({"g": lambda gg, x: gelu_back(gg, x), "x": _normal_back_x}, method=False)
+def _gelu_back_g(gg: Tensor, x: Tensor) -> Tensor:
+    return gelu_back(gg, x)
+
+
+@operator({"g": _gelu_back_g, "x": _gelu_back_x}, method=False)
 def gelu_back(g: Array, x: Array) -> Array:
     """``g * (P(x) + x p(x))`` of the normal distribution's probability P and density p: the gradient of `gelu`."""
     r = _density(x)

@@ -443,7 +443,7 @@ for _name, _f in _DUNDERS.items():
     setattr(Tensor, f"__r{_name}__", _reflected(_f))
 attach(__div__=_div, __rdiv__=_reflected(_div))
 for _name, _ufunc in {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.true_divide}.items():
-    setattr(Tensor, f"{_name}_", written_in_place(_ufunc, getattr(Tensor, f"{_name}_")))
+    setattr(Tensor, f"{_name}_", written_in_place(_ufunc, getattr(Tensor, f"{_name}_"), scales=_name in ("add", "sub")))
 for _name, _method in {
     "add": "add_",
     "sub": "sub_",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from tensor.autograd.tensor import Tensor
 from tensor.ops.convolve import Geometry, convolve, convolve_back
 from tensor.ops.padding import constant_pad_nd
 from tensor.ops.record import composite
-from tensor.ops.windows import Ints, sizes
+from tensor.ops.windows import Ints, fixed, sizes
 
 __all__ = ["conv1d", "conv2d", "conv3d", "conv_tbc", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
 
@@ -39,6 +40,19 @@ def _same(kernel: Sequence[int], stride: tuple[int, ...], dilation: tuple[int, .
     return [t // 2 for t in total], [t % 2 for t in total]
 
 
+@functools.lru_cache(maxsize=1024)
+def _geometry(
+    who: str, kernel: tuple[int, ...], stride: Ints, padding: Any, dilation: Ints, groups: int
+) -> tuple[Geometry, tuple[int, ...]]:
+    """How the kernel moves, and what is to be padded at the end beyond that, the last dimension first."""
+    n = len(kernel)
+    step, spread = sizes(who, "stride", stride, n), sizes(who, "dilation", dilation, n)
+    if padding == "same":
+        around, odd = _same(kernel, step, spread, who)
+        return Geometry(step, tuple(around), spread, groups), tuple(w for extra in reversed(odd) for w in (0, extra))
+    return Geometry(step, sizes(who, "padding", 0 if padding == "valid" else padding, n), spread, groups), ()
+
+
 def _conv(n: int) -> Any:
     who = f"conv{n}d"
 
@@ -55,18 +69,14 @@ def _conv(n: int) -> Any:
         if weight._array.shape[0] % groups:
             msg = f"{who}: expected output channels divisible by {groups} groups, got a weight {list(weight.shape)}"
             raise RuntimeError(msg)
-        step, spread = sizes(who, "stride", stride, n), sizes(who, "dilation", dilation, n)
-        if padding == "same":
-            around, odd = _same(weight.shape[2:], step, spread, who)
-            if any(odd):
-                x = constant_pad_nd(x, [w for extra in reversed(odd) for w in (0, extra)])
-        else:
-            around = list(sizes(who, "padding", 0 if padding == "valid" else padding, n))
-        how = Geometry(step, tuple(around), spread, groups)
         a, w = x._array, weight._array
+        how, odd = _geometry(who, w.shape[2:], fixed(stride), fixed(padding), fixed(dilation), groups)
+        if any(odd):
+            x = constant_pad_nd(x, odd)
+            a = x._array
         way = how.way(a.shape, w.shape[0], w.shape[2:], a.itemsize)
         if min(way.places) < 1:
-            msg = f"{who}: kernel {w.shape[2:]} with dilation {spread} is larger than the padded input {way.padded}"
+            msg = f"{who}: kernel {w.shape[2:]} with dilation {how.dilation} is larger than the padded input {way.padded}"
             raise RuntimeError(msg)
         y = convolve(x, weight, bias, how)
         return y.squeeze(0) if input._array.ndim == n + 1 else y

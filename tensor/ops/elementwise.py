@@ -175,28 +175,29 @@ def binary(
     return function
 
 
-def written_in_place(ufunc: Any, method: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def written_in_place(ufunc: Any, method: Callable[..., Tensor], *, scales: bool) -> Callable[..., Tensor]:
     """The in-place ``method`` of an operator that is a ufunc: of floats alike and with nothing to record NumPy writes straight into them.
 
-    ``alpha``, where the method takes it, scales the other operand first.
+    ``scales``: the method takes ``alpha``, which multiplies the other operand first.
     """
+    known = {"alpha"} if scales else set()
 
     @functools.wraps(method)
     def write(self: Tensor, other: Any, **options: Any) -> Tensor:
         a = self._array
-        if a.dtype.kind != "f" or (options and set(options) != {"alpha"}):
+        if a.dtype.kind != "f" or (options and options.keys() != known):
             return method(self, other, **options)
-        node = None
+        recorded = self._node is not None or self._view is not None  # a view's whole may be a leaf
         if isinstance(other, Tensor):
             b = other._array
-            node = other._node
+            recorded = recorded or other._node is not None
             if b.dtype is not a.dtype or b.ndim > a.ndim:
                 return method(self, other, **options)
         elif type(other) in _REAL:
             b = other
         else:
             return method(self, other, **options)
-        if (not disabled or get_ident() not in disabled) and not (node is self._node is self._view is None):
+        if recorded and (not disabled or get_ident() not in disabled):
             return method(self, other, **options)
         try:
             if options and (alpha := options["alpha"]) is not True and alpha != 1:

@@ -88,8 +88,9 @@ def _getitem(x: Array, index: Any) -> Array:
     if type(raw) is tuple:
         x, raw = window(x, raw)
     r = x[raw]
-    if isinstance(r, np.generic):  # NumPy gives a scalar where a 0-d view is meant
-        r = x[(*raw, ...) if isinstance(raw, tuple) else (raw, ...)]
+    parts = raw if type(raw) is tuple else (raw,)
+    if not r.ndim and not any(i is Ellipsis for i in parts):  # NumPy gives a scalar where a 0-d view is meant
+        r = x[(*parts, ...)]
     return r
 
 

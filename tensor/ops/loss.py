@@ -62,7 +62,8 @@ def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", weight: 
 
 
 def _square_rule(g: Tensor, x: Tensor, target: Tensor) -> Tensor:
-    return (x - target) * (g * (2 / max(x._array.size, 1)))
+    gx: Tensor = (x - target) * (g * (2 / max(x._array.size, 1)))
+    return gx
 
 
 @operator({"x": _square_rule, "target": lambda g, x, target: _square_rule(g, target, x)}, dtype="promote", method=False)
@@ -147,7 +148,7 @@ def _at_classes(target: Array, shape: tuple[int, ...]) -> tuple[Array, ...]:
 
 def _kept(target: Array, classes: int, ignore_index: int) -> tuple[Array, Array | None]:
     """The targets, and which of them count: None for all. Those that do not are 0."""
-    if not 0 <= ignore_index < classes and (not target.size or int(target.view(np.uint64).max()) < classes):
+    if not 0 <= ignore_index < classes and bool(((target >= 0) & (target < classes)).all()):
         return target, None
     keep = target != ignore_index
     target = np.where(keep, target, 0)

@@ -128,14 +128,11 @@ def _shift_rule(g: Tensor, bias_shape: tuple[int, ...]) -> Tensor:
     return row_sum(g.reshape(-1, *bias_shape)) if len(bias_shape) == 1 else g.sum_to_size(bias_shape)
 
 
-@operator(
-    {
-        "x": lambda g, weight: g * weight,
-        "weight": lambda g, x, weight_shape: product_to(g, x, weight_shape),
-        "bias": _shift_rule,
-    },
-    method=False,
-)
+def _scale_rule(g: Tensor, x: Tensor, weight_shape: tuple[int, ...]) -> Tensor:
+    return product_to(g, x, weight_shape)
+
+
+@operator({"x": lambda g, weight: g * weight, "weight": _scale_rule, "bias": _shift_rule}, method=False)
 def affine(x: Array, weight: Array, bias: Array) -> Array:
     """``x * weight + bias``, in shapes that broadcast to x's."""
     r = x * weight

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tensor.autograd.batched import NotBatchable, deepest
-from tensor.autograd.node import FREED, Node, OpNode, OutputNode, Version, version_of  # noqa: F401  # for what is written
+from tensor.autograd.node import FREED, Node, OpNode, OutputNode, Version, version_of
 from tensor.autograd.samples import enter, raw_arrays, sample_of_tensors
 from tensor.autograd.tensor import Tensor
 
@@ -32,7 +34,7 @@ class Plan:
         self.op = op
         wanted = [(i, *rule) for i, rule in enumerate(op.rules) if op.joint or mask >> i & 1]
         slots = sorted({s for _, _, needed in wanted for s in needed})
-        scope: dict[str, Any] = {**globals(), "op": op, **{f"rule_{i}": rule for i, rule, _ in wanted}}
+        scope: dict[str, Any] = {**_NAMES, "op": op, **{f"rule_{i}": rule for i, rule, _ in wanted}}
         entries = ", ".join(_SAVE[op.names[s][0], _many(op, s)].format(p=op.names[s][1], i=i) for i, s in enumerate(slots))
         exec(f"def save(inputs, outputs):\n    return ({entries}{',' * bool(entries)})\n", scope)
         self.save = scope["save"]
@@ -176,3 +178,21 @@ def rule_by_sample(rule: Callable[..., Any], given: tuple[Any, ...]) -> Any:
         return None if parts[0] is None else enter(OPERATORS["stack"].function(list(parts), 0), level)
 
     return together(results) if isinstance(results[0], Tensor | None) else [together(p) for p in zip(*results, strict=True)]
+
+
+#: What the functions written out use.
+_NAMES: dict[str, Any] = {
+    "FREED": FREED,
+    "NotBatchable": NotBatchable,
+    "Tensor": Tensor,
+    "changed": changed,
+    "intact": intact,
+    "keep": keep,
+    "keep_output": keep_output,
+    "new_tensor": new_tensor,
+    "no_rule": no_rule,
+    "np": np,
+    "output": output,
+    "refuse": refuse,
+    "rule_by_sample": rule_by_sample,
+}

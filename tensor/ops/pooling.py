@@ -17,7 +17,7 @@ from tensor.ops.padding import constant_pad_nd
 from tensor.ops.record import Array, composite, operator
 from tensor.ops.reduce import constant
 from tensor.ops.shortcut import perhaps_any
-from tensor.ops.windows import Ints, places_of, regions, sizes
+from tensor.ops.windows import Ints, fixed, places_of, regions, sizes
 
 __all__ = [
     "avg_pool1d", "avg_pool2d", "avg_pool3d", "lp_pool1d", "lp_pool2d", "lp_pool3d", "max_pool1d", "max_pool2d", "max_pool3d",
@@ -135,7 +135,9 @@ def window_max_back(g: Array, x: Array, largest: Array, kernel: Numbers, stride:
     """Zeros of x's shape with g added at the first element of each window that is its maximum (or nan)."""
     r = constant(g, x.shape, 0)
     where = _regions(kernel, largest.shape[x.ndim - len(kernel) :], stride, dilation)
-    undefined = np.isnan(largest) if np.isnan(largest).any() else None
+    undefined = np.isnan(largest)
+    if not perhaps_any(undefined):
+        undefined = None
     missing = None
     for region in where:
         element = x[region]
@@ -195,20 +197,25 @@ def window_spread(g: Array, shape: Numbers, kernel: Numbers, stride: Numbers) ->
 
 def _geometry(
     who: str, x: Tensor, n: int, kernel_size: Ints, stride: Any, padding: Ints, dilation: Ints, ceil_mode: bool
-) -> tuple[Numbers, Numbers, Numbers, Numbers, tuple[int, ...]]:
+) -> tuple[Numbers, Numbers, Numbers, Numbers, Numbers]:
     """Kernel, stride, padding and dilation, and the widths to pad with, the last dimension first."""
     shape = x._array.shape
     if len(shape) not in (n + 1, n + 2):
         msg = f"{who}: expected an input of {n + 1} or {n + 2} dimensions, got {list(shape)}"
         raise RuntimeError(msg)
-    k = sizes(who, "kernel_size", kernel_size, n)
-    s = k if stride is None or (not isinstance(stride, int) and not len(stride)) else sizes(who, "stride", stride, n)
-    p, d = sizes(who, "padding", padding, n), sizes(who, "dilation", dilation, n)
-    return k, s, p, d, _widths(who, shape[len(shape) - n :], k, s, p, d, ceil_mode)
+    return _geometry_of(
+        who, shape[len(shape) - n :], fixed(kernel_size), fixed(stride), fixed(padding), fixed(dilation), ceil_mode
+    )
 
 
 @functools.lru_cache(maxsize=1024)
-def _widths(who: str, size: Sequence[int], k: Numbers, s: Numbers, p: Numbers, d: Numbers, ceil_mode: bool) -> tuple[int, ...]:
+def _geometry_of(
+    who: str, size: Numbers, kernel_size: Ints, stride: Any, padding: Ints, dilation: Ints, ceil_mode: bool
+) -> tuple[Numbers, Numbers, Numbers, Numbers, Numbers]:
+    n = len(size)
+    k = sizes(who, "kernel_size", kernel_size, n)
+    s = k if stride is None or (not isinstance(stride, int) and not len(stride)) else sizes(who, "stride", stride, n)
+    p, d = sizes(who, "padding", padding, n), sizes(who, "dilation", dilation, n)
     if min(s) < 1 or min(k) < 1:
         msg = f"{who}: expected a kernel and a stride of at least 1, got {k} and {s}"
         raise RuntimeError(msg)
@@ -216,7 +223,7 @@ def _widths(who: str, size: Sequence[int], k: Numbers, s: Numbers, p: Numbers, d
         msg = f"{who}: expected a padding from 0 to half of the kernel {k}, got {p}"
         raise RuntimeError(msg)
     widths: list[int] = []
-    for i in reversed(range(len(size))):
+    for i in reversed(range(n)):
         after = p[i]
         if ceil_mode:
             span = size[i] + 2 * p[i] - d[i] * (k[i] - 1) - 1
@@ -225,7 +232,7 @@ def _widths(who: str, size: Sequence[int], k: Numbers, s: Numbers, p: Numbers, d
                 places -= 1
             after += max((places - 1) * s[i] - span, 0)
         widths += [p[i], after]
-    return tuple(widths)
+    return k, s, p, d, tuple(widths)
 
 
 def _counts(size: Sequence[int], places: Sequence[int], kernel: Numbers, stride: Numbers, padding: Numbers, all: bool) -> Array:

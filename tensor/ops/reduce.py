@@ -396,7 +396,11 @@ def _softmax_back_value(gg: Tensor, g: Tensor, value: Tensor, dim: int) -> Tenso
     return gg * g - gg * (g * value).sum(dim, keepdim=True) - g * (gg * value).sum(dim, keepdim=True)
 
 
-@operator({"g": lambda gg, value, dim: softmax_back(gg, value, dim), "value": _softmax_back_value}, method=False)
+def _softmax_back_g(gg: Tensor, value: Tensor, dim: int) -> Tensor:
+    return softmax_back(gg, value, dim)
+
+
+@operator({"g": _softmax_back_g, "value": _softmax_back_value}, method=False)
 def softmax_back(g: Array, value: Array, dim: int) -> Array:
     """``value * (g - sum(g * value))``: the gradient of softmax, whose value is given."""
     r = g * value

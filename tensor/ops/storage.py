@@ -49,7 +49,7 @@ def as_strided_(x: Tensor, size: Sequence[int], stride: Sequence[int], storage_o
 
 
 def _address(a: Any) -> int:
-    return int(a.__array_interface__["data"][0] if type(a) is np.ndarray else a.data.ptr)
+    return int(a.ctypes.data if isinstance(a, np.ndarray) else a.data.ptr)
 
 
 def storage_offset(x: Tensor) -> int:

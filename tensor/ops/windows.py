@@ -5,6 +5,7 @@ The two are each other's gradient. What convolution and pooling share about size
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from tensor.ops.record import Array, attach, composite, operator
 
 __all__ = [
     "Ints",
+    "fixed",
     "fold",
     "patches_of",
     "places_of",
@@ -30,19 +32,21 @@ __all__ = [
 ]
 
 Ints = int | Sequence[int]
+Sized = tuple[int, ...]
 
 
 def sizes(who: str, what: str, value: Any, n: int) -> tuple[int, ...]:
     """A number for each of ``n`` dimensions: one given number, or one number alone in a sequence, counts for all."""
-    if type(value) is int:
-        return (value,) * n
-    if type(value) is tuple and len(value) == n and all(type(v) is int for v in value):
-        return value
     values = (value,) if isinstance(value, (int, np.integer)) else tuple(value)
     if len(values) not in (1, n):
         msg = f"{who}: expected {what} to be a number or {n} numbers, got {value!r}"
         raise RuntimeError(msg)
     return tuple(int(v) for v in values) * (n if len(values) == 1 else 1)
+
+
+def fixed(value: Any) -> Any:
+    """Numbers that may have come in a list, as what can be looked up."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def symmetric(padding: Sequence[int]) -> list[int]:
@@ -59,12 +63,20 @@ def patches_of(
     x: Array, kernel: Sequence[int], places: Sequence[int], stride: Sequence[int], dilation: Sequence[int], *, kernel_first: bool
 ) -> Array:
     """A view of the patches of a raw array: [..., *kernel, *places], or [..., *places, *kernel]."""
-    lead = x.ndim - len(kernel)
-    steps = x.strides[lead:]
-    inside = [tuple(kernel), tuple(s * d for s, d in zip(steps, dilation, strict=True))]
-    between = [tuple(places), tuple(s * t for s, t in zip(steps, stride, strict=True))]
+    return strided(x, *_spans(x.shape, x.strides, tuple(kernel), tuple(places), tuple(stride), tuple(dilation), kernel_first))
+
+
+@functools.lru_cache(maxsize=1024)
+def _spans(
+    shape: Sized, strides: Sized, kernel: Sized, places: Sized, stride: Sized, dilation: Sized, kernel_first: bool
+) -> tuple[Sized, Sized]:
+    """Shape and strides of a view of patches."""
+    lead = len(shape) - len(kernel)
+    steps = strides[lead:]
+    inside = (kernel, tuple(s * d for s, d in zip(steps, dilation, strict=True)))
+    between = (places, tuple(s * t for s, t in zip(steps, stride, strict=True)))
     first, second = (inside, between) if kernel_first else (between, inside)
-    return strided(x, x.shape[:lead] + first[0] + second[0], x.strides[:lead] + first[1] + second[1])
+    return shape[:lead] + first[0] + second[0], strides[:lead] + first[1] + second[1]
 
 
 def strided(x: Array, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:

@@ -27,9 +27,10 @@ Axes = tuple[Any, ...]  # for each axis the labels of its indices, or None where
 
 #: Operators that act on each element alone, with broadcasting.
 ELEMENTWISE = {
-    "abs", "add", "affine", "celu", "clamp", "clone", "cos", "div", "elu", "erf", "exp", "expm1", "gelu", "hardsigmoid", "hardswish",
-    "hardtanh", "leaky_relu", "log", "log1p", "log_sigmoid", "logsigmoid", "maximum", "minimum", "mish", "mul", "neg", "pow",
-    "relu", "relu6", "rsqrt", "selu", "sigmoid", "silu", "sin", "softplus", "softsign", "sqrt", "square", "sub", "tanh",
+    "abs", "add", "affine", "celu", "clamp", "clone", "cos", "div", "elu", "erf", "exp", "expm1", "gelu", "_gelu",
+    "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "log", "log1p", "log_sigmoid", "logsigmoid", "maximum",
+    "minimum", "mish", "mul", "neg", "pow", "relu", "relu6", "rsqrt", "selu", "sigmoid", "silu", "sin", "softplus",
+    "softsign", "sqrt", "square", "sub", "tanh",
 }  # fmt: skip
 #: Operators on [n, channels, ...] that treat each channel alone.
 CHANNELWISE = {"standardise", "max_pool", "avg_pool", "window_sum"}
@@ -93,7 +94,7 @@ def _follow(units: Units, node: Any, known: dict[int, Axes], params: dict[int, s
     inputs = [(known[id(e)], tuple(e.shape), params.get(id(e))) for e in node.edges if e is not None]
     if isinstance(node, OutputNode):
         return inputs[0][0] if node.index == 0 else (None,) * len(node.shape)
-    name = node.op.name
+    name = node.op.name.removeprefix("nn.functional.")
     rule = _RULES.get(name)
     if name in ELEMENTWISE:
         rule = _elementwise

@@ -39,6 +39,7 @@ RULED: dict[str, Case] = {
     "silu_back": Case(x(5), x(5), ref=lambda g, a: g * _silu_slope(a)),
     "_gelu": Case(x(5), ref=lambda a: a * sp.ndtr(a)),
     "gelu_back": Case(x(5), x(5), ref=lambda g, a: g * (sp.ndtr(a) + a * _density(a))),
+    "sigmoid_slope": Case(x(5), x(5), ref=lambda g, v: g * v * (1 - v)),
     "leaky_back": Case(x(5), x(5), 0.1, ref=lambda g, a, s: np.where(a > 0, g, s * g)),
     "softmax_back": Case(x(2, 3), x(2, 3), -1, ref=lambda g, y, _: y * (g - (g * y).sum(-1, keepdims=True))),
     "log_softmax_back": Case(x(2, 3), x(2, 3), -1, ref=_log_softmax_slope),

@@ -82,7 +82,7 @@ class Deferred:
             return lambda *args, **kwargs: self.session.call(method, (self, *args), kwargs)
         if name in VIEWS:
             return self.session.call(VIEWS[name], (self,), {})
-        if name.startswith("__") and name != "__array_interface__":
+        if name.startswith("__"):
             raise AttributeError(name)
         return getattr(self.session.handed_out(self), name)
 

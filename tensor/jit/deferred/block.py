@@ -68,18 +68,31 @@ def _call(compiled: Compiled, *args: Any, **kwargs: Any) -> Any:
         return _plain_call(compiled, *args, **kwargs)
 
 
+def _followed(function: Any) -> Any:
+    """A NumPy function without a protocol, for deferred arrays too."""
+
+    def call(x: Any, *args: Any, **kwargs: Any) -> Any:
+        if type(x) is not Deferred:
+            return function(x, *args, **kwargs)
+        if seams.called_by_library():
+            return x.session.call(function, (x, *args), kwargs)
+        return function(x.session.handed_out(x), *args, **kwargs)  # others go on with C code that wants a real array
+
+    return call
+
+
 _plain_step = FlatOptimizer.step
 _plain_call = Compiled.__call__
 
 
 def _install() -> None:
-    seams.lay(property(_get, _put))
+    seams.lay(property(_get, _put), _followed)
     FlatOptimizer.step = functools.wraps(_plain_step)(_step)  # type: ignore[method-assign]
     Compiled.__call__ = _call  # type: ignore[method-assign, assignment]
 
 
 def _remove() -> None:
-    seams.lay(slot)
+    seams.lay(slot, lambda function: function)
     FlatOptimizer.step = _plain_step  # type: ignore[method-assign]
     Compiled.__call__ = _plain_call  # type: ignore[method-assign]
 

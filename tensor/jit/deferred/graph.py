@@ -12,8 +12,6 @@ from itertools import count
 from typing import Any
 from weakref import ref
 
-import numpy as np
-
 __all__ = ["Memory", "Node", "needed_for", "owner_of"]
 
 _next = count(1).__next__
@@ -121,9 +119,9 @@ def needed_for(nodes: Iterable[Node]) -> list[Node]:
 
 def owner_of(array: Any) -> Any:
     """The object that owns an array's memory."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return array if array.base is None else array.base
+    while (base := getattr(array, "base", None)) is not None:
+        array = base
+    return array
 
 
 def _add(refs: list[ref[Any]], new: ref[Any], alive: Callable[[ref[Any]], bool]) -> None:

@@ -15,12 +15,13 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from tensor.jit.deferred.graph import owner_of
 from tensor.jit.functions import INPLACE
 from tensor.jit.traced import VIEWS
 
-__all__ = ["UFUNCS", "Outcome", "arrays_in", "copied", "outcome"]
+__all__ = ["UFUNCS", "Outcome", "arrays_in", "copied", "has_arrays", "outcome"]
 
 ndarray = np.ndarray
 #: Answers of NumPy that are remembered, for each kind of question.
@@ -108,6 +109,11 @@ def arrays_in(x: Any) -> Iterator[Any]:
         yield from arrays_in((x.start, x.stop, x.step))
 
 
+def has_arrays(x: Any) -> bool:
+    """Whether there is an array among nested arguments."""
+    return next(arrays_in(x), None) is not None
+
+
 def _blank(x: Any) -> Any:
     """An argument as far as it decides dtypes: hashable, and made an argument again by `_sample`."""
     kind = type(x)
@@ -174,7 +180,7 @@ def _ufunc(f: Any, args: Args, kwargs: Options) -> Outcome | None:
     arrays = [a for a in args if type(a) is ndarray]
     try:
         if f.signature is not None:
-            return _product(f, args, kwargs) if f is np.matmul and not kwargs else None
+            return _product(f, args, kwargs) if f is np.matmul else None
         if not kwargs:
             dtypes = _ufunc_dtypes(f, tuple([_blank(a) for a in args]), ())
             shape = _common_shape(arrays)
@@ -247,6 +253,22 @@ def _viewed(f: Any, args: Args, kwargs: Options) -> Outcome | None:
     return Outcome((result,), copied)
 
 
+def _as_array(f: Any, args: Args, kwargs: Options) -> Outcome | None:
+    """NumPy's functions that ask for no protocol, called by the library."""
+    a, *rest = args
+    if f is as_strided:
+        return Outcome(view=f(*args, **kwargs))
+    dtype = np.dtype(kwargs.get("dtype") or (rest[0] if rest else None) or a.dtype)
+    if set(kwargs) - {"dtype", "copy"} or len(rest) > 1 or (a.dtype.kind == "c") > (dtype.kind == "c"):
+        return None
+    copies = dtype != a.dtype or (f is np.array and kwargs.get("copy", True))
+    if f is np.ascontiguousarray:
+        if not copies and a.flags.c_contiguous and a.ndim:
+            return Outcome(view=a)
+        return Outcome((np.empty(a.shape or (1,), dtype),), copied)
+    return Outcome((np.empty_like(a, dtype=dtype, subok=False),), copied) if copies else Outcome(view=a)
+
+
 def _views(f: Any, args: Args, kwargs: Options) -> Outcome | None:
     """Several views of one array."""
     result = f(*args, **kwargs)
@@ -300,7 +322,7 @@ def _set_item(f: Any, args: Args, kwargs: Options) -> Outcome | None:
     if type(target) is not ndarray:
         return None
     parts = index if type(index) is tuple else (index,)
-    if any(type(p) is slice and any(arrays_in(p)) for p in parts):
+    if any(type(p) is slice and has_arrays(p) for p in parts):
         return None
     masked = any(isinstance(p, bool | np.bool_) or (isinstance(p, ndarray) and p.dtype.kind == "b") for p in parts)
     if masked:
@@ -346,7 +368,7 @@ def _copy_to(f: Any, args: Args, kwargs: Options) -> Outcome | None:
 
 
 def _like(f: Any, args: Args, kwargs: Options) -> Outcome | None:
-    if set(kwargs) - {"dtype", "order", "shape", "subok"} or any(arrays_in((args[1:], kwargs))):
+    if set(kwargs) - {"dtype", "order", "shape", "subok"} or has_arrays((args[1:], kwargs)):
         return None
     dtype, rest = kwargs.get("dtype"), args[1:]
     if f is np.full_like:
@@ -379,7 +401,7 @@ def _duplicated(f: Any, args: Args, kwargs: Options) -> Outcome | None:
 
 def _reduced(f: Any, args: Args, kwargs: Options) -> Outcome | None:
     a, *rest = args
-    if type(a) is not ndarray or not a.size or any(arrays_in((rest, kwargs))) or kwargs.get("out") is not None:
+    if type(a) is not ndarray or not a.size or has_arrays((rest, kwargs)) or kwargs.get("out") is not None:
         return None
     rest = [tuple(r) if type(r) is list else r for r in rest]
     small = _small(f, (((1,) * a.ndim, a.dtype),), tuple(rest), _options(kwargs))
@@ -398,7 +420,7 @@ def _reduced(f: Any, args: Args, kwargs: Options) -> Outcome | None:
 def _along(f: Any, args: Args, kwargs: Options) -> Outcome | None:
     """Functions that keep the shape."""
     a, *rest = args
-    if type(a) is not ndarray or any(arrays_in((rest, kwargs))) or kwargs.get("out") is not None:
+    if type(a) is not ndarray or has_arrays((rest, kwargs)) or kwargs.get("out") is not None:
         return None
     small = _small(f, (((1,) * a.ndim, a.dtype),), tuple(rest), _options(kwargs))
     if small.ndim != a.ndim:
@@ -425,6 +447,13 @@ def _clipped(f: Any, args: Args, kwargs: Options) -> Outcome | None:
 
 def _product(f: Any, args: Args, kwargs: Options) -> Outcome | None:
     a, b = args
+    if "out" in kwargs:
+        (target,) = kwargs["out"] if type(kwargs["out"]) is tuple else (kwargs["out"],)
+        found = _product(f, args, {k: v for k, v in kwargs.items() if k != "out"})
+        if found is None or type(target) is not ndarray:
+            return None
+        fits = (found.outs[0].shape, found.outs[0].dtype) == (target.shape, target.dtype)
+        return Outcome((), called, writes=(target,)) if fits else None
     if type(a) is not ndarray or type(b) is not ndarray or kwargs or not a.ndim or not b.ndim:
         return None
     inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
@@ -503,7 +532,7 @@ def _joined(f: Any, args: Args, kwargs: Options) -> Outcome | None:
 
 def _moved(f: Any, args: Args, kwargs: Options) -> Outcome | None:
     """Functions that only move elements: done once with whatever is there, which tells shape and strides."""
-    if any(arrays_in((args[1:], kwargs))) or kwargs.get("out") is not None:
+    if has_arrays((args[1:], kwargs)) or kwargs.get("out") is not None:
         return None
     result = f(*args, **kwargs)
     if type(result) is not ndarray or any(owner_of(result) is owner_of(a) for a in arrays_in(args)):
@@ -531,10 +560,22 @@ def _taken(f: Any, args: Args, kwargs: Options) -> Outcome | None:
     return Outcome((np.empty_like(index, dtype=a.dtype, subok=False) if same else np.empty(shape, a.dtype),), copied)
 
 
+def _gathered(f: Any, args: Args, kwargs: Options) -> Outcome | None:
+    a, index, *rest = args
+    axis = kwargs.get("axis", rest[0] if rest else None)
+    if kwargs.get("out") is not None or len(rest) > 1 or 0 in a.shape:
+        return None
+    shape = np.shape(index)
+    if axis is not None:
+        axis = range(a.ndim)[axis]
+        shape = (*a.shape[:axis], *shape, *a.shape[axis + 1 :])
+    return Outcome((np.empty(shape, a.dtype),), copied, scalar=not shape)
+
+
 def _square_matrices(f: Any, args: Args, kwargs: Options) -> Outcome | None:
     """Results of one shape for all square matrices of a size: found once with the unit matrix."""
     a, *rest = args
-    if a.ndim < 2 or a.shape[-1] != a.shape[-2] or any(arrays_in((rest, kwargs))) or not a.size:
+    if a.ndim < 2 or a.shape[-1] != a.shape[-2] or has_arrays((rest, kwargs)) or not a.size:
         return None
     small = _of_unit(f, a.shape[-1], a.dtype, tuple(rest), _options(kwargs))
     parts = small if isinstance(small, tuple) else (small,)
@@ -598,6 +639,7 @@ _FAMILIES: list[tuple[Rule, Sequence[Any]]] = [
         _array.transpose, _array.swapaxes, _array.reshape, _array.ravel, _array.squeeze, _array.diagonal, _array.view,
         *VIEWS.values(),
     ]),
+    (_as_array, [np.asarray, np.array, np.ascontiguousarray, as_strided]),
     (_views, [np.split, np.array_split, np.hsplit, np.vsplit, np.dsplit, np.unstack]),
     (_item, [operator.getitem]),
     (_set_item, [operator.setitem]),
@@ -627,6 +669,7 @@ _FAMILIES: list[tuple[Rule, Sequence[Any]]] = [
     ]),
     (_where, [np.where]),
     (_taken, [np.take_along_axis]),
+    (_gathered, [np.take, _array.take]),
     (_square_matrices, [
         np.linalg.inv, np.linalg.det, np.linalg.slogdet, np.linalg.cholesky, np.linalg.eigh, np.linalg.eigvalsh,
         np.linalg.matrix_power,

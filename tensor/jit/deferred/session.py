@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import sys
 import weakref
 from collections import Counter
@@ -18,7 +19,7 @@ from tensor.jit.deferred import cache
 from tensor.jit.deferred.array import Deferred
 from tensor.jit.deferred.form import FLOATS, form_of, without_holes
 from tensor.jit.deferred.graph import Memory, Node, _add, needed_for, owner_of
-from tensor.jit.deferred.rules import Outcome, outcome
+from tensor.jit.deferred.rules import Outcome, arrays_in, has_arrays, outcome
 from tensor.jit.functions import INPLACE, QUERIES, WRITERS
 from tensor.jit.seams import slot
 from tensor.jit.traced import Traced
@@ -29,6 +30,7 @@ __all__ = ["Session"]
 ndarray = np.ndarray
 #: References to an array in `Session._adopt` where only a tensor's slot holds it.
 ALONE = 4
+_BYTE = np.zeros((), np.uint8)
 
 
 class Session:
@@ -134,13 +136,26 @@ class Session:
             return function(*_held(args), **_held(kwargs))
         if not self.on():
             return self._run_now(function, args, kwargs, None)
+        if next(_deferred((args, kwargs)), None) is None:  # asked to make an array like a deferred one
+            return self._wrapped(_own(function(*args, **kwargs), args), ())
         with self._lock:
             found = outcome(function, real := _held(args), options := _held(kwargs))
-            if found is None:
+            if found is None or not (_writable(found) and self._in_bounds(function, args, real)):
                 return self._run_now(function, args, kwargs, _name(function))
             if found.view is not None:
                 return self._views(found.view, args)
             return self._defer(found.function or function, found, args, kwargs, real, options)
+
+    def _in_bounds(self, function: Any, args: tuple[Any, ...], real: Any) -> bool:
+        """Whether indices are, as far as their values are there."""
+        if function is not operator.getitem and function is not operator.setitem:
+            return True
+        if not has_arrays(real[1]) or any(d.memory.last is not None for d in _deferred(args[1])):
+            return True
+        try:
+            return np.broadcast_to(_BYTE, real[0].shape)[real[1]] is not None
+        except IndexError:
+            return False
 
     def _views(self, result: Any, args: tuple[Any, ...]) -> Any:
         source = next(x for x in _deferred(args))
@@ -343,6 +358,17 @@ def _deferred(x: Any) -> Iterator[Deferred]:
         yield from _deferred(list(x.values()))
     elif kind is slice:
         yield from _deferred((x.start, x.stop, x.step))
+
+
+def _own(result: Any, args: tuple[Any, ...]) -> Any:
+    """A result that is none of the arguments' memory."""
+    if type(result) is ndarray and any(owner_of(result) is owner_of(a) for a in arrays_in(args)):
+        return result.copy()
+    return result
+
+
+def _writable(found: Outcome) -> bool:
+    return all(a.flags.writeable and not (0 in a.strides and a.size > 1) for a in found.writes)
 
 
 def _name(function: Any) -> str:
