@@ -10,10 +10,10 @@ import numpy as np
 from tensor.autograd.modes import no_grad
 from tensor.nn.linear import Linear
 from tensor.nn.module import Module
-from tensor.structure.finding import ENDS, find, follow
+from tensor.structure.finding import ENDS, find
 from tensor.structure.units import Units
 
-__all__ = ["Activity", "Consumer", "hidden_layers", "measure"]
+__all__ = ["Activity", "Consumer", "Ear", "hidden_layers", "measure"]
 
 
 class Consumer(NamedTuple):
@@ -67,20 +67,34 @@ def _consumers(net: Module, found: Units, group: Any) -> list[Consumer]:
 
 def measure(kind: str, net: Module, layers: Sequence[str], x: Any) -> dict[str, Activity]:
     """Run a network on ``x``, unrecorded, and see what goes into the consumers of the layers' units."""
-    follow(kind, net, x)
-    groups = {name: find(kind, net, name, x, inputs=False) for name in layers}
-    heard = {name: (len(group), _consumers(net, found, group)) for name, (found, group) in groups.items()}
-    inputs: dict[str, Any] = {}
-    handles = []
-    for path in {consumer.name for _, consumers in heard.values() for consumer in consumers}:
-        handles.append(net.get_submodule(path).register_forward_pre_hook(_keep(inputs, path)))  # noqa: PERF401  # removed below
-    try:
-        with no_grad():
-            net(*(x if isinstance(x, tuple) else (x,)))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return {name: _activity(net, n, consumers, inputs) for name, (n, consumers) in heard.items()}
+    return Ear(kind, net, layers)(x)
+
+
+class Ear:
+    """`measure`, again and again: the consumers are looked for once, and again when the structure has changed."""
+
+    def __init__(self, kind: str, net: Module, layers: Sequence[str]) -> None:
+        self.kind, self.net, self.layers = kind, net, layers
+        self._key: Any = None
+        self._heard: dict[str, tuple[int, list[Consumer]]] = {}
+
+    def __call__(self, x: Any) -> dict[str, Activity]:
+        net = self.net
+        key = [(m, m._structure) for m in net.modules()]
+        if key != self._key:
+            found = {name: find(self.kind, net, name, x, inputs=False) for name in self.layers}
+            self._heard = {name: (len(group), _consumers(net, units, group)) for name, (units, group) in found.items()}
+            self._key = key
+        inputs: dict[str, Any] = {}
+        paths = {consumer.name for _, consumers in self._heard.values() for consumer in consumers}
+        handles = [net.get_submodule(path).register_forward_pre_hook(_keep(inputs, path)) for path in paths]
+        try:
+            with no_grad():
+                net(*(x if isinstance(x, tuple) else (x,)))
+        finally:
+            for handle in handles:
+                handle.remove()
+        return {name: _activity(net, n, consumers, inputs) for name, (n, consumers) in self._heard.items()}
 
 
 def _keep(inputs: dict[str, Any], path: str) -> Any:

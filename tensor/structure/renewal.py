@@ -11,7 +11,7 @@ from tensor.autograd.inplace import bump
 from tensor.autograd.modes import no_grad
 from tensor.autograd.tensor import Tensor
 from tensor.nn.module import Module
-from tensor.structure.activity import Activity, hidden_layers, measure
+from tensor.structure.activity import Activity, Ear, hidden_layers
 from tensor.structure.edits import reset_units
 
 __all__ = ["ContinualBackprop", "ReDo"]
@@ -88,6 +88,7 @@ class ContinualBackprop:
         self.net, self.optimizer, self.followers = net, optimizer, followers
         self.rate, self.maturity, self.decay = rate, maturity, decay
         self.layers = list(hidden_layers(net, x) if layers is None else layers)
+        self._ear = Ear("ContinualBackprop", net, self.layers)
         self.steps = 0
         self.events: list[dict[str, Any]] = []
         self._due: dict[str, float] = dict.fromkeys(self.layers, 0.0)
@@ -97,7 +98,7 @@ class ContinualBackprop:
     def step(self, x: Any) -> None:
         """Look at what units say on a batch ``x``, and renew those that are due; call it after the optimizer's step."""
         self.steps += 1
-        for name, seen in measure("ContinualBackprop", self.net, self.layers, x).items():
+        for name, seen in self._ear(x).items():
             age, utility = self._state.get(name, (None, None))
             if age is None or len(age) != len(seen.utility):  # another edit has changed the layer
                 age, utility = np.zeros(len(seen.utility)), np.zeros(len(seen.utility))
@@ -166,6 +167,7 @@ class ReDo:
         self.net, self.optimizer, self.followers = net, optimizer, followers
         self.threshold, self.period = threshold, period
         self.layers = list(hidden_layers(net, x) if layers is None else layers)
+        self._ear = Ear("ReDo", net, self.layers)
         self.steps = 0
         self.events: list[dict[str, Any]] = []
 
@@ -174,7 +176,7 @@ class ReDo:
         self.steps += 1
         if self.steps % self.period:
             return
-        for name, seen in measure("ReDo", self.net, self.layers, x).items():
+        for name, seen in self._ear(x).items():
             mean = float(seen.size.mean())
             dormant = np.flatnonzero(seen.size <= self.threshold * mean)
             if 0 < dormant.size < len(seen.size):
