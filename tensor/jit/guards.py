@@ -255,7 +255,11 @@ class Surroundings:
         return False
 
     def _compare(self) -> bool:
-        return self._settings == settings() and self.changed() is None and self._recheck()
+        return self._settings == settings() and self.unchanged()
+
+    def unchanged(self) -> bool:
+        """Whether everything but the library's settings is as it was."""
+        return self.changed() is None and self._recheck()
 
     def _fuse(self) -> None:
         """Make the check of all places one expression: they are many, and it may run at every call."""

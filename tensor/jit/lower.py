@@ -88,7 +88,7 @@ class Lowering:
         self._direct = False  # whether memory from outside is written
 
     def _take(self, n: int, made: Instruction) -> None:
-        if made.kind in ("load", "create"):
+        if made.kind in ("load", "given", "create"):
             self._before.append(made)
             return
         try:
@@ -459,7 +459,7 @@ def _without_idle(parts: Sequence[Instruction | Segment], needed: set[int]) -> l
         if isinstance(part, Segment):
             wanted.update(part.inputs)
             wanted.update(part.scalars)
-        elif part.kind in ("load", "create") and part.out not in wanted:
+        elif part.kind in ("load", "given", "create") and part.out not in wanted:
             continue
         else:
             wanted.update(used(part))
