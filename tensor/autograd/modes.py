@@ -144,6 +144,10 @@ class enable_grad(_Fixed):
 inferring: set[int] = set()
 
 
+#: The threads that run what backward runs again: both times the same operations are to be recorded, so nothing is replayed.
+rerun: set[int] = set()
+
+
 def is_inference_mode_enabled() -> bool:
     """Whether this thread is in an `inference_mode` block."""
     return bool(inferring) and get_ident() in inferring

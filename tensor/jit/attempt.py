@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from threading import get_ident
 from typing import Any
 
 import numpy as np
 
+from tensor.autograd.modes import rerun
 from tensor.autograd.node import Leaf
 from tensor.autograd.tensor import Tensor
 from tensor.jit.arguments import Arguments
@@ -38,6 +40,8 @@ class Attempt:
         """Call the function; afterwards there is a plan, or reasons for none."""
         self.surroundings = around = Surroundings([self.function, *self.arguments.roots])
         self.reasons += around.reasons
+        if rerun and get_ident() in rerun:
+            self.reasons.append("a checkpoint runs it, which is to record the same operations when it runs it again")
         if self.reasons:
             return self.function(*self.args, **self.kwargs)
         self._find_tensors()
@@ -214,7 +218,7 @@ class Outside:
     hooked: bool  #: whether their gradients may have hooks: those are the caller's, where no backward pass is in the function
 
     def unchanged(self) -> bool:
-        """Whether they require gradients as they did, without hooks unless ``hooked``, and their arrays are laid out as they were."""
+        """Whether they require gradients as they did, and their arrays are laid out as they were."""
         return all(
             t._node is node
             and (self.hooked or type(node) is not Leaf or _unhooked(node))

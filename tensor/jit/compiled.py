@@ -125,10 +125,15 @@ class Compiled:
         for i, plan in enumerate(self.plans):
             calls = sum(made.kind == "call" for made in plan.script.instructions)
             lines.append(
-                f"  recording {i}: {plan.hits} hits, tier {plan.tier}, {calls} NumPy calls, "
+                f"  recording {i}: {plan.hits} hits, tier {plan.tier}, {calls} NumPy calls recorded, "
                 f"{len(plan.surroundings.places)} places guarded, "
                 f"{len(plan.surroundings.tensors)} tensors from outside"
             )
+            if plan.script.lowering is not None:
+                segments = plan.script.lowering.segments
+                count = sum(len(s.program.instructions) for s in segments)
+                lines.append(f"    machine code: {count} instructions in {len(segments)} segments")
+                lines += [f"    left to NumPy: {call}: {why}" for call, why in plan.script.lowering.reasons]
             lines += [f"    {line}" for line in plan.script.text.splitlines()]
         return "\n".join(lines)
 

@@ -20,6 +20,7 @@ import types
 from collections.abc import Callable, Iterable
 from operator import is_
 from pathlib import Path
+from threading import get_ident
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,16 +75,16 @@ def settings() -> tuple[Any, ...]:
     return (
         modes.is_grad_enabled(), modes.is_inference_mode_enabled(), dtypes.get_default_dtype(),
         len(EVERYWHERE), engine.watch.backward, node.op_node,
-        node.next_number, len(batched.active.levels),
+        node.next_number, len(batched.active.levels), bool(modes.rerun) and get_ident() in modes.rerun,
     )  # fmt: skip
 
 
 def settings_rows() -> list[watch.Row] | None:
     """What to watch of the `settings`; None while one of them is other than usual in some thread, and only Python can tell."""
-    if modes.disabled or modes.inferring or batched.everywhere:
+    if modes.disabled or modes.inferring or modes.rerun or batched.everywhere:
         return None
     found = [
-        watch.set_rows(modes.disabled), watch.set_rows(modes.inferring), watch.list_rows(batched.everywhere),
+        watch.set_rows(modes.disabled), watch.set_rows(modes.inferring), watch.set_rows(modes.rerun), watch.list_rows(batched.everywhere),
         watch.list_rows(EVERYWHERE), watch.entry_row(vars(dtypes), "_default"), watch.entry_row(vars(engine.watch), "backward"),
         *(watch.entry_row(vars(node), name) for name in ("op_node", "next_number")),
     ]  # fmt: skip

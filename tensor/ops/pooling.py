@@ -135,7 +135,9 @@ def window_max_back(g: Array, x: Array, largest: Array, kernel: Numbers, stride:
     """Zeros of x's shape with g added at the first element of each window that is its maximum (or nan)."""
     r = constant(g, x.shape, 0)
     where = _regions(kernel, largest.shape[x.ndim - len(kernel) :], stride, dilation)
-    undefined = np.isnan(largest) if perhaps_any(np.isnan(largest)) else None
+    undefined = np.isnan(largest)
+    if not perhaps_any(undefined):
+        undefined = None
     missing = None
     for region in where:
         element = x[region]

@@ -110,7 +110,12 @@ class Flat:
 
     @staticmethod
     def moved(
-        params: Sequence[Tensor], before: Mapping[int, tuple[Flat, int]], moves: Mapping[int, Move], like: Flat, counted: bool
+        params: Sequence[Tensor],
+        before: Mapping[int, tuple[Flat, int]],
+        moves: Mapping[int, Move],
+        names: tuple[str, ...],
+        scalar_names: tuple[str, ...],
+        counted: bool,
     ) -> Flat:
         """A buffer for parameters from other buffers (``before``, by id), moved to other shapes, or new ones; see `place`.
 
@@ -118,7 +123,7 @@ class Flat:
         """
         flat = Flat.__new__(Flat)
         shapes = [moves[id(p)].shape if id(p) in moves else p._array.shape for p in params]
-        flat._allocate(params, shapes, like.names, like.scalar_names)
+        flat._allocate(params, shapes, names, scalar_names)
         late: list[Late | None] = []
         steps = []
         for i, p in enumerate(params):

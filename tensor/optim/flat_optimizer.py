@@ -148,10 +148,11 @@ class FlatOptimizer(_Declared):
         params = [[p for p in g["params"] if id(p) not in removed] for g in self.param_groups]
         params[group] += added
         layout = Layout(params, [])
-        for group_params, flats in zip(params, self._flats, strict=True):
+        for g, group_params, flats in zip(self.param_groups, params, self._flats, strict=True):
             before = {id(p): (flat, i) for flat in flats for i, p in enumerate(flat.params)}
+            names = self.moment_names(g)
             layout.flats.append(
-                [Flat.moved(same, before, moves, flats[0], self.counts) for same in _kinds(group_params).values()]
+                [Flat.moved(same, before, moves, names, self.scalar_names, self.counts) for same in _kinds(group_params).values()]
             )
         return layout
 

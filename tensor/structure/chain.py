@@ -20,6 +20,7 @@ from tensor.nn.linear import Identity, Linear
 from tensor.nn.module import Module
 from tensor.nn.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d, GroupNorm, LayerNorm, RMSNorm
 from tensor.nn.shape import Flatten
+from tensor.structure.blocks import Residual
 from tensor.structure.units import Units
 
 __all__ = ["follow_chain"]
@@ -131,6 +132,16 @@ def _flatten(walk: Walk, m: Any) -> None:
     walk.channels = False
 
 
+def _residual(walk: Walk, m: Any) -> None:
+    labels, channels, flat = walk.labels, walk.channels, walk.flat
+    if labels is None or flat:
+        raise NotPlain
+    _run(walk, m.body)
+    if walk.labels.size != labels.size or walk.channels != channels or walk.flat:
+        raise NotPlain
+    walk.units.unite(labels, walk.labels, "")
+
+
 def _each(walk: Walk, m: Any) -> None:
     """Every element alone."""
 
@@ -143,6 +154,7 @@ def _pool(walk: Walk, m: Any) -> None:
 Rule = Callable[[Walk, Any], None]
 RULES: dict[type, Rule] = {
     Linear: _linear, Conv1d: _convolve, Conv2d: _convolve, Conv3d: _convolve, Embedding: _embedding, Flatten: _flatten,
+    Residual: _residual,
     BatchNorm1d: _batch_norm, BatchNorm2d: _batch_norm, BatchNorm3d: _batch_norm, LayerNorm: _layer_norm, RMSNorm: _layer_norm,
     GroupNorm: _group_norm,
     Identity: _each, **{getattr(dropout, name): _each for name in ("Dropout", "AlphaDropout")},
@@ -165,17 +177,21 @@ def _layers(net: Module) -> Iterator[Module]:
         yield net
 
 
+def _run(walk: Walk, net: Module) -> None:
+    for layer in _layers(net):
+        rule = RULES.get(type(layer))
+        if rule is None or "forward" in vars(layer):
+            raise NotPlain
+        rule(walk, layer)
+
+
 def follow_chain(net: Module) -> Units | None:
     """The units of a plain chain of layers; None where it is none."""
     if EVERYWHERE:
         return None
     try:
         walk = Walk(net)
-        for layer in _layers(net):
-            rule = RULES.get(type(layer))
-            if rule is None or "forward" in vars(layer):
-                return None
-            rule(walk, layer)
+        _run(walk, net)
     except NotPlain:
         return None
     walk.units.block((walk.labels,), "output")

@@ -8,19 +8,28 @@ from typing import Any
 
 import numpy as np
 
+from tensor.autograd import grad
+from tensor.autograd.modes import enable_grad
+from tensor.autograd.tensor import Tensor
+from tensor.nn import activation
+from tensor.nn.container import Sequential
+from tensor.nn.linear import Linear
 from tensor.nn.module import Module
 from tensor.ops.random import randint
 from tensor.structure.change import Change
 from tensor.structure.units import Units
 
-__all__ = ["INITS", "Draws"]
+__all__ = ["INITS", "Draws", "steepest"]
 
 #: How new units start. Random with nothing going out; copies of units that share what goes out; nothing coming in, and what
-#: goes out along the directions in which the gradient is largest; pairs that are alike and go out with opposite
-#: signs; random both ways.
+#: goes out along the directions in which the gradient is largest; alike in pairs that go out with opposite signs; random.
 INITS = ("zero_out", "net2wider", "gradmax", "pair", "random")
 
-Fill = Callable[["Draws", str, int, int], Any]
+#: Activations that are zero at zero but not flat there: units that start at zero can learn, and say nothing at first.
+STEEP = tuple(
+    getattr(activation, name)
+    for name in ("Tanh", "GELU", "SiLU", "Mish", "ELU", "CELU", "SELU", "LeakyReLU", "Softsign", "Hardtanh", "Hardswish")
+)
 
 
 class Draws:
@@ -78,3 +87,47 @@ class Draws:
     def _uniform(self, shape: Sequence[int], axis: int, n: int, fan_in: Sequence[int]) -> Any:
         bound = 1 / math.sqrt(max(math.prod(fan_in), 1))
         return self.rng.uniform(-bound, bound, (*shape[:axis], n, *shape[axis + 1 :]))
+
+
+def steepest(net: Module, name: str, units: int, loss: Callable[[], Tensor]) -> dict[str, Any]:
+    """What should go out of new units that nothing comes into yet, for the largest gradient of their incoming weights.
+
+    GradMax (arXiv 2201.05125): the top left singular vectors of the sum over samples of (gradient of the next layer's output)
+    times (the layer's input), as long as the outgoing weights that the consumer has. Returns {consumer's weight: columns}. The
+    network's gradients stay as they are. Raises ValueError for anything but a Linear, an activation that is zero at zero but
+    not flat there, and a Linear, in a row.
+    """
+    path, _, own = name.rpartition(".")
+    parent = net.get_submodule(path)
+    row = list(parent._modules) if type(parent) is Sequential else []
+    parts: list[Any] = [parent._modules[n] for n in row[row.index(own) : row.index(own) + 3]] if own in row else []
+    kinds = [type(part) for part in parts]
+    if len(kinds) < 3 or kinds[0] is not Linear or kinds[1] not in STEEP or kinds[2] is not Linear:
+        steep = ", ".join(kind.__name__ for kind in STEEP)
+        got = ", ".join(kind.__name__ for kind in kinds) or "no row"
+        msg = f"grow: expected Linear, one of {steep}, and Linear in a row for init 'gradmax' at {name!r}, got {got}"
+        raise ValueError(msg)
+    producer, _, consumer = parts
+    came, went = [], []
+    handles = [
+        producer.register_forward_hook(lambda module, inputs, output: came.append(inputs[0])),
+        consumer.register_forward_hook(lambda module, inputs, output: went.append(output)),
+    ]
+    try:
+        with enable_grad():
+            value = loss()
+    finally:
+        for handle in handles:
+            handle.remove()
+    if len(came) != 1 or len(went) != 1:
+        msg = f"grow: expected a loss that runs {name!r} once for init 'gradmax', got {len(came)} times"
+        raise ValueError(msg)
+    (slope,) = grad([value], went)
+    h = came[0]._array.reshape(-1, producer.in_features)
+    directions, _, _ = np.linalg.svd(slope._array.reshape(-1, consumer.out_features).T @ h, full_matrices=False)
+    if units > directions.shape[1]:
+        msg = f"grow: expected at most {directions.shape[1]} new units for init 'gradmax' at {name!r}, got {units}"
+        raise ValueError(msg)
+    length = float(np.mean(np.linalg.norm(consumer.weight._array, axis=0)))
+    key = next(n for n, p in net.named_parameters() if p is consumer.weight)
+    return {key: directions[:, :units] * length}

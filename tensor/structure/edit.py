@@ -50,7 +50,7 @@ class Action(Protocol):
     def on_module(self, module: Module, held: set[int]) -> list[Step]:
         """The steps for a module; the arrays of parameters that are ``held`` (ids) are `on_optimizer`'s."""
 
-    def on_optimizer(self, net: Module, optimizer: FlatOptimizer) -> Layout:
+    def on_optimizer(self, kind: str, net: Module, optimizer: FlatOptimizer) -> Layout:
         """The optimizer's new buffers."""
 
     def on_dict(self, kind: str, net: Module, given: dict[Any, Any]) -> dict[Any, Any]:
@@ -105,6 +105,15 @@ class Edit:
             step.do()
         return copy
 
+    def try_out(self, x: Any) -> None:
+        """Raise ValueError where the forward fails after the edit: by a size that code or a layer without weights holds fast."""
+        try:
+            with no_grad():
+                self.preview().eval()(*(x if isinstance(x, tuple) else (x,)))
+        except Exception as error:
+            msg = f"{self.kind}: after the edit of {self.name!r} the forward fails: {error}"
+            raise ValueError(msg) from error
+
     def apply(self, optimizer: Any = None, *followers: Any) -> Edit:
         """Carry the edit out: on the network, its optimizer, and followers; on an error nothing has changed.
 
@@ -127,7 +136,7 @@ class Edit:
         held = set() if optimizer is None else {id(p) for p in optimizer._params()}
         steps, laid = [], None
         if optimizer is not None:
-            layout, before = self.action.on_optimizer(self.net, optimizer), optimizer.layout()
+            layout, before = self.action.on_optimizer(self.kind, self.net, optimizer), optimizer.layout()
             steps.append(Step(lambda: optimizer.lay(layout), lambda: optimizer.lay(before)))
             laid = optimizer, layout.flats
         steps += [step for module in modules.values() for step in self.action.on_module(module, held)]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from tensor.autograd.modes import no_grad
+from tensor.autograd.tensor import Tensor
 from tensor.nn.module import Module
 from tensor.nn.normalization import GroupNorm
 from tensor.structure.change import Change
-from tensor.structure.draws import INITS, Draws
+from tensor.structure.draws import INITS, Draws, steepest
 from tensor.structure.edit import Edit
 from tensor.structure.finding import Place, find, layer_named, made_up, numbers, places
 from tensor.structure.resize import Resize
@@ -20,14 +20,25 @@ from tensor.structure.sizes import MIXING
 __all__ = ["add_inputs", "add_outputs", "grow", "prune", "reset_units"]
 
 
-def grow(net: Module, name: str, units: int, *, x: Any = None, init: str = "zero_out", reason: str = "") -> Edit:
+def grow(
+    net: Module,
+    name: str,
+    units: int,
+    *,
+    x: Any = None,
+    init: str = "zero_out",
+    loss: Callable[[], Tensor] | None = None,
+    reason: str = "",
+) -> Edit:
     """Give the layer ``name`` (Linear, a convolution, Embedding, RNN, GRU, LSTM) more units.
 
-    ``init``: "zero_out" (random weights in, zeros out) and "net2wider" (copies of random units, which share their outgoing
-    weights; arXiv 1511.05641) keep the function, also "pair" (an even number: alike in pairs, going out with opposite signs);
-    "random" does not. Layers joined by a sum grow together. ``x`` is an input to follow the network with, which networks
-    need that are no `Sequential` of layers and do not take what their first layer takes. Raises ValueError for an
-    unknown layer, a size below 1, frozen weights, and units that cannot be followed to where they end.
+    Rules (``init``) that keep the function: "zero_out" (random weights in, zeros out), "net2wider" (copies of random units, which
+    share their outgoing weights; arXiv 1511.05641), "pair" (an even number: alike in pairs that go out with opposite signs),
+    "gradmax" (nothing comes in, and what goes out makes the gradient of ``loss()``, which runs the network once, as large as it
+    can be; arXiv 2201.05125; for Linear, activation, Linear in a row). "random" does not. Layers joined by a sum grow together.
+    ``x`` is an input to follow the network with, which networks need that are no `Sequential` of layers and do not
+    take what their first layer takes. Raises ValueError for an unknown layer, a size below 1, frozen weights, and units that
+    cannot be followed to where they end.
 
     >>> import tensor as T
     >>> net = T.nn.Sequential(T.nn.Linear(2, 3), T.nn.ReLU(), T.nn.Linear(3, 1))
@@ -37,7 +48,7 @@ def grow(net: Module, name: str, units: int, *, x: Any = None, init: str = "zero
     >>> edit.apply().net[2].in_features
     5
     """
-    return _widen("grow", net, name, units, x, init, reason)
+    return _widen("grow", net, name, units, x, init, reason, loss)
 
 
 def add_outputs(net: Module, name: str, units: int, *, x: Any = None, init: str = "zero_out", reason: str = "") -> Edit:
@@ -83,7 +94,9 @@ REACH = {"grow": (), "add_outputs": ("output",), "add_inputs": ("input",)}
 STARTS = {"grow": INITS, "add_outputs": ("zero_out", "random"), "add_inputs": ("zero_out", "random")}
 
 
-def _widen(kind: str, net: Module, name: str, units: int, x: Any, init: str, reason: str) -> Edit:
+def _widen(
+    kind: str, net: Module, name: str, units: int, x: Any, init: str, reason: str, loss: Callable[[], Tensor] | None = None
+) -> Edit:
     if init not in STARTS[kind]:
         msg = f"{kind}: expected init {', '.join(STARTS[kind])}, got {init!r}"
         raise ValueError(msg)
@@ -96,6 +109,11 @@ def _widen(kind: str, net: Module, name: str, units: int, x: Any, init: str, rea
         raise ValueError(msg)
     found, group = find(kind, net, name, x, kind == "add_inputs", REACH[kind])
     draw = Draws(net, found, "zero_in" if kind == "add_outputs" and init == "zero_out" else init, units, len(group))
+    if init == "gradmax":
+        if loss is None:
+            msg = f"{kind}: expected loss, a function that runs the network, for init 'gradmax', got None"
+            raise ValueError(msg)
+        draw.directions = steepest(net, name, units, loss)
     mask = found.mask(group)
     changes = []
     for place in places(kind, net, found, group):
@@ -137,7 +155,7 @@ def _edit(net: Module, kind: str, name: str, changes: list[Change], reason: str,
     reasons = tuple(f"{path}: {type(m).__name__} mixes all units" for path, m in mixing)
     edit = Edit(net, kind, name, action, reasons, reason, units)
     if not known_to_run:
-        _try(edit, made_up(net) if x is None else x)
+        edit.try_out(made_up(net) if x is None else x)
     return edit
 
 
@@ -146,13 +164,3 @@ def _check_groups(kind: str, path: str, norm: GroupNorm, channels: int) -> None:
     if channels % per_group:
         msg = f"{kind}: expected whole groups of {per_group} channels, as of the GroupNorm at {path!r}, got {channels} channels"
         raise ValueError(msg)
-
-
-def _try(edit: Edit, x: Any) -> None:
-    """Refuse an edit after which the forward fails: a size that code or a layer without weights holds fast."""
-    try:
-        with no_grad():
-            edit.preview().eval()(*(x if isinstance(x, tuple) else (x,)))
-    except Exception as error:
-        msg = f"{edit.kind}: after the edit of {edit.name!r} the forward fails: {error}"
-        raise ValueError(msg) from error

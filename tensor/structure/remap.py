@@ -18,7 +18,8 @@ class Slices:
 
     def __init__(self, index_map: Any) -> None:
         index = self.index = np.asarray(index_map, dtype=np.intp)
-        jump = np.diff(index) != (index[1:] >= 0)
+        old = index >= 0
+        jump = (np.diff(index) != old[1:]) | (old[1:] != old[:-1])
         starts = [0, *(np.flatnonzero(jump) + 1).tolist(), index.size] if index.size else [0]
         self.runs = [(a, b, int(index[a])) for a, b in pairwise(starts)]
         self.fresh = np.flatnonzero(index < 0)

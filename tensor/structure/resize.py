@@ -12,7 +12,7 @@ from tensor.structure.change import Change, Changes
 from tensor.structure.edit import Step
 from tensor.structure.sizes import names_of_sizes, sizes
 
-__all__ = ["Resize", "keep_values"]
+__all__ = ["Resize", "keep_grad", "keep_values"]
 
 
 class Resize:
@@ -49,7 +49,7 @@ class Resize:
                 grad = None if t.grad is None else Tensor(changes.carry(t.grad._array))
                 steps.append(_swap(t, None if id(t) in held else changes.values(t._array), grad))
             elif id(t) in held:
-                steps.append(_keep_grad(t))
+                steps.append(keep_grad(t))
             else:
                 steps.append(keep_values(t))
         for path, part in module.named_modules():
@@ -57,7 +57,7 @@ class Resize:
                 steps.append(_resize(part))
         return steps
 
-    def on_optimizer(self, net: Module, optimizer: FlatOptimizer) -> Layout:
+    def on_optimizer(self, kind: str, net: Module, optimizer: FlatOptimizer) -> Layout:
         return optimizer.moved({id(p): self.changes[name] for name, p in net.named_parameters() if name in self.changes})
 
     def on_dict(self, kind: str, net: Module, given: dict[Any, Any]) -> dict[Any, Any]:
@@ -102,7 +102,8 @@ def _swap(t: Tensor, array: Any, grad: Tensor | None) -> Step:
     return Step(do, back)
 
 
-def _keep_grad(t: Tensor) -> Step:
+def keep_grad(t: Tensor) -> Step:
+    """Nothing now; at an undo, the gradient that there is now."""
     grad = t.grad
 
     def back() -> None:

@@ -53,8 +53,10 @@ class Units:
             return b if a is None else a
         while True:  # again, as one label may have had to go under several
             low, high = self.roots(a), self.roots(b)
-            if (low == high).all():
+            differ = low != high
+            if not differ.any():
                 return a
+            low, high = low[differ], high[differ]
             self._parent[np.maximum(low, high)] = np.minimum(low, high)
 
     def block(self, axes: Any, why: str) -> None:

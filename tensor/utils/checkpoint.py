@@ -10,12 +10,13 @@ that the part closes over, `autograd.grad`, gradients of gradients, checkpoints 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from threading import get_ident
 from typing import Any
 
 from tensor.autograd.function import FunctionNode, Saved
-from tensor.autograd.modes import enable_grad, is_grad_enabled
+from tensor.autograd.modes import enable_grad, is_grad_enabled, rerun
 from tensor.autograd.node import Leaf, Node, OpNode, SeveralOutputs, next_number
 from tensor.autograd.tensor import Tensor
 from tensor.func.trees import leaves_of, rebuild
@@ -63,7 +64,7 @@ class _Part:
         try:
             if self.rng_state is not None:
                 set_rng_state(self.rng_state)
-            with enable_grad(), self.context:
+            with enable_grad(), self.context, _unreplayed():
                 out = self.function(*args, **kwargs)
         finally:
             set_rng_state(now)
@@ -162,6 +163,19 @@ def _adopt(saved: Any, twin_of: dict[Node, Node]) -> None:
             _adopt(s, twin_of)
 
 
+@contextmanager
+def _unreplayed() -> Iterator[None]:
+    """Have compiled functions run as they are, so that the nodes of both runs are of the same kinds."""
+    me = get_ident()
+    outer = me in rerun
+    rerun.add(me)
+    try:
+        yield
+    finally:
+        if not outer:
+            rerun.discard(me)
+
+
 def _no_contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
     return nullcontext(), nullcontext()
 
@@ -193,7 +207,7 @@ def checkpoint(
             return function(*args, **kwargs)
     part = _Part(function, (args, kwargs), get_rng_state() if preserve_rng_state else None, second)
     since = next_number()
-    with first:
+    with first, _unreplayed():
         out = function(*args, **kwargs)
     part.empty(_nodes_since(out, since))
     return out

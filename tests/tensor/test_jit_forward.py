@@ -465,13 +465,14 @@ def test_a_history_before_the_argument_is_no_part_of_the_function() -> None:
     assert f.hits == 7
 
 
-def test_inside_of_a_checkpoint() -> None:
+def test_a_checkpoint_runs_it_as_it_is() -> None:
     def work(f: Any, net: Any, n: int) -> Any:
         x = T.randn(5, 3, requires_grad=True)
-        T.utils.checkpoint.checkpoint(f, x, use_reentrant=False).sum().backward()
+        T.utils.checkpoint.checkpoint(f, x * 2, use_reentrant=False).sum().backward()
+        f(x).sum().backward()
         return [x.grad]
 
-    both(work, mlp(), calls=4, hits=4)
+    both(work, mlp(), calls=4, hits=3, like=close)
 
 
 def test_grad_of_some_inputs() -> None:

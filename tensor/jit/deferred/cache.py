@@ -178,7 +178,11 @@ def run(nodes: Sequence[Node], native: bool) -> int:
                 _later(entry, graph)
         del graph
     for node in nodes:
-        node.fill()
+        try:
+            node.fill()
+        except Exception as e:
+            e.add_note(f"in {getattr(node.function, '__name__', node.function)}, which T.lazy had deferred")
+            raise
         node.finish()
     return seen
 
