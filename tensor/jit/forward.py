@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -33,6 +33,11 @@ _op_node = node.op_node
 
 class Unfollowed(Exception):
     """A history that a replay could not have; says why."""
+
+
+def decline(why: str) -> NoReturn:
+    """Leave a history to the function."""
+    raise Unfollowed(why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +98,9 @@ def record_history(recording: Recording, result: Any, known: Mapping[int, Any], 
     refused = next((n for n in _nodes([t._node for t in outputs], outer) if type(n) not in _KNOWN or n.hooks), None)
     if refused is not None:
         what = "a hook" if refused.hooks else f"a {refused.name()}, whose backward may do anything"
-        raise Unfollowed(f"it returns a tensor whose history has {what}")
+        decline(f"it returns a tensor whose history has {what}")
     if node.op_node is not _op_node or engine.watch.backward is not None:
-        raise Unfollowed("nodes are watched as they are made")
+        decline("nodes are watched as they are made")
     others = [a.slot for t in found if id(t) not in live and id(t) not in known and type(a := slot.__get__(t)) is Traced]
     every = tuple(range(len(outputs)))
     ways = {key: _record_way(recording, outputs, key, targets) for key in dict.fromkeys([every, *((i,) for i in every)])}
@@ -109,7 +114,7 @@ def record_history(recording: Recording, result: Any, known: Mapping[int, Any], 
 def _slot(t: Tensor) -> int:
     array = slot.__get__(t)
     if type(array) is not Traced:
-        raise Unfollowed("it returns a tensor of an unknown kind of array")
+        decline("it returns a tensor of an unknown kind of array")
     return int(array.slot)
 
 
@@ -117,9 +122,9 @@ def _check(recording: Recording, outputs: list[Tensor], slots: list[int]) -> Non
     """That the results are new tensors over memory of their own."""
     owners = [recording.owner[s] for s in slots]
     if any(type(t) is not Tensor or type(t._node) is Leaf or t._extra for t in outputs):
-        raise Unfollowed("it returns a leaf that it has made, or a tensor that keeps its gradient")
+        decline("it returns a leaf that it has made, or a tensor that keeps its gradient")
     if len(set(owners)) < len(owners) or any(recording.of_outside.get(o) == "load" for o in owners):
-        raise Unfollowed("it returns tensors with a history that are views of each other, or of a tensor from outside")
+        decline("it returns tensors with a history that are views of each other, or of a tensor from outside")
 
 
 def _nodes(roots: Sequence[Any], ends: set[Any]) -> Iterator[Any]:
@@ -226,7 +231,7 @@ def _split(recording: Recording, count: int, history: History) -> History:
             elif made.kind == "create" and recording.owner[s] not in recording.written:
                 again[id(made)] = None
             elif id(made) in mine:
-                raise Unfollowed("the gradients of its results depend on each other")
+                decline("the gradients of its results depend on each other")
             else:
                 reads[s] = None
         _check_way(recording, way)
@@ -248,7 +253,7 @@ def _check_way(recording: Recording, way: Way) -> None:
     own = {recording.owner[s] for made in way.instructions if made.kind in ("call", "create") for s in _outs(made)}
     for made in way.instructions:
         if made.kind in ("draw", "store", "grads", "step") or any(recording.owner[s] not in own for s in made.writes):
-            raise Unfollowed("its backward does more than to compute gradients")
+            decline("its backward does more than to compute gradients")
 
 
 def _outs(made: Instruction) -> list[int]:

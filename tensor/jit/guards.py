@@ -84,7 +84,7 @@ def settings_rows() -> list[watch.Row] | None:
     if modes.disabled or modes.inferring or modes.rerun or batched.everywhere:
         return None
     found = [
-        watch.set_rows(modes.disabled), watch.set_rows(modes.inferring), watch.set_rows(modes.rerun), watch.list_rows(batched.everywhere),
+        *(watch.set_rows(each) for each in (modes.disabled, modes.inferring, modes.rerun)), watch.list_rows(batched.everywhere),
         watch.list_rows(EVERYWHERE), watch.entry_row(vars(dtypes), "_default"), watch.entry_row(vars(engine.watch), "backward"),
         *(watch.entry_row(vars(node), name) for name in ("op_node", "next_number")),
     ]  # fmt: skip

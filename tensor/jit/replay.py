@@ -73,9 +73,9 @@ class Replays:
         self._retired = False
         self._scope: dict[str, Any] = {"count": _count}
         owner = recording.owner
-        results = list(dict.fromkeys([*history.outputs, *history.others]))
+        results = [*history.outputs, *history.others]
         kept = {owner[s] for s in history.saved}
-        owners = [owner[s] for s in results if recording.shapes[s][1] is not float]
+        owners = [owner[s] for s in results]
         #: by owner of memory, the number of the counter that results over it share
         self.counters = {o: i for i, o in enumerate(dict.fromkeys(o for o in owners if o in kept or owners.count(o) > 1))}
         self.loads: dict[str, tuple[Source, set[int]]] = {}  # tensors from outside, with the slots that they are loaded into
@@ -178,7 +178,8 @@ class Replays:
             if len(self.history.outputs) == 1:
                 self._script((0,))
             scripts = [script for script in self._scripts.values() if script.lowering is None]
-        return any([script.lower(compile_program, make_check) for script in scripts])
+        lowered = [script.lower(compile_program, make_check) for script in scripts]
+        return any(lowered)
 
     def swap(self, use: Callable[[], None]) -> bool:
         """Let another script take over, unless the function is not replayed any more."""
@@ -300,9 +301,7 @@ class Replays:
                 if version != expected and text not in self.changed:
                     what = f"a tensor that it reads was changed by an in-place operation (version {version}, expected {expected})"
         if what is not None:
-            msg = (
-                f"{self.name}: a gradient of its gradient needs the function run again, and {what}; call the function uncompiled"
-            )
+            msg = f"{self.name}: this gradient needs the function run again, and {what}; call the function uncompiled"
             raise RuntimeError(msg)
 
 
