@@ -8,7 +8,7 @@ gradients of gradients above all, is done by the function itself, run again from
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from tensor.autograd.inplace import ReplaceRegion
 from tensor.autograd.modes import record_gradients
 from tensor.autograd.node import Leaf, OpNode, OutputNode, SeveralOutputs
 from tensor.autograd.tensor import Tensor
-from tensor.jit.recorder import Instruction, Recording, Ref, references
+from tensor.jit.recorder import Instruction, Recording, references
 from tensor.jit.script import tensors_in
 from tensor.jit.seams import slot
 from tensor.jit.traced import Traced, unwrap
@@ -170,14 +170,14 @@ def _record_way(recording: Recording, outputs: list[Tensor], key: tuple[int, ...
         msg = f"its backward fails: {e}"
         raise Unfollowed(msg) from e
     grads: list[int | None] = []
-    for g in found:
-        if g is None:
+    for gradient in found:
+        if gradient is None:
             grads.append(None)
             continue
-        number = _slot(g)
+        number = _slot(gradient)
         mine = {recording.owner[s] for made in recording.instructions[start:] for s in _outs(made)}
         if recording.owner[number] not in mine:  # the caller may write into it
-            number = recording.run(np.ndarray.copy, (slot.__get__(g),), {}).slot
+            number = recording.run(np.ndarray.copy, (slot.__get__(gradient),), {}).slot
         grads.append(number)
     return Way(cotangents, grads, recording.instructions[start:])
 

@@ -301,7 +301,8 @@ def _step(w: Writer, made: Instruction) -> Iterator[str]:
 
 
 _WRITE: dict[str, Callable[[Writer, Instruction], Iterator[str]]] = {
-    "call": _call, "read": _read, "number": _number, "draw": _draw, "load": _load, "given": _given, "create": _create, "store": _store, "grads":
+    "call": _call, "read": _read, "number": _number, "draw": _draw, "load": _load, "given": _given, "create": _create,
+    "store": _store, "grads":
     _grads, "step": _step,
 }  # fmt: skip
 

@@ -6,6 +6,7 @@ import copy
 import gc
 import threading
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import hypothesis
@@ -336,7 +337,7 @@ def test_a_second_backward_needs_the_graph_retained() -> None:
         y = f(T.randn(5, 3)).sum()
         y.backward(retain_graph=True)
         y.backward()
-        with pytest.raises(RuntimeError, match="second time.*retain_graph=True"):
+        with pytest.raises(RuntimeError, match=r"second time.*retain_graph=True"):
             y.backward()
         return [y]
 
@@ -482,7 +483,7 @@ def test_random_draws_are_fresh_in_forward_and_the_same_in_backward() -> None:
         seen.append(y.tolist())
         engine._queue.join()
     assert f.hits == 3
-    assert all(a != b for a, b in zip(seen, seen[1:], strict=False))
+    assert all(a != b for a, b in pairwise(seen))
 
 
 # --- gradients of gradients ----------------------------------------------------------------------------------------------
