@@ -1,8 +1,9 @@
 """The node of a replayed call: its backward is a script that was recorded with the forward, or the function itself, run again.
 
-The scripts serve gradients of all results and of each alone; the gradients of some of several are added up. They compute numbers
-only, so a gradient that is to be differentiated again comes from the function, run from the state in which the replay found
-generators and buffers, which are then put back. A function for which that was needed once is not replayed any more where gradients are recorded.
+The scripts serve gradients of all results and of each alone; the gradients of some of several are added up. They compute
+numbers only, so a gradient that is to be differentiated again comes from the function, run from the state in which the replay
+found generators and buffers, which are then put back. A function for which that was needed once is not replayed any more where
+gradients are recorded.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from tensor.autograd.tensor import Tensor
 from tensor.jit.forward import History, Way, gradients
 from tensor.jit.plan import Plan
 from tensor.jit.recorder import Recording
-from tensor.jit.script import MISS, Made, Script, Source, tensors_in
+from tensor.jit.results import Made, Source, tensors_in
+from tensor.jit.script import MISS, Script
 
 __all__ = ["ReplayNode", "Replays"]
 

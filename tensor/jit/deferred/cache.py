@@ -15,8 +15,8 @@ from typing import Any
 
 from tensor.jit.deferred.form import without_holes
 from tensor.jit.deferred.graph import Node, owner_of
+from tensor.jit.instructions import Instruction, Ref
 from tensor.jit.lower import Lowering, Segment
-from tensor.jit.recorder import Instruction, Ref
 
 __all__ = ["KEPT", "clear", "run", "settle"]
 
