@@ -114,8 +114,8 @@ def draw(script: Any) -> str:
         parts.append(text(WIDTHS[2] + 64, y + 4, f"{kind}, {len(touched)} buffers in memory"))
     body = "\n".join(parts)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1010 {height}" font-family="monospace">'
-        f'<rect width="1010" height="{height}" fill="white"/>\n{body}\n</svg>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1120 {height}" font-family="monospace">'
+        f'<rect width="1120" height="{height}" fill="white"/>\n{body}\n</svg>\n'
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -104,55 +103,3 @@ def learner(optimizer: Any = T.optim.Adam, layers: Callable[[], Any] | None = No
 
     w.step = step
     return w
-
-
-# --- results that are differentiated later ------------------------------------------------------------------------------
-
-
-def pair(module: Any) -> tuple[Any, Compiled, Any]:
-    """A module, a compiled equal one, and the module inside of that."""
-    twin = copy.deepcopy(module)
-    return module, compiled_by_tier(twin), twin
-
-
-def grads(module: Any) -> Any:
-    return values([p.grad for p in module.parameters()])
-
-
-def state(module: Any) -> Any:
-    return values(module.state_dict())
-
-
-def both(work: Callable[..., Any], module: Any, calls: int = 4, hits: int = 2, like: Any = agree) -> Compiled:
-    """``work(f, net, n)`` with the module and with the compiled one gives the same, and leaves the same, several times.
-
-    Where a leaf's gradient is a sum over several calls, or of gradients of two orders, its terms come in another order:
-    ``like=close``.
-    """
-    plain, f, twin = pair(module)
-    for n in range(calls):
-        results = []
-        for function, net in ((plain, plain), (f, twin)):
-            T.manual_seed(n)
-            seen = [values(r) for r in work(function, net, n)], grads(net), state(net)
-            results.append((seen, repr(T.get_rng_state())))
-        engine._queue.join()
-        assert like(results[0][0], results[1][0]), n
-        assert results[0][1] == results[1][1]
-    assert f.hits >= hits, f.explain()
-    return f
-
-
-def close(a: Any, b: Any) -> bool:
-    """But for rounding, by whatever means."""
-    if isinstance(a, float):
-        return bool(np.isclose(a, b, rtol=1e-3, atol=1e-4, equal_nan=True))
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(close(a[k], b[k]) for k in a)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(close, a, b))
-    return bool(a == b)
-
-
-def mlp() -> Any:
-    return T.nn.Sequential(T.nn.Linear(3, 8), T.nn.Tanh(), T.nn.Linear(8, 2))

@@ -13,9 +13,9 @@ from typing import Any
 from tensor.autograd.node import Leaf
 from tensor.autograd.tensor import Tensor
 from tensor.jit import watch
-from tensor.jit.guards import PLAIN, same
+from tensor.jit.places import PLAIN, same
 from tensor.jit.recorder import Recording
-from tensor.jit.script import Source
+from tensor.jit.results import Source
 
 __all__ = ["Arguments", "argument_rows"]
 

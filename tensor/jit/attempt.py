@@ -16,11 +16,13 @@ from tensor.autograd.tensor import Tensor
 from tensor.jit.arguments import Arguments
 from tensor.jit.calls import Calls
 from tensor.jit.forward import History, Target, Unfollowed, record_history, settle
-from tensor.jit.guards import Reader, Surroundings, attribute, settings
+from tensor.jit.guards import Surroundings
+from tensor.jit.places import Reader, attribute, settings
 from tensor.jit.plan import Plan
 from tensor.jit.recorder import Recording, grad_of
 from tensor.jit.replay import Replays
-from tensor.jit.script import Made, Script, Source, Unreturnable, returned, tensors_in
+from tensor.jit.results import Made, Source, Unreturnable, returned, tensors_in
+from tensor.jit.script import Script
 from tensor.jit.seams import slot
 from tensor.jit.traced import Traced, plain
 

@@ -19,8 +19,9 @@ from tensor.autograd.inplace import ReplaceRegion
 from tensor.autograd.modes import record_gradients
 from tensor.autograd.node import Leaf, OpNode, OutputNode, SeveralOutputs
 from tensor.autograd.tensor import Tensor
-from tensor.jit.recorder import Instruction, Recording, references
-from tensor.jit.script import tensors_in
+from tensor.jit.instructions import Instruction, references
+from tensor.jit.recorder import Recording
+from tensor.jit.results import tensors_in
 from tensor.jit.seams import slot
 from tensor.jit.traced import Traced, unwrap
 

@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from tensor.jit.instructions import Instruction, Ref, references
 from tensor.jit.program import Buffer, Elementwise, Literal, Program, Slot, View, extent, operands, reads, replaced, writes
 from tensor.jit.program import Instruction as Lowered
-from tensor.jit.recorder import Instruction, Recording, Ref, references
+from tensor.jit.recorder import Recording
 from tensor.jit.rules import lower_call, lower_number
 from tensor.jit.slots import NoLowering, Slots, contiguous_layout, decline, dense_order, slots_of
 from tensor.jit.touched import Touched, used

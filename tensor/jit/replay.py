@@ -20,7 +20,8 @@ from tensor.autograd.tensor import Tensor
 from tensor.jit.forward import History, Way, gradients
 from tensor.jit.plan import Plan
 from tensor.jit.recorder import Recording
-from tensor.jit.script import MISS, Made, Script, Source, tensors_in
+from tensor.jit.results import Made, Source, tensors_in
+from tensor.jit.script import MISS, Script
 
 __all__ = ["ReplayNode", "Replays"]
 

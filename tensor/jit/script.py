@@ -7,8 +7,7 @@ to the last bit. Names of variables are used again as soon as a value is dead, w
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -16,13 +15,15 @@ import numpy as np
 from tensor.autograd.node import version_of
 from tensor.autograd.tensor import Tensor
 from tensor.jit import watch
-from tensor.jit.guards import PLAIN, same
+from tensor.jit.instructions import Instruction, Ref, needed, references
 from tensor.jit.lower import Lowering, Segment, contiguous_layout
-from tensor.jit.recorder import Instruction, Recording, Ref, references
+from tensor.jit.places import same
+from tensor.jit.recorder import Recording
+from tensor.jit.results import Made, Source, numbers_in, slots_in
 from tensor.jit.stepping import FlatStep, flat_step
 from tensor.jit.traced import ReadNumber
 
-__all__ = ["MISS", "Later", "Made", "Script", "Source", "Unreturnable", "returned", "tensors_in", "wrap"]
+__all__ = ["MISS", "Later", "Script", "wrap"]
 
 #: What a run gives when it took another way than the recording: nothing has happened yet, and the function has to be run.
 MISS = object()
@@ -34,19 +35,6 @@ _INFIX = {
     operator.gt: ">", operator.ge: ">=", operator.eq: "==", operator.ne: "!=",
 }  # fmt: skip
 _METHODS = {getattr(np.ndarray, n): n for n in dir(np.ndarray) if not n.startswith("_") and callable(getattr(np.ndarray, n))}
-
-
-class Unreturnable(Exception):
-    """The function returns something that a run cannot make again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """How a tensor is found at every call: an expression of the arguments, or the object itself; its gradient where ``grad``."""
-
-    text: str
-    tensor: Tensor | None = None
-    grad: bool = False
 
 
 def wrap(array: Any) -> Tensor:
@@ -87,14 +75,6 @@ class Handed(NamedTuple):
     check: Callable[..., bool]
     slots: list[int]
     leaves: dict[int, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """In the place of a tensor that was returned: its slot, and its number among those with a history, -1 where it has none."""
-
-    slot: int
-    live: int = -1
 
 
 class Later(Protocol):
@@ -330,42 +310,6 @@ def _result(w: Writer, x: Any, sources: Mapping[int, Source]) -> str:
     return f"{w.bind(type(x), 'c')}({', '.join(parts)})"
 
 
-def tensors_in(x: Any) -> Iterator[Tensor]:
-    """The tensors of a result."""
-    if isinstance(x, Tensor):
-        yield x
-    elif isinstance(x, (tuple, list)):
-        for v in x:
-            yield from tensors_in(v)
-    elif isinstance(x, dict):
-        yield from tensors_in(list(x.values()))
-
-
-def returned(x: Any, slots: Mapping[int, Made], sources: Mapping[int, Source]) -> Any:
-    """What a function returned, with slots in place of the tensors that were made, which need not be kept.
-
-    ``slots``: by id of the tensors. Raises `Unreturnable` where a run could not make it again.
-    """
-    if isinstance(x, Tensor):
-        if id(x) in slots:
-            return slots[id(x)]
-        if id(x) not in sources:
-            msg = "it returns a tensor that was not found"
-            raise Unreturnable(msg)
-        return x
-    if isinstance(x, tuple) and (type(x) is tuple or hasattr(x, "_fields")):
-        parts = [returned(v, slots, sources) for v in x]
-        return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
-    if type(x) is list:
-        return [returned(v, slots, sources) for v in x]
-    if type(x) is dict:
-        return {k: returned(v, slots, sources) for k, v in x.items()}
-    if not isinstance(x, PLAIN):
-        msg = f"it returns a {type(x).__name__}"
-        raise Unreturnable(msg)
-    return x
-
-
 class Script:
     """What a recording does, as it is written down in Python; ``run`` is the function made of it."""
 
@@ -380,9 +324,9 @@ class Script:
     ) -> None:
         """``result``: what `returned` made of it; ``instructions``: those of the recording, unless given."""
         self.recording, self.result, self.sources, self.bumps, self.later = recording, result, sources, bumps, later
-        self.results = list(_slots_in(result))
-        self.wanted = {*self.results, *_numbers_in(result), *(() if later is None else later.saved)}
-        self.instructions = _needed(recording.instructions if instructions is None else instructions, self.wanted)
+        self.results = list(slots_in(result))
+        self.wanted = {*self.results, *numbers_in(result), *(() if later is None else later.saved)}
+        self.instructions = needed(recording.instructions if instructions is None else instructions, self.wanted)
         self.steps: dict[int, FlatStep] = {}
         self.lowering: Lowering | None = None
         self.text, scope = self._write(self.instructions)
@@ -550,37 +494,3 @@ def _segment(w: Writer, segment: Segment) -> Iterator[str]:
             yield f"{w.new(slot)} = empty({w.bind(shape)}, {w.bind(dtype)})"
     given += [w.variables[slot] for slot in segment.outputs]
     yield f"{w.bind(segment.run, 's')}([{', '.join(given)}], [{', '.join(w.variables[s] for s in segment.scalars)}])"
-
-
-def _needed(instructions: Sequence[Instruction], wanted: Iterable[int]) -> list[Instruction]:
-    """Without the numbers that nothing depends on."""
-    wanted = set(wanted)
-    kept = []
-    for made in reversed(instructions):
-        if made.kind == "number" and not made.used and made.out not in wanted:
-            continue
-        wanted.update(references(made.args), references(made.kwargs))
-        kept.append(made)
-    return kept[::-1]
-
-
-def _slots_in(x: Any) -> Iterator[int]:
-    """The slots of the tensors that are returned."""
-    if type(x) is Made:
-        yield x.slot
-    elif isinstance(x, (tuple, list)):
-        for v in x:
-            yield from _slots_in(v)
-    elif isinstance(x, dict):
-        yield from _slots_in(list(x.values()))
-
-
-def _numbers_in(x: Any) -> Iterator[int]:
-    """The slots of the numbers that are returned."""
-    if type(x) is ReadNumber:
-        yield x.made.out
-    elif isinstance(x, (tuple, list)):
-        for v in x:
-            yield from _numbers_in(v)
-    elif isinstance(x, dict):
-        yield from _numbers_in(list(x.values()))

@@ -219,8 +219,8 @@ _PLAIN = [Tensor.__dict__[name] for name in ("_node", "_version", "_view", "_ext
 
 
 def tensor_rows(register: int, free: int, x: Tensor, captured: Iterable[int]) -> list[Row]:
-    """The register holds a tensor whose array is laid out like that of this one, that has a history or is a leaf where this one
-    is, and whose id is not in ``captured``.
+    """The register holds a tensor whose array is laid out like that of this one, that has a history or is a leaf where this is,
+    and whose id is not in ``captured``.
 
     Two registers from ``free`` on are used.
     """

@@ -74,7 +74,7 @@ attach(cat_with=_cat_with)
 @composite(method=False)
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Tensors of one shape along a new dimension."""
-    shapes = {x._array.shape for x in tensors}
+    shapes = {tuple(x.shape) for x in tensors}
     if len(shapes) != 1:
         msg = f"stack: expected tensors of one shape, got {sorted(shapes)}"
         raise RuntimeError(msg)

@@ -1,80 +1,17 @@
-"""Compiled functions and modules whose results the caller differentiates: networks, arguments, results."""
+"""Compiled functions and modules whose results the caller differentiates, at any later time: all is as without `compile`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
-from jit_worlds import TIER, agree, both, close, compiled_by_tier, mlp, pair, tier, values  # noqa: F401
+from forward_cases import NETWORKS, F, Heads, both, close, first, mlp, nn, pair
+from jit_worlds import TIER, agree, compiled_by_tier, tier, values  # noqa: F401
 
 import tensor as T
 from tensor.jit import compiled as engine
-
-F = T.nn.functional
-nn = T.nn
-
-
-class Recurrent(nn.Module):
-    def __init__(self, kind: Any) -> None:
-        super().__init__()
-        self.cells = kind(3, 4, batch_first=True)
-
-    def forward(self, x: T.Tensor) -> Any:
-        return self.cells(x.unsqueeze(1).expand(-1, 3, -1))
-
-
-class Attention(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.front, self.layer = nn.Linear(3, 4), nn.MultiheadAttention(4, 2, batch_first=True)
-
-    def forward(self, x: T.Tensor) -> Any:
-        h = self.front(x).unsqueeze(0)
-        return self.layer(h, h, h)
-
-
-class Words(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.table, self.head = nn.Embedding(7, 4), nn.Linear(4, 2)
-
-    def forward(self, x: T.Tensor) -> Any:
-        return self.head(self.table((x.abs() * 3).long() % 7).mean(1))
-
-
-class Heads(nn.Module):
-    """Several results: two with a history, one without, and the argument itself."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body, self.pi, self.v = nn.Linear(3, 6), nn.Linear(6, 2), nn.Linear(6, 1)
-
-    def forward(self, x: T.Tensor) -> Any:
-        h = self.body(x).tanh()
-        return {"pi": self.pi(h), "v": self.v(h).squeeze(-1), "largest": h.detach().max(), "x": x}
-
-
-NETWORKS: dict[str, Callable[[], Any]] = {
-    "mlp": mlp,
-    "dropout": lambda: nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.3), nn.GELU(), nn.LayerNorm(8), nn.Linear(8, 2)),
-    "batch norm": lambda: nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.SiLU(), nn.Linear(8, 2)),
-    "convolution": lambda: nn.Sequential(
-        nn.Unflatten(1, (1, 3)), nn.Conv1d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool1d(2), nn.Flatten(), nn.Linear(4, 2)
-    ),
-    "embedding": Words,
-    "lstm": lambda: Recurrent(nn.LSTM),
-    "gru": lambda: Recurrent(nn.GRU),
-    "attention": Attention,
-    "heads": Heads,
-}
-
-
-def first(x: Any) -> Any:
-    while not isinstance(x, T.Tensor):
-        x = next(iter(x.values())) if isinstance(x, dict) else x[0]
-    return x
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -250,24 +187,6 @@ def test_results_given_twice_and_detached_ones() -> None:
     assert g.hits == 2
 
 
-def test_a_detached_result_shares_the_counter_of_the_one_that_it_is_of() -> None:
-    w = T.ones(3, requires_grad=True)
-
-    def f(x: Any) -> Any:
-        y = w + x
-        return y, y.detach()
-
-    g = compiled_by_tier(f)
-    for _ in range(3):
-        y, bare = g(T.ones(3))
-        z = (y * y).sum()
-        bare.mul_(2)
-        with pytest.raises(RuntimeError, match="was changed by an in-place operation"):
-            z.backward()
-        engine._queue.join()
-    assert g.hits == 2
-
-
 @pytest.mark.parametrize(
     "returned",
     [
@@ -290,3 +209,161 @@ def test_views_of_what_others_hold_are_written_as_they_are_eagerly(returned: Any
             total = sum(t.sum() for t in (*out, a, b))
             found.append(values([total, *T.autograd.grad(total, [w, x])]))
         assert agree(*found)
+
+
+# --- one backward, several, none -----------------------------------------------------------------------------------------
+
+
+def test_a_second_backward_needs_the_graph_retained() -> None:
+    def work(f: Any, net: Any, n: int) -> Any:
+        y = f(T.randn(5, 3)).sum()
+        y.backward(retain_graph=True)
+        y.backward()
+        with pytest.raises(RuntimeError, match=r"second time.*retain_graph=True"):
+            y.backward()
+        return [y]
+
+    both(work, mlp())
+
+
+def test_nothing_kept_means_nothing_freed() -> None:
+    w = T.ones(3, requires_grad=True)
+    f = compiled_by_tier(lambda x: (w + x).sum())
+    for _ in range(3):
+        y = f(T.ones(3))
+        y.backward()
+        y.backward()
+    assert w.grad.tolist() == [6.0] * 3
+
+
+def test_results_of_several_calls_go_backward_in_any_order() -> None:
+    def work(f: Any, net: Any, n: int) -> Any:
+        ys = [f(T.randn(5, 3)) for _ in range(4)]
+        ys[2].sum().backward()
+        more = f(T.randn(5, 3))
+        (ys[0] * ys[3]).sum().backward()
+        more.sum().backward()
+        ys[1].mean().backward()
+        return [*ys, more]
+
+    both(work, mlp(), calls=4, hits=15, like=close)
+
+
+def test_calls_in_a_row_share_leaves() -> None:
+    layer = nn.Linear(3, 3)
+
+    def work(f: Any, net: Any, n: int) -> Any:
+        x = h = T.randn(4, 3, requires_grad=True)
+        for _ in range(5):
+            h = f(h).tanh()
+        h.sum().backward()
+        return [x.grad, h]
+
+    both(work, layer, calls=4, hits=14, like=close)
+
+
+def test_gradients_are_handed_out_and_never_written_again() -> None:
+    net = mlp()
+    f = compiled_by_tier(net)
+    kept, copies = [], []
+    for _ in range(8):
+        g = T.autograd.grad(f(T.randn(5, 3)).sum(), list(net.parameters()))
+        kept.append(g)
+        copies.append([t.clone() for t in g])
+        net.zero_grad()
+        f(T.randn(5, 3)).sum().backward()
+        kept.append([p.grad for p in net.parameters()])
+        copies.append([p.grad.clone() for p in net.parameters()])
+        engine._queue.join()
+    assert all((a == b).all() for k, c in zip(kept, copies, strict=True) for a, b in zip(k, c, strict=True))
+
+
+def test_gradients_accumulate_and_hooks_run() -> None:
+    def work(f: Any, net: Any, n: int) -> Any:
+        seen: list[Any] = []
+        x = T.randn(5, 3, requires_grad=True) * 2
+        x.register_hook(lambda g: seen.append(g))
+        y = f(x)
+        handle = net[0].weight.register_hook(lambda g: seen.append(g) or g * 2)
+        kept = y.register_hook(lambda g: seen.append(g))
+        y.retain_grad()
+        (y**2).sum().backward()
+        handle.remove()
+        kept.remove()
+        return [seen, y.grad]
+
+    both(work, mlp(), calls=5, hits=4)
+
+
+def test_grad_of_some_inputs() -> None:
+    def work(f: Any, net: Any, n: int) -> Any:
+        x = T.randn(5, 3, requires_grad=True)
+        y = f(x)
+        a = T.autograd.grad(y, [x, net[2].bias], T.ones_like(y) * 2, retain_graph=True)
+        y.backward(T.randn(5, 2), inputs=[net[0].weight])
+        return [*a]
+
+    both(work, mlp())
+
+
+def test_calls_without_gradients_and_other_modes_have_recordings_of_their_own() -> None:
+    def work(f: Any, net: Any, n: int) -> Any:
+        x = T.randn(5, 3)
+        net.train(n % 2 == 0)
+        with T.no_grad():
+            a = f(x)
+        assert not a.requires_grad
+        b = f(x)
+        b.sum().backward()
+        return [a, b]
+
+    both(work, NETWORKS["batch norm"](), calls=8, hits=12)
+
+
+# --- writes in between ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["weight", "input", "output", "data"])
+def test_what_is_written_before_backward_is_an_error_where_it_is_one_eagerly(what: str) -> None:
+    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2), nn.Sigmoid())
+    f = compiled_by_tier(net)
+    for function in (net, f, f, f):
+        x = T.randn(5, 3)
+        y = function(x)
+        engine._queue.join()
+        with T.no_grad():
+            if what == "weight":
+                net[2].weight.mul_(2)
+            elif what == "data":
+                net[2].weight.data = net[2].weight.data * 2
+            else:
+                (x if what == "input" else y).mul_(2)
+        with pytest.raises(RuntimeError, match=r"was changed by an in-place operation \(version"):
+            y.sum().backward()
+    assert f.hits == 2
+
+
+def test_what_is_written_before_backward_is_no_error_where_backward_does_not_read_it() -> None:
+    def work(f: Any, net: Any, n: int) -> Any:
+        y = f(T.randn(5, 3))
+        with T.no_grad():
+            net[0].bias.add_(1)
+            net[2].bias.add_(1)
+        y.mul_(2).sum().backward()
+        return [y]
+
+    both(work, mlp())
+
+
+def test_random_draws_are_fresh_in_forward_and_the_same_in_backward() -> None:
+    w = T.ones(1000, requires_grad=True)
+    f = compiled_by_tier(lambda: F.dropout(w, 0.5))
+    seen = []
+    for _ in range(4):
+        y = f()
+        (g,) = T.autograd.grad(y.sum(), w)
+        assert (g == y).all()
+        seen.append(y.tolist())
+        engine._queue.join()
+    assert f.hits == 3
+    assert all(a != b for a, b in pairwise(seen))
