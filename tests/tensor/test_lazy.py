@@ -188,11 +188,17 @@ def test_an_error_at_the_end_of_the_block_leaves_the_others() -> None:
 
 
 def test_an_exception_in_the_block_passes() -> None:
-    with pytest.raises(KeyError, match="mine"), T.lazy():
-        x = T.ones(2) * 3
-        raise KeyError("mine")
-    assert plain(x)
-    assert x.tolist() == [3, 3]
+    made = []
+
+    @T.lazy()
+    def fails() -> None:
+        made.append(T.ones(2) * 3)
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        fails()
+    assert plain(made[0])
+    assert made[0].tolist() == [3, 3]
 
 
 # --- writes and views ---------------------------------------------------------------------------------------------------
@@ -291,7 +297,7 @@ def test_writes_are_seen_by_what_comes_after_them_only(program: Callable[[T.Tens
     expected = [t.tolist() for t in program(T.arange(9.0).reshape(3, 3).clone() - 4)]
     x = T.arange(9.0).reshape(3, 3).clone() - 4
     with T.lazy(native=native):
-        got = [t for t in program(x)]
+        got = list(program(x))
         backwards = [t.tolist() for t in reversed(got)]
     assert backwards == expected[::-1]
     x = T.arange(9.0).reshape(3, 3).clone() - 4
