@@ -11,6 +11,8 @@ from gymnasium.spaces import Box, Discrete, Space
 from numpy.typing import NDArray
 
 import tensor as T
+from agents.compiled import LearningStep
+from agents.gradients import clip_norm
 from agents.networks import mlp
 from agents.nstep import NStep
 from agents.settings import at_least, check, fraction, positive
@@ -63,6 +65,8 @@ class DQNConfig:
     """Estimate the state's value and the actions' advantages apart."""
     n_step: int = 1
     """Rewards that a target sums before it bootstraps."""
+    compile: bool = True
+    """Learn by compiled steps (`T.compile`): much faster, and equal up to rounding."""
 
     def __post_init__(self) -> None:
         check(self, positive, "learning_rate", "max_grad_norm")
@@ -126,7 +130,9 @@ class DQN:
         self.network = QNetwork(inputs, self.actions, config)
         self.target = QNetwork(inputs, self.actions, config)
         self.target.load_state_dict(self.network.state_dict())
-        self.optimizer = optim.Adam(self.network.parameters(), lr=config.learning_rate)
+        self._parameters = list(self.network.parameters())
+        self.optimizer = optim.Adam(self._parameters, lr=config.learning_rate)
+        self._gradient_step = LearningStep(self._step, self.optimizer, compile=config.compile)
         fields = {
             "observation": ((inputs,), np.float32),
             "action": ((), np.int64),
@@ -138,6 +144,7 @@ class DQN:
         self.n_step = NStep(config.n_step, num_envs, config.gamma)
         self._next_learn = max(config.learning_starts, config.train_interval)
         self._next_copy = config.target_update_interval
+        self._copied = False  # whether the target network is the network as it is now
 
     @property
     def num_parameters(self) -> int:
@@ -159,8 +166,11 @@ class DQN:
         if deterministic:
             return self._best(observation)
         explore = self.rng.random(n) < self.epsilon
+        exploring = np.count_nonzero(explore)
+        if not exploring:
+            return self._best(observation)
         random = self.rng.integers(self.actions, size=n)
-        return random if explore.all() else np.where(explore, random, self._best(observation))
+        return random if exploring == n else np.where(explore, random, self._best(observation))
 
     def _best(self, observation: NDArray[np.float32]) -> NDArray[np.int64]:
         with T.no_grad():
@@ -192,7 +202,9 @@ class DQN:
         """Every ``train_interval`` steps take ``gradient_steps`` gradient steps on replayed transitions."""
         config = self.config
         if self.steps >= self._next_copy:
-            self.target.load_state_dict(self.network.state_dict())
+            if not self._copied:  # between updates there is nothing new to copy
+                self.target.load_state_dict(self.network.state_dict())
+                self._copied = True
             self._next_copy += config.target_update_interval * (
                 1 + (self.steps - self._next_copy) // config.target_update_interval
             )
@@ -202,33 +214,37 @@ class DQN:
         if config.anneal_learning_rate:
             remaining = max(1.0 - self.steps / self.total_steps, 0.0)
             self.optimizer.param_groups[0]["lr"] = config.learning_rate * remaining
+        n, size = config.gradient_steps, config.batch_size
+        batches = self.replay.sample(n * size, self.rng)
+        columns = [a.reshape(n, size, *a.shape[1:]) for a in batches.values()]
         loss = value = 0.0
-        for _ in range(config.gradient_steps):
-            batch = self.replay.sample(config.batch_size, self.rng)
-            step_loss, step_value = self._step({name: T.from_numpy(a) for name, a in batch.items()})
-            loss += step_loss
-            value += step_value
-        self.updates += config.gradient_steps
-        n = config.gradient_steps
+        for i in range(n):
+            step_loss, step_value = self._gradient_step(*[T.from_numpy(column[i]) for column in columns])
+            loss += step_loss.item()
+            value += step_value.item()
+        self.updates += n
+        self._copied = False
         return {"loss/value": loss / n, "q_value": value / n, "epsilon": self.epsilon, "updates": float(self.updates)}
 
-    def _step(self, batch: dict[str, Tensor]) -> tuple[float, float]:
+    def _step(
+        self, observation: Tensor, action: Tensor, reward: Tensor, next_observation: Tensor, discount: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """One gradient step; returns the loss and the mean value of the actions taken."""
         with T.no_grad():
-            after = self.target(batch["next_observation"])
+            after = self.target(next_observation)
             if self.config.double:
-                best = self.network(batch["next_observation"]).argmax(1, keepdim=True)
+                best = self.network(next_observation).argmax(1, keepdim=True)
                 bootstrap = after.gather(1, best).squeeze(1)
             else:
                 bootstrap = after.amax(1)
-            wanted = batch["reward"] + batch["discount"] * bootstrap
-        values = self.network(batch["observation"]).gather(1, batch["action"].unsqueeze(1)).squeeze(1)
+            wanted = reward + discount * bootstrap
+        values = self.network(observation).gather(1, action.unsqueeze(1)).squeeze(1)
         loss = nn.functional.smooth_l1_loss(values, wanted)
         self.optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm)
+        clip_norm(self._parameters, self.config.max_grad_norm)
         self.optimizer.step()
-        return loss.item(), values.detach().mean().item()
+        return loss.detach(), values.detach().mean()
 
     # --- keeping ------------------------------------------------------------------------------------------------
 
@@ -249,7 +265,9 @@ class DQN:
         self.network.load_state_dict(unpack(state["network"]))
         self.target.load_state_dict(unpack(state["target"]))
         self.optimizer.load_state_dict(unpack_optimizer(state["optimizer"]))
+        self._gradient_step.restored()
         self.replay.load_state_dict(state["replay"])
         self.n_step.load_state_dict(state["n_step"])
         self.steps, self.updates, self._next_learn, self._next_copy = state["counters"]
+        self._copied = False
         load_generator(self.rng, state["generator"])

@@ -41,34 +41,38 @@ class NStep:
     ) -> dict[str, NDArray[Any]] | None:
         """Take one step of all environments; returns the transitions that are complete, or None."""
         if self.n == 1:
-            rows = {
+            single = {
                 "observation": observation,
                 "action": action,
                 "reward": reward,
                 "next_observation": next_observation,
                 "discount": np.where(terminated, np.float32(0), np.float32(self.gamma)),
             }
-            return rows if valid.all() else {name: a[valid] for name, a in rows.items()}
+            return single if valid.all() else {name: a[valid] for name, a in single.items()}
         done: list[tuple[NDArray[np.float32], int, float, NDArray[np.float32], float]] = []
-        for i in np.flatnonzero(valid):
-            pending = self._pending[i]
-            pending.append((observation[i].copy(), int(action[i]), float(reward[i])))
-            ended = bool(terminated[i] or truncated[i])
-            while pending and (ended or len(pending) == self.n):
+        # As Python's own numbers, of which each is used a few times.
+        rows = zip(
+            self._pending, action.tolist(), reward.tolist(), terminated.tolist(), truncated.tolist(), valid.tolist(), strict=True
+        )
+        for i, (pending, chosen, gained, terminal, cut, counts) in enumerate(rows):
+            if not counts:
+                continue
+            pending.append((observation[i].copy(), chosen, gained))
+            while pending and (terminal or cut or len(pending) == self.n):
                 total = 0.0
                 for _, _, r in reversed(pending):
                     total = r + self.gamma * total
-                discount = 0.0 if terminated[i] else self.gamma ** len(pending)
-                first, chosen, _ = pending.pop(0)
-                done.append((first, chosen, total, next_observation[i], discount))
+                discount = 0.0 if terminal else self.gamma ** len(pending)
+                first, taken, _ = pending.pop(0)
+                done.append((first, taken, total, next_observation[i], discount))
         if not done:
             return None
-        first_, chosen_, totals, last, discounts = zip(*done, strict=True)
+        firsts, actions, totals, lasts, discounts = zip(*done, strict=True)
         return {
-            "observation": np.stack(first_),
-            "action": np.array(chosen_),
+            "observation": np.array(firsts),
+            "action": np.array(actions),
             "reward": np.array(totals, np.float32),
-            "next_observation": np.stack(last),
+            "next_observation": np.array(lasts),
             "discount": np.array(discounts, np.float32),
         }
 

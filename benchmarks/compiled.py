@@ -2,8 +2,8 @@
 
     python benchmarks/compiled.py [--rounds 5] [--only ppo,lstm] [--json FILE]
 
-Needs PyTorch as the peer (`pip install torch`). One thread each; variants take turns within a round. Exits with 1 where the geometric
-mean misses its floor.
+Needs PyTorch as the peer (`pip install torch`). One thread each; variants take turns within a round. Exits with 1 where the
+geometric mean misses its floor.
 """
 
 from __future__ import annotations

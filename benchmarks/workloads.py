@@ -1,12 +1,13 @@
 """Learning steps of many kinds, the same source for `tensor` and for PyTorch: what `compiled.py` and `eager.py` measure.
 
-Each workload is a function ``(T, compiled) -> call``: ``T`` is the library, and ``call()`` does one step. A compiled variant is one
-``T.compile``d function that holds forward, backward and update.
+Each workload is a function ``(T, compiled) -> call``: ``T`` is the library, and ``call()`` does one step. A compiled variant is
+one ``T.compile``d function that holds forward, backward and update.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def integers(T: Any, high: int, *shape: int, seed: int = 0) -> Any:
 def mlp(T: Any, *sizes: int, activation: str = "Tanh") -> Any:
     """Linear layers with an activation between them."""
     layers: list[Any] = []
-    for i, o in zip(sizes, sizes[1:], strict=False):
+    for i, o in pairwise(sizes):
         layers += [T.nn.Linear(i, o), getattr(T.nn, activation)()]
     return T.nn.Sequential(*layers[:-1])
 
@@ -209,7 +210,8 @@ def ppo_loss(T: Any, compiled: bool) -> Call:
         optimizer.step()
         return loss
 
-    return made(T, compiled, step, normal(T, 64, 4), integers(T, 2, 64), normal(T, 64, seed=1) * 0.1 - 0.7, normal(T, 64, seed=2), normal(T, 64, seed=3))  # fmt: skip
+    old = normal(T, 64, seed=1) * 0.1 - 0.7
+    return made(T, compiled, step, normal(T, 64, 4), integers(T, 2, 64), old, normal(T, 64, seed=2), normal(T, 64, seed=3))
 
 
 @workload
@@ -232,7 +234,8 @@ def ppo_gaussian(T: Any, compiled: bool) -> Call:
         optimizer.step()
         return loss.detach()
 
-    return made(T, compiled, step, normal(T, 64, 3), normal(T, 64, 1), normal(T, 64, seed=1) * 0.1 - 1, normal(T, 64, seed=2), normal(T, 64, seed=3))  # fmt: skip
+    old = normal(T, 64, seed=1) * 0.1 - 1
+    return made(T, compiled, step, normal(T, 64, 3), normal(T, 64, 1), old, normal(T, 64, seed=2), normal(T, 64, seed=3))
 
 
 @workload

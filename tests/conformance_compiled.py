@@ -17,7 +17,7 @@ from typing import Any
 
 import tensor as T
 from tensor.jit import Compiled, codegen
-from tensor.jit.script import tensors_in
+from tensor.jit.results import tensors_in
 
 NATIVE = int(os.environ.get("CONFORMANCE_NATIVE", "0"))
 

@@ -47,12 +47,18 @@ class ReplayBuffer:
         """
         if rows.keys() != self._arrays.keys():
             raise wrong_names(rows, self._arrays)
-        arrays = {name: np.asarray(value) for name, value in rows.items()}
-        lengths = {len(value) for value in arrays.values()}
-        if len(lengths) != 1:
-            message = "fields of different lengths: " + ", ".join(f"{name} {len(v)}" for name, v in arrays.items())
+        lengths = {name: len(value) for name, value in rows.items()}  # type: ignore[arg-type]
+        start, count = self._next, next(iter(lengths.values()))
+        if any(length != count for length in lengths.values()):
+            message = "fields of different lengths: " + ", ".join(f"{name} {n}" for name, n in lengths.items())
             raise ValueError(message)
-        count, start = lengths.pop(), self._next
+        end = start + count
+        if end < self.capacity:  # nothing wraps, as nearly always
+            for name, target in self._arrays.items():
+                target[start:end] = rows[name]
+            self._next, self._size = end, max(self._size, end)
+            return
+        arrays = {name: np.asarray(value) for name, value in rows.items()}
         if count > self.capacity:  # only the last `capacity` rows survive; leave them where adding one by one would
             start = (start + count - self.capacity) % self.capacity
             arrays = {name: value[-self.capacity :] for name, value in arrays.items()}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tensor.autograd.engine import watch
-from tensor.autograd.node import MAKERS, Node, next_number
+from tensor.autograd.node import MAKERS, Node, next_number, settled
 
 __all__ = ["detect_anomaly", "is_anomaly_enabled", "set_detect_anomaly"]
 
@@ -48,7 +48,7 @@ def _where(node: Node) -> str:
 
 def _watched(node: Node, g: Any) -> tuple[Any, ...]:
     try:
-        grads = node.backward(g)
+        grads = settled(node, node.backward(g))
     except Exception as e:
         e.add_note(f"in the backward of {node.name()}, {_where(node)}")
         raise

@@ -19,7 +19,19 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from tensor.autograd.node import next_number
 
-__all__ = ["Batched", "Level", "NotBatchable", "PerSample", "active", "align", "deepest", "everywhere", "loop", "sample", "stack_samples"]
+__all__ = [
+    "Batched",
+    "Level",
+    "NotBatchable",
+    "PerSample",
+    "active",
+    "align",
+    "deepest",
+    "everywhere",
+    "loop",
+    "sample",
+    "stack_samples",
+]
 
 
 class NotBatchable(TypeError, AttributeError):

@@ -7,14 +7,15 @@ a million nodes in a row needs no stack. What a node saved is released as soon a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from heapq import heappop, heappush
+from heapq import heappop, heappush, heappushpop
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from tensor.autograd.batched import Batched, active
 from tensor.autograd.modes import record_gradients
-from tensor.autograd.node import Leaf, Node, OutputNode
+from tensor.autograd.node import Leaf, Node, OutputNode, Term
 
 if TYPE_CHECKING:
     from tensor.autograd.tensor import Tensor
@@ -40,20 +41,29 @@ def run(
     retain_graph: bool,
     wanted: set[Node] | None = None,
     captured: dict[Node, Tensor] | None = None,
+    ends: bool = False,
 ) -> dict[Leaf, Tensor]:
     """Push gradients from the roots to the leaves.
 
-    ``wanted``: the only nodes to visit. ``captured``: nodes whose gradient the caller asked for; filled in. Returns the
-    gradients that arrived at leaves.
+    ``wanted``: the only nodes to visit. ``captured``: nodes whose gradient the caller asked for; filled in, and not
+    gone beyond where they are the ``ends``. Returns the gradients that arrived at leaves.
     """
     pending: dict[Node, Any] = {}
-    leaves: dict[Leaf, Tensor] = {}
+    leaves: dict[Leaf, Any] = {}
     heap: list[tuple[int, Node]] = []
     watched = watch.backward
     owned: set[Node] = set()  # gradients summed here, in memory nobody else sees
 
     def add(into: Any, edge: Node, g: Any) -> None:
         have = into[edge]
+        if have.__class__ is Term:
+            if g.__class__ is Term and have.total is g.total and len(have.parts) < Term.most:
+                have.parts += g.parts
+                return
+            have = into[edge] = have.value(edge)
+            owned.add(edge)
+        if g.__class__ is Term:
+            g = g.value(edge)
         if create_graph:
             into[edge] = have + g
         elif edge in owned:
@@ -63,63 +73,75 @@ def run(
             if total._array.shape and total._array.__class__ is not Batched:
                 owned.add(edge)
 
-    def give(edge: Node, g: Any) -> None:
-        into: Any = leaves if type(edge) is Leaf else pending
-        if edge in into:
-            add(into, edge, g)
+    for root, g in roots:
+        into: Any = leaves if type(root) is Leaf else pending
+        if root in into:
+            add(into, root, g)
         else:
-            into[edge] = g
+            into[root] = g
             if into is pending:
-                heappush(heap, (-edge.number, edge))
-
-    for node, g in roots:
-        give(node, g)
-    while heap:
-        node = heappop(heap)[1]
+                heappush(heap, (-root.number, root))
+    node = heappop(heap)[1] if heap else None
+    while node is not None:
         g = pending.pop(node)
+        if g.__class__ is Term:
+            g = g.value(node)
         if node.hooks:
             g = run_hooks(node, g)
         if captured is not None and node in captured:
             captured[node] = g
             owned.discard(node)
-        if type(node) is OutputNode:
+            if ends:
+                node = heappop(heap)[1] if heap else None
+                continue
+        following: Node | None = None
+        if node.__class__ is OutputNode:
             parent = node.edges[0]
             assert parent is not None
             if wanted is None or parent in wanted:
                 parts = pending.get(parent)
                 if parts is None:
                     parts = pending[parent] = {}
-                    heappush(heap, (-parent.number, parent))
+                    following = parent
                 # A rule that read the output has given it a second node: their gradients add up.
                 parts[node.index] = parts[node.index] + g if node.index in parts else g
-            continue
-        if wanted is not None and wanted.isdisjoint(node.edges):
-            continue
-        for edge, ge in zip(node.edges, node.backward(g) if watched is None else watched(node, g), strict=False):
-            if edge is None or ge is None or (wanted is not None and edge not in wanted):
-                continue
-            array = ge._array
-            if array.shape != edge.shape:
-                if array.__class__ is Batched:  # from inside of a `vmap`
-                    ge = fit_samples(ge, edge)
-                    owned.discard(edge)
+        elif wanted is None or not wanted.isdisjoint(node.edges):
+            for edge, ge in zip(node.edges, node.backward(g) if watched is None else watched(node, g)):  # noqa: B905  # hot
+                if edge is None or ge is None or (wanted is not None and edge not in wanted):
+                    continue
+                if ge.__class__ is not Term:
+                    array = ge._array
+                    if array.shape != edge.shape:
+                        if array.__class__ is Batched:  # from inside of a `vmap`
+                            ge = fit_samples(ge, edge)
+                            owned.discard(edge)
+                        else:
+                            ge = ge.sum_to_size(edge.shape)
+                    if array.dtype is not edge.dtype and array.dtype != edge.dtype:
+                        ge = ge.to_gradient_dtype(edge.dtype)
+                if edge.__class__ is Leaf:
+                    if edge in leaves:
+                        add(leaves, edge, ge)
+                    else:
+                        leaves[edge] = ge
+                elif edge in pending:
+                    add(pending, edge, ge)
                 else:
-                    ge = ge.sum_to_size(edge.shape)
-            if array.dtype is not edge.dtype and array.dtype != edge.dtype:
-                ge = ge.to_gradient_dtype(edge.dtype)
-            # `give`, written out for the two common cases: the first gradient to arrive at a leaf or at a node.
-            if edge.__class__ is Leaf:
-                if edge in leaves:
-                    add(leaves, edge, ge)
-                else:
-                    leaves[edge] = ge
-            elif edge in pending:
-                add(pending, edge, ge)
-            else:
-                pending[edge] = ge
-                heappush(heap, (-edge.number, edge))
-        if not retain_graph:
-            node.release()
+                    pending[edge] = ge
+                    if following is None:
+                        following = edge
+                    else:
+                        heappush(heap, (-edge.number, edge))
+            if not retain_graph:
+                node.release()
+        # In a chain of nodes the next one never enters the heap.
+        if following is None:
+            node = heappop(heap)[1] if heap else None
+        else:
+            node = heappushpop(heap, (-following.number, following))[1] if heap else following
+    for leaf, g in leaves.items():
+        if g.__class__ is Term:
+            leaves[leaf] = g.value(leaf)
     return leaves
 
 
@@ -311,9 +333,9 @@ def nodes_between(roots: list[Node], targets: set[Any]) -> set[Node]:
             if edge is not None and edge not in seen:
                 seen.add(edge)
                 stack.append(edge)
-    order.sort(key=lambda n: n.number)  # inputs first, so that one sweep decides
+    order.sort(key=attrgetter("number"))  # inputs first, so that one sweep decides
     wanted: set[Node] = set()
     for node in order:
-        if node in targets or any(e in wanted for e in node.edges):
+        if node in targets or not wanted.isdisjoint(node.edges):
             wanted.add(node)
     return wanted

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tensor.autograd.engine import watch
-from tensor.autograd.node import FREED, MAKERS, Node, OpNode, RemovableHandle, op_node, version_of
+from tensor.autograd.node import FREED, MAKERS, Node, OpNode, RemovableHandle, Version, op_node, version_of
 from tensor.autograd.tensor import Tensor
 from tensor.device import move
 
@@ -115,7 +115,9 @@ def _packed_value(entry: Any, own: OpNode) -> Any:
     """An entry of `OpNode.saved`: (tensor, version) for an input, (array, counter, version) for an output."""
     if type(entry) is list:
         return [_packed_value(e, own) for e in entry]
-    if type(entry) is not tuple or len(entry) not in (2, 3) or not isinstance(entry[0], Tensor) | (len(entry) == 3):
+    if type(entry) is not tuple or not (
+        (len(entry) == 3 and type(entry[1]) is Version) or (len(entry) == 2 and isinstance(entry[0], Tensor))
+    ):
         return entry
     pack, unpack = _hooks.pairs[-1]
     if len(entry) == 2:
@@ -139,8 +141,8 @@ def _unpacked(entry: Any) -> Any:
     return (t._array, version, version.value) if type(entry) is _Output else (t, version.value)
 
 
-def _packing_op_node(op: Any, edges: Any, saved: Any, array: Any) -> OpNode:
-    node = op_node(op, edges, saved, array)
+def _packing_op_node(plan: Any, edges: Any, saved: Any, array: Any) -> OpNode:
+    node = op_node(plan, edges, saved, array)
     if _hooks.pairs and saved:
         node.saved = tuple(_packed_value(entry, node) for entry in saved)
         node.__class__ = _PackedNode

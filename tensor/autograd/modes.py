@@ -13,8 +13,8 @@ from threading import get_ident
 from typing import Any, TypeVar
 
 __all__ = [
-    "disabled", "enable_grad", "inference_mode", "inferring", "is_grad_enabled", "is_inference_mode_enabled", "no_grad", "record_gradients",
-    "set_grad_enabled",
+    "disabled", "enable_grad", "inference_mode", "inferring", "is_grad_enabled", "is_inference_mode_enabled", "no_grad",
+    "record_gradients", "set_grad_enabled",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])

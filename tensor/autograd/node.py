@@ -6,7 +6,7 @@ smaller number, so the engine only ever needs the largest number first: no count
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from tensor.autograd.tensor import Tensor
 
 __all__ = [
-    "FREED", "MAKERS", "Leaf", "Node", "OpNode", "OutputNode", "RemovableHandle", "SeveralOutputs", "Version", "op_node",
-    "version_of",
+    "FREED", "MAKERS", "Leaf", "Node", "OpNode", "OutputNode", "RemovableHandle", "SeveralOutputs", "Term", "Version",
+    "op_node", "settled", "version_of",
 ]  # fmt: skip
 
 next_number = count(1).__next__
@@ -152,6 +152,35 @@ class Node:
         return (g,)
 
 
+class Term:
+    """A gradient that is one term of a sum, which is cheaper to take at once than term by term.
+
+    What is used many times in a graph (a weight, at each step of a recurrence) gets a gradient from each use. A rule may return
+    this instead of a tensor while nothing is recorded: ``total(parts)`` is the raw sum of what ``parts`` stand for, in fresh
+    memory of the input's shape.
+    """
+
+    __slots__ = ("parts", "total")
+
+    #: Terms to wait for before they are added up: they hold memory, and more of them gain nothing.
+    most = 64
+
+    def __init__(self, total: Callable[[list[Any]], Any], part: Any) -> None:
+        self.total, self.parts = total, [part]
+
+    def value(self, node: Node) -> Tensor:
+        """The sum, as a gradient of the node's value."""
+        from tensor.autograd.tensor import Tensor
+
+        g = Tensor(self.total(self.parts))
+        return g if g._array.dtype == node.dtype else g.to_gradient_dtype(node.dtype)
+
+
+def settled(node: Node, grads: Sequence[Any]) -> tuple[Any, ...]:
+    """The gradients for a node's edges with all terms as tensors, for those who look at them."""
+    return tuple(g.value(e) if type(g) is Term and e is not None else g for e, g in zip(node.edges, grads, strict=False))
+
+
 @cache
 def _with_hooks_after(kind: Any) -> Any:
     """The same kind of node, running hooks after its backward: looked up only for the nodes that have any."""
@@ -160,7 +189,7 @@ def _with_hooks_after(kind: Any) -> Any:
 
     def backward(self: Any, g: Any) -> tuple[Any, ...]:
         outputs = self._as_outputs(g)
-        inputs = tuple(kind.backward(self, g))
+        inputs = settled(self, kind.backward(self, g))
         for hook in list(self.hooks.after):
             replaced = hook(inputs, outputs)
             if replaced is not None:
@@ -210,28 +239,26 @@ class OutputNode(Node):
 class OpNode(Node):
     """An application of an operator record.
 
-    ``saved`` holds, in the order the record asks for, inputs as ``(tensor, version)``, outputs as ``(array, counter, version)``
-    and everything else as it is.
+    ``plan`` is the operator's for the inputs that want a gradient (`tensor.ops.plan`). ``saved`` is what it keeps: inputs as
+    ``(tensor, version)``, outputs as ``(array, counter, version)`` and everything else as it is.
     """
 
-    __slots__ = ("op", "saved")
+    __slots__ = ("plan", "saved")
 
-    op: Any
+    plan: Any
     saved: Any
 
+    @property
+    def op(self) -> Any:
+        """The operator."""
+        return self.plan.op
+
     def backward(self, g: Any) -> tuple[Any, ...]:
-        saved = self.saved
-        if saved is FREED:
-            msg = (
-                f"{self.op.name}: trying to backward through the graph a second time, but its saved values were freed; "
-                "pass retain_graph=True to the first backward"
-            )
-            raise RuntimeError(msg)
-        grads: tuple[Any, ...] = self.op.backward(self, g)
+        grads: tuple[Any, ...] = self.plan.backward(self, g)
         return grads
 
     def release(self) -> None:
-        if self.op.holds_values:
+        if self.plan.op.holds_values:
             self.saved = FREED
 
     def name(self) -> str:
@@ -245,9 +272,9 @@ class SeveralOutputs(OpNode):
 
     count: int
 
-    def __init__(self, op: Any, edges: tuple[Node | None, ...], count: int) -> None:
+    def __init__(self, plan: Any, edges: tuple[Node | None, ...], count: int) -> None:
         self.setup(edges, (), None)
-        self.op, self.count = op, count
+        self.plan, self.count = plan, count
 
     def backward(self, g: dict[int, Any]) -> tuple[Any, ...]:
         return super().backward(self._as_outputs(g))
@@ -256,10 +283,10 @@ class SeveralOutputs(OpNode):
         return tuple(g.get(i) for i in range(self.count))
 
 
-def op_node(op: Any, edges: tuple[Node | None, ...], saved: tuple[Any, ...], array: Any) -> OpNode:
+def op_node(plan: Any, edges: tuple[Node | None, ...], saved: tuple[Any, ...], array: Any) -> OpNode:
     """The node of an operator's result ``array``."""
     node = OpNode()
-    node.op = op
+    node.plan = plan
     node.edges = edges
     node.saved = saved
     node.shape = array.shape

@@ -23,6 +23,7 @@ from tensor.optim.optimizer import Optimizer
 if TYPE_CHECKING:
     from tensor.jit.recorder import Recording
 
+Profiler: Any
 try:
     from _lsprof import Profiler
 except ImportError:  # another Python than CPython

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import queue
+import sys
 import threading
 import types
 import weakref
@@ -23,6 +24,9 @@ log = logging.getLogger("tensor.jit")
 
 #: Recordings kept for each function; the least recently used goes first.
 KEPT = 16
+#: Uses after which machine code is made for a recording that follows another one: where one was superseded, the next may be soon,
+#: and the compiler takes as long as a thousand uses.
+LATER = 256
 #: Recordings in a row that could not be made, or were never used, after which a function is left alone.
 PATIENCE = 8
 
@@ -50,7 +54,9 @@ class Compiled:
                 plan = plans[0]
                 result = plan.run(args, kwargs)
                 if result is not MISS:
-                    plan.hits += 1
+                    hits = plan.hits = plan.hits + 1
+                    if hits == plan.due:
+                        self._due(plan)
                     return result
                 self.missed += 1
                 return self._search(args, kwargs, plan)
@@ -78,9 +84,15 @@ class Compiled:
     def _used(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """After a use that was not by the shortest way."""
         self._patience = PATIENCE
-        if plan.hits == 1 and self._native:
-            _background(plan)
+        if not plan.queued:
+            self._due(plan)
         plan.renew(args, kwargs)
+
+    def _due(self, plan: Plan) -> None:
+        """Have machine code made, all of it if that is worth the while by now."""
+        if self._native:
+            plan.queued = True
+            _background(plan, whole=plan.hits >= plan.due)
 
     @property
     def hits(self) -> int:
@@ -113,10 +125,15 @@ class Compiled:
         for i, plan in enumerate(self.plans):
             calls = sum(made.kind == "call" for made in plan.script.instructions)
             lines.append(
-                f"  recording {i}: {plan.hits} hits, tier {plan.tier}, {calls} NumPy calls, "
+                f"  recording {i}: {plan.hits} hits, tier {plan.tier}, {calls} NumPy calls recorded, "
                 f"{len(plan.surroundings.places)} places guarded, "
                 f"{len(plan.surroundings.tensors)} tensors from outside"
             )
+            if plan.script.lowering is not None:
+                segments = plan.script.lowering.segments
+                count = sum(len(s.program.instructions) for s in segments)
+                lines.append(f"    machine code: {count} instructions in {len(segments)} segments")
+                lines += [f"    left to NumPy: {call}: {why}" for call, why in plan.script.lowering.reasons]
             lines += [f"    {line}" for line in plan.script.text.splitlines()]
         return "\n".join(lines)
 
@@ -139,6 +156,8 @@ class Compiled:
             for why in attempt.reasons:
                 self.reasons[why] = self.reasons.get(why, 0) + 1
         else:
+            if self.plans:
+                plan.due = LATER
             self.plans.insert(0, plan)
             self._forgotten += sum(old.hits for old in self.plans[KEPT:])
             del self.plans[KEPT:]
@@ -202,10 +221,10 @@ Use it as a decorator or as a call; ``compile.reset()`` forgets all recordings.
 _all: weakref.WeakSet[Compiled] = weakref.WeakSet()
 
 
-def _background(plan: Plan) -> None:
+def _background(plan: Plan, whole: bool) -> None:
     """Have machine code made for a plan, in the thread that does so; it takes over when it is ready."""
     global _worker
-    _queue.put(plan)
+    _queue.put((plan, whole))
     if _worker is None or not _worker.is_alive():
         _worker = threading.Thread(target=_work, name="tensor.jit", daemon=True)
         _worker.start()
@@ -214,18 +233,29 @@ def _background(plan: Plan) -> None:
 def _work() -> None:
     from tensor.jit import codegen  # here, since it takes a while
 
-    if not codegen.available():
-        log.info("compile: without the package llvmlite functions are replayed by NumPy: pip install llvmlite")
+    if codegen.available():
+        codegen.use_disk(codegen.default_directory())
+    else:
+        log.info("compile: without the package llvmlite functions are replayed by NumPy: pip install 'rlcore[compile]'")
     while True:
-        plan = _queue.get()
+        plan, whole = _queue.get()
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(min(interval, GIVE_WAY))
         try:
-            if codegen.available():
-                plan.lower(codegen.compile_program, codegen.checker())
+            if codegen.available() and plan.wanted():
+                plan.lower_quickly(codegen.checker())
+                if whole:
+                    plan.lower(codegen.compile_program, codegen.checker())
+                if _queue.empty():
+                    codegen.keep_on_disk()
         except Exception:
             log.exception("compile: no machine code for a recording; NumPy goes on replaying it")
         finally:
+            sys.setswitchinterval(interval)
             _queue.task_done()
 
 
-_queue: queue.Queue[Plan] = queue.Queue()
+#: Seconds for which machine code being made may keep other threads from running.
+GIVE_WAY = 2e-4
+_queue: queue.LifoQueue[tuple[Plan, bool]] = queue.LifoQueue()  # what was recorded last is what runs now
 _worker: threading.Thread | None = None

@@ -53,6 +53,8 @@ STATIC_SHAPE = {
     np.prod, np.amax, np.amin, np.max, np.min, np.argmax, np.argmin,
     np.argsort, np.sort, np.cumsum, np.cumprod, np.clip,
     np.empty_like, np.zeros_like, np.ones_like, np.full_like, np.expand_dims, np.squeeze,
+    np.take, np.put_along_axis, np.lib.stride_tricks.as_strided, np.lib.stride_tricks.sliding_window_view, np.ascontiguousarray,
+    np.asarray, np.array, np.arange, np.empty, np.zeros, np.ones, np.full, np.eye, np.linspace, np.partition, np.argpartition,
     np.roll, np.flip, np.tril, np.triu, np.pad, np.copy, np.outer, np.diagonal, np.all, np.any, np.round, np.nan_to_num,
     *(getattr(np.ndarray, name) for name in _METHODS),
     *(getattr(operator, name) for name in _OPERATORS),

@@ -16,13 +16,17 @@ import scipy.special
 from tensor.jit import arena
 from tensor.jit.program import (
     PREDICATES,
+    ArgReduce,
     Call,
     Elementwise,
+    Gather,
     Instruction,
     Literal,
     MatMul,
     Program,
     Reduce,
+    Scan,
+    Scatter,
     Slot,
     View,
     reads,
@@ -172,8 +176,54 @@ def bind(instruction: Instruction, memory: Memory) -> Step:
             return partial(reduce, memory.look(source), axes, memory.program.dtype(out), memory.look(out))
         case MatMul(out, a, b):
             return partial(np.matmul, memory.look(a), memory.look(b), memory.look(out))
+        case Scan(op, out, source, axis):
+            return partial(vars(np)[op].accumulate, memory.look(source), axis, memory.program.dtype(out), memory.look(out))
+        case ArgReduce(op, out, source, axis):
+            return partial(vars(np)[op], memory.look(source), axis, memory.look(out))
+        case Gather(out, source, indices, fault):
+            index = _Index(indices, source, fault, memory)
+            return partial(_gather, memory.look(out), memory.look(source), index)
+        case Scatter(op, out, indices, value, fault):
+            index = _Index(indices, out, fault, memory)
+            return partial(_scatter, op, memory.look(out), index, _argument(value, memory, memory.program.dtype(out)))
         case Call(function, outs, args):
             return _call(function, [memory.look(view) for view in outs], args, memory)
+
+
+class _Index:
+    """The places that indices mean, and which of them lie inside."""
+
+    def __init__(self, indices: Sequence[View], whole: View, fault: View | None, memory: Memory) -> None:
+        self._indices = [memory.look(view) for view in indices]
+        self._sizes = whole.shape[len(whole.shape) - len(indices) :]
+        self._grid = np.ix_(*map(np.arange, whole.shape[: len(whole.shape) - len(indices)]))
+        self._fault = None if fault is None else memory.look(fault)
+
+    def __call__(self) -> tuple[tuple[Any, ...], Any]:
+        inside: Any = True
+        found = []
+        for index, size in zip(self._indices, self._sizes, strict=True):
+            inside = inside & (index >= -size) & (index < size)
+            found.append(np.where(index < 0, index + size, index).clip(0, size - 1))
+        if self._fault is not None and not np.all(inside):
+            self._fault[...] = True
+        return (*self._grid, *found), inside
+
+
+def _gather(out: Array, source: Array, index: _Index) -> None:
+    out[...] = source[index()[0]]
+
+
+def _scatter(op: str, out: Array, index: _Index, value: Array) -> None:
+    places, inside = index()
+    shape = np.broadcast_shapes(*(np.shape(place) for place in places))
+    chosen = np.broadcast_to(inside, shape)
+    places = tuple(np.broadcast_to(place, shape)[chosen] for place in places)
+    values = np.broadcast_to(value, shape)[chosen]
+    if op == "set":
+        out[places] = values
+    else:
+        vars(np)[op].at(out, places, values)
 
 
 def _argument(operand: View | Literal | Slot, memory: Memory, dtype: np.dtype[Any]) -> Array:

@@ -32,6 +32,8 @@ class Plan:
         self.check: Callable[..., Any] = _never  #: what is tried first; at its first use a plan is told of it
         self.hits = 0
         self.tier = 0
+        self.queued = False  #: whether machine code is being made, or was
+        self.due = 1  #: at which use to have it made
         self._make_check: Callable[..., Any] | None = None
         self._rows: list[watch.Row] = []
         self._armed = 0
@@ -51,9 +53,21 @@ class Plan:
         self.run = self.script.run
         return self.run(args, kwargs)
 
+    def wanted(self) -> bool:
+        """Whether it could be used now, so that machine code is worth the while; else it may ask again at its next use."""
+        wanted = self.surroundings.holds()
+        if not wanted:
+            self.queued, self.check = False, _never
+        return wanted
+
+    def lower_quickly(self, make_check: Callable[..., Any]) -> None:
+        """Have machine code do what it is soon made for: the check, and steps of optimizers."""
+        self.watch_memory(make_check)
+        if self.script.lower_steps(make_check):
+            self.run = self.script.run
+
     def lower(self, compile_program: Callable[..., Any], make_check: Callable[..., Any]) -> None:
         """Have machine code do what it can."""
-        self.watch_memory(make_check)
         if self.script.lower(compile_program, make_check):
             self.run, self.tier = self.script.run, 1
 

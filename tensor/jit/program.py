@@ -25,7 +25,7 @@ it into machine code. The rules both sides hold to:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import prod
 from typing import Any
 from typing import Literal as OneOf
@@ -122,16 +122,73 @@ class Call:
     args: tuple[object, ...]
 
 
-Instruction = Elementwise | Reduce | MatMul | Call
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """`out = op.accumulate(input, axis)` of equal shapes and dtypes; `op` is one of `REDUCTIONS`. May be in place."""
+
+    op: str
+    out: View
+    input: View
+    axis: int
+
+
+@dataclass(frozen=True, slots=True)
+class ArgReduce:
+    """`out = op(input, axis)`, int64; `op` is argmax or argmin. The first of equals; NaN wins, as in NumPy."""
+
+    op: str
+    out: View
+    input: View
+    axis: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """`out[p] = source[(*p, *(i[p] for i in indices))]` for every place `p` of `out`.
+
+    `source` has an axis for each of `out`'s (of stride 0 where only indices say which element is meant) and, after them, one for
+    each of `indices`: integers, negative ones counted from the end, of `out`'s shape. Where one lies outside, what is written is
+    some element of the source, and `fault` becomes True; without a `fault` the recorder vouches that none does.
+    """
+
+    out: View
+    source: View
+    indices: tuple[View, ...]
+    fault: View | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scatter:
+    """`out[(*p, *(i[p] for i in indices))] op= value[p]` for every place `p`, one after the other in C order.
+
+    `op` is `set`, which assigns, or a binary operation (`add`: `np.add.at`). Shapes and `fault` are as for `Gather`, with `out`
+    in the place of the source; a write outside is left out.
+    """
+
+    op: str
+    out: View
+    indices: tuple[View, ...]
+    value: Operand
+    fault: View | None = None
+
+
+Instruction = Elementwise | Reduce | MatMul | Call | Scan | ArgReduce | Gather | Scatter
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Program:
-    """Buffers, the instructions over them, and the number of runtime scalars."""
+    """Buffers, the instructions over them, and the number of runtime scalars.
+
+    `shared` are external buffers that are written and that the caller cannot keep apart from the other ones: where one of them
+    overlaps another external buffer at a run, the instructions have the effect that they have one after the other, or else, if
+    there is a buffer `refused`, only this is set to True.
+    """
 
     buffers: tuple[Buffer, ...]
     instructions: tuple[Instruction, ...]
     scalars: int = 0
+    shared: frozenset[int] = frozenset()
+    refused: int | None = None
 
     def dtype(self, view: View) -> np.dtype[Any]:
         return self.buffers[view.buffer].dtype
@@ -154,15 +211,22 @@ def c_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def writes(instruction: Instruction) -> tuple[View, ...]:
-    return instruction.outs if isinstance(instruction, Call) else (instruction.out,)
+    if isinstance(instruction, Call):
+        return instruction.outs
+    fault = getattr(instruction, "fault", None)
+    return (instruction.out,) if fault is None else (instruction.out, fault)
 
 
 def operands(instruction: Instruction) -> tuple[object, ...]:
     match instruction:
         case Elementwise(inputs=inputs):
             return inputs
-        case Reduce(input=source):
+        case Reduce(input=source) | Scan(input=source) | ArgReduce(input=source):
             return (source,)
+        case Gather(source=source, indices=indices):
+            return (source, *indices)
+        case Scatter(indices=indices, value=value):
+            return (*indices, value)
         case MatMul(a=a, b=b):
             return (a, b)
         case Call(args=args):
@@ -185,6 +249,17 @@ def extent(view: View) -> tuple[int, int]:
 COMPARISONS = frozenset({"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"})
 PREDICATES = COMPARISONS | {"logical_and", "logical_or", "logical_xor", "logical_not", "isnan", "isinf", "isfinite", "signbit"}
 REDUCTIONS = frozenset({"add", "multiply", "maximum", "minimum", "logical_and", "logical_or"})
+
+
+def replaced(instruction: Instruction, new: Callable[[Any], Any]) -> Instruction:
+    """The instruction with `new(x)` for each of its views, literals and slots."""
+    values = {}
+    for f in fields(instruction):
+        x = getattr(instruction, f.name)
+        several = isinstance(x, tuple) and any(isinstance(v, View | Literal | Slot) for v in x)
+        values[f.name] = tuple(map(new, x)) if several else new(x) if isinstance(x, View | Literal | Slot) else x
+    kind: Callable[..., Instruction] = type(instruction)
+    return kind(**values)
 
 
 def check(program: Program) -> None:
@@ -211,13 +286,16 @@ def _problems(program: Program, instruction: Instruction, written: set[int]) -> 
         size = program.buffers[view.buffer].size
         yield len(view.shape) == len(view.strides), "one stride an axis", view
         yield low >= 0 and high < size, f"a view inside its buffer of {size}", view
+    fault = getattr(instruction, "fault", None)
+    if fault is not None:
+        yield program.dtype(fault).kind == "b" and not fault.shape, "a bool without axes for faults", fault
     for view in reads(instruction):
         yield (
             program.buffers[view.buffer].kind != "temporary" or view.buffer in written,
             "temporaries written before they are read",
             view,
         )
-    for view in writes(instruction):
+    for view in () if isinstance(instruction, Scatter) else writes(instruction):
         yield all(n <= 1 or s != 0 for n, s in zip(view.shape, view.strides, strict=True)), "an output without strides of 0", view
         yield program.buffers[view.buffer].kind != "constant", "an output that is no constant", view
     for operand in operands(instruction):
@@ -238,6 +316,23 @@ def _problems(program: Program, instruction: Instruction, written: set[int]) -> 
             yield op in REDUCTIONS, f"one of {', '.join(sorted(REDUCTIONS))}", op
             yield out.shape == kept, f"an output of shape {kept}", out.shape
             yield program.dtype(out) == program.dtype(source), f"an output of {program.dtype(source)}", program.dtype(out)
+        case Scan(op, out, source, axis):
+            yield op in REDUCTIONS, f"one of {', '.join(sorted(REDUCTIONS))}", op
+            yield out.shape == source.shape and 0 <= axis < len(out.shape), f"an axis of {source.shape}", (out.shape, axis)
+            yield program.dtype(out) == program.dtype(source), f"an output of {program.dtype(source)}", program.dtype(out)
+        case ArgReduce(op, out, source, axis):
+            kept = tuple(n for i, n in enumerate(source.shape) if i != axis)
+            yield op in ("argmax", "argmin"), "argmax or argmin", op
+            yield out.shape == kept and 0 not in source.shape, f"an output of shape {kept}", out.shape
+            yield program.dtype(out) == np.int64, "an output of int64", program.dtype(out)
+        case Gather(out, whole, indices) | Scatter(_, whole, indices, out):
+            shape = out.shape if isinstance(out, View) else whole.shape[: len(whole.shape) - len(indices)]
+            yield all(i.shape == shape for i in indices), f"indices of shape {shape}", [i.shape for i in indices]
+            yield all(program.dtype(i).kind in "iu" for i in indices), "integers as indices", [program.dtype(i) for i in indices]
+            yield whole.shape[: len(shape)] == shape and len(whole.shape) == len(shape) + len(indices), "an axis an index", whole
+            yield 0 not in whole.shape[len(shape) :], "something to choose from", whole
+            same = not isinstance(out, View) or program.dtype(out) == program.dtype(whole)
+            yield same, f"one dtype, {program.dtype(whole)}", out
         case MatMul(out, a, b):
             fits = (
                 len(a.shape) == len(b.shape) == len(out.shape) >= 2

@@ -130,6 +130,7 @@ def _followed(recording: Recording, function: Any) -> Any:
         recording.refuse("an array is handed to code that cannot be followed")
         return function(x.held, *args, **kwargs)
 
+    call.__wrapped__ = function  # type: ignore[attr-defined]
     return call
 
 

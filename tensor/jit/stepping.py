@@ -7,7 +7,8 @@ made for (hooks, other options, parameters without a gradient, replaced buffers)
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import sqrt
+from functools import cache, partial
+from math import inf, log, sqrt
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -46,8 +47,9 @@ class Rule(NamedTuple):
     """How an optimizer updates: the options it reads, which of their values decide what instructions there are, the numbers of
     each step, and the instructions.
 
-    ``fixed(*options)``; ``numbers(*options)`` gives the numbers as a function of the step;
-    ``write(lines, fixed, grad, data, rows, temporary)`` writes the update of one parameter.
+    ``fixed(*options)``; ``numbers(late, *options)`` gives the numbers as a function of the step;
+    ``write(lines, fixed, grad, data, rows, temporary, lag)`` writes the update of one parameter. ``lag`` is None, or by how many
+    steps each element is behind, as a view.
     """
 
     options: tuple[str, ...]
@@ -65,15 +67,19 @@ def _adam_fixed(
     return bool(decay), bool(decoupled), amsgrad, maximize
 
 
-def _adam_numbers(lr: float, betas: Any, eps: float, decay: float, decoupled: bool, *_: bool) -> Numbers:
+def _adam_numbers(late: bool, lr: float, betas: Any, eps: float, decay: float, decoupled: bool, *_: bool) -> Numbers:
     beta1, beta2 = betas
     kept = [beta1, 1 - beta1, beta2, 1 - beta2, float(1 - lr * decay if decoupled else decay)]
+    of_ages = [log(beta1) if beta1 else -inf, log(beta2) if beta2 else -inf, float(eps), float(lr)]
 
     def numbers(step: int) -> list[float]:
         root = sqrt(1 - beta2**step)
         return [*kept, eps * root, lr * root / (1 - beta1**step)]
 
-    return numbers
+    def late_numbers(step: int) -> list[float]:
+        return [*kept, *of_ages, float(step)]
+
+    return late_numbers if late else numbers
 
 
 def _decay(w: Lines, fixed: tuple[Any, ...], g: View, data: View, t: View, number: Slot) -> View:
@@ -87,7 +93,18 @@ def _decay(w: Lines, fixed: tuple[Any, ...], g: View, data: View, t: View, numbe
     return g
 
 
-def _adam(w: Lines, fixed: tuple[Any, ...], g: View, data: View, rows: Sequence[View], temporary: Callable[[], View]) -> None:
+def _ages(w: Lines, lag: View, temporary: Callable[[], View]) -> tuple[View, View]:
+    """Of elements with ages of their own, what `_adam_numbers` says for all: eps and the rate, with their corrections."""
+    age = w.put("subtract", temporary(), Slot(9), lag)
+    first, second = (w.put("expm1", (t := temporary()), w.put("multiply", t, age, Slot(place))) for place in (5, 6))
+    root = w.put("sqrt", second, w.put("negative", second, second))
+    rate = w.put("divide", first, w.put("multiply", temporary(), root, Slot(8)), w.put("negative", first, first))
+    return w.put("multiply", root, root, Slot(7)), rate
+
+
+def _adam(
+    w: Lines, fixed: tuple[Any, ...], g: View, data: View, rows: Sequence[View], temporary: Callable[[], View], lag: View | None
+) -> None:
     amsgrad, maximize = fixed[2:]
     if maximize:
         g = w.put("negative", temporary(), g)
@@ -99,10 +116,11 @@ def _adam(w: Lines, fixed: tuple[Any, ...], g: View, data: View, rows: Sequence[
     w.put("multiply", v, v, Slot(2))
     w.put("add", v, v, w.put("multiply", square, square, Slot(3)))
     second = w.put("maximum", rows[2], rows[2], v) if amsgrad else v
+    eps, rate = (Slot(5), Slot(6)) if lag is None else _ages(w, lag, temporary)
     t = w.put("sqrt", temporary(), second)
-    w.put("add", t, t, Slot(5))
+    w.put("add", t, t, eps)
     w.put("divide", t, m, t)
-    w.put("multiply", t, t, Slot(6))
+    w.put("multiply", t, t, rate)
     w.put("subtract", data, data, t)
 
 
@@ -113,12 +131,14 @@ def _sgd_fixed(lr: float, momentum: float, dampening: float, decay: float, neste
     return bool(decay), False, bool(momentum), nesterov, maximize
 
 
-def _sgd_numbers(lr: float, momentum: float, dampening: float, decay: float, *_: bool) -> Numbers:
+def _sgd_numbers(late: bool, lr: float, momentum: float, dampening: float, decay: float, *_: bool) -> Numbers:
     numbers = [float(momentum), float(1 - dampening), float(lr), float(decay)]
     return lambda step: numbers
 
 
-def _sgd(w: Lines, fixed: tuple[Any, ...], g: View, data: View, rows: Sequence[View], temporary: Callable[[], View]) -> None:
+def _sgd(
+    w: Lines, fixed: tuple[Any, ...], g: View, data: View, rows: Sequence[View], temporary: Callable[[], View], lag: View | None
+) -> None:
     momentum, nesterov, maximize = fixed[2:]
     if maximize:
         g = w.put("negative", temporary(), g)
@@ -139,11 +159,18 @@ RULES: dict[type, Rule] = {
 #: The first step that the instructions describe: SGD's momentum starts as a copy of the gradient.
 _FROM: dict[type, int] = {SGD: 2}
 
+#: No update has more numbers.
+MOST_NUMBERS = 16
 Check = Callable[..., bool]
 
 
 def _never() -> bool:
     return False
+
+
+def _lag(flat: Flat) -> list[Any]:
+    """By how many steps each element is behind, as an array; none if none is."""
+    return [] if flat.late is None else [flat.late.dense(flat.data.shape, flat.late.lags).astype(flat.data.dtype)]
 
 
 class FlatStep:
@@ -153,7 +180,8 @@ class FlatStep:
     """
 
     __slots__ = (
-        "_first", "_fixed", "_flat", "_group", "_make_check", "_numbers", "_optimizer", "_options", "_read", "_rule", "_run", "_same", "_state",
+        "_first", "_fixed", "_flat", "_group", "_late", "_make_check", "_numbers", "_optimizer", "_options", "_read", "_rule",
+        "_run", "_same", "_state",
     )  # fmt: skip
 
     def __init__(self, optimizer: FlatOptimizer, flat: Flat, run: Any, make_check: Callable[..., Check | None]) -> None:
@@ -162,10 +190,11 @@ class FlatStep:
         self._rule = RULES[type(optimizer)]
         self._read = itemgetter(*self._rule.options)
         self._options = self._read(self._group)
+        self._late = flat.late
         self._fixed = self._rule.fixed(*self._options)
-        self._numbers = self._rule.numbers(*self._options)
-        self._first = _FROM.get(type(optimizer), 1)
-        self._state = [flat.data, *flat._whole.rows]
+        self._numbers = self._rule.numbers(self._late is not None, *self._options)
+        self._first = _FROM.get(type(optimizer), 1) + (0 if flat.late is None else int(flat.late.lags.max()))
+        self._state = [flat.data, *flat._whole.rows, *_lag(flat)]
         self._same: Check = _never
 
     def __call__(self, grads: list[Any]) -> bool:
@@ -180,7 +209,7 @@ class FlatStep:
         if options != self._options:
             if self._rule.fixed(*options) != self._fixed:
                 return False
-            self._options, self._numbers = options, self._rule.numbers(*options)
+            self._options, self._numbers = options, self._rule.numbers(self._late is not None, *options)
         step = flat.steps = steps + 1
         for version in flat.versions:
             version.value += 1
@@ -197,7 +226,7 @@ class FlatStep:
             and flats[0][0] is flat
             and len(groups) == 1
             and groups[0] is self._group
-            and flat.late is None  # some elements count fewer steps, since an edit of the network
+            and flat.late is self._late  # the elements that count fewer steps, since an edit of the network
             and "step" not in vars(optimizer)
             and all(p._array is view for p, view in zip(flat.params, flat.views, strict=True))
         )
@@ -219,31 +248,42 @@ class FlatStep:
         return True
 
 
-def flat_step(
-    optimizer: FlatOptimizer, compile_program: Callable[[Program], Any], make_check: Callable[..., Check | None]
-) -> FlatStep | None:
+def flat_step(optimizer: FlatOptimizer, make_check: Callable[..., Check | None]) -> FlatStep | None:
     """Machine code for an optimizer's step; None where there is none for its kind, its options or its parameters."""
+    from tensor.jit import codegen  # which is there, since somebody wants machine code
+
     rule = RULES.get(type(optimizer))
     flats = optimizer._flats
     if rule is None or len(flats) != 1 or len(flats[0]) != 1:
         return None
     (flat,), group = flats[0], optimizer.param_groups[0]
     dtype = flat.data.dtype
-    if dtype.kind != "f" or dtype.itemsize < 4 or flat.data.size == 0 or flat.late is not None:
+    if dtype.kind != "f" or dtype.itemsize < 4 or flat.data.size == 0:
         return None
-    options = itemgetter(*rule.options)(group)
+    options, late = itemgetter(*rule.options)(group), flat.late is not None
     w = Lines()
-    grads = [w.buffer(dtype, view.size, "external") for view in flat.views]
-    data = w.buffer(dtype, flat.data.size, "external")
-    rows = [w.buffer(dtype, flat.data.size, "external") for _ in flat.names]
-    for grad, start, end in zip(grads, flat.offsets, flat.offsets[1:], strict=False):
-        shape = (end - start,)
+    grads = [w.buffer(dtype, view.size, "external").index for view in flat.views]
+    state = [w.buffer(dtype, flat.data.size, "external").index for _ in range(1 + len(flat.names) + late)]
+    whole = Program(tuple(w.buffers), (), len(rule.numbers(late, *options)(1)))
+    stretches = [
+        codegen.Stretch(end - start, {0: (grad, 0)} | {1 + i: (buffer, start) for i, buffer in enumerate(state)})
+        for grad, start, end in zip(grads, flat.offsets, flat.offsets[1:], strict=False)
+        if end > start
+    ]
+    kind: Any = type(optimizer)
+    program = partial(_update, kind, rule.fixed(*options), dtype, len(flat.names), late)
+    run = codegen.compile_stretches(whole, program, stretches)
+    return None if run is None else FlatStep(optimizer, flat, run, make_check)
 
-        def temporary(shape: tuple[int, ...] = shape) -> View:
-            return contiguous(w.buffer(dtype, shape[0], "temporary"), shape)
 
-        if end > start:
-            rule.write(w, rule.fixed(*options), contiguous(grad, shape), contiguous(data, shape, start),
-                       [contiguous(row, shape, start) for row in rows], temporary)  # fmt: skip
-    program = Program(tuple(w.buffers), tuple(w.instructions), len(rule.numbers(*options)(1)))
-    return FlatStep(optimizer, flat, compile_program(program).run, make_check)
+@cache
+def _update(kind: type, fixed: tuple[Any, ...], dtype: Any, rows: int, late: bool, length: int) -> Program:
+    """The update of one parameter: its gradient, its data, its rows of moments, and its lags are the external buffers."""
+    w, shape = Lines(), (length,)
+    grad, data, *others = (contiguous(w.buffer(dtype, length, "external"), shape) for _ in range(2 + rows + late))
+
+    def temporary() -> View:
+        return contiguous(w.buffer(dtype, length, "temporary"), shape)
+
+    RULES[kind].write(w, fixed, grad, data, others[:rows], temporary, others[rows] if late else None)
+    return Program(tuple(w.buffers), tuple(w.instructions), MOST_NUMBERS)

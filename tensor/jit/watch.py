@@ -1,8 +1,9 @@
 """What a change would show in memory: the words of Python's own objects that are compared before a recording is used again.
 
-A check is a list of *rows*, four integers each: a kind, and what it compares. `tensor.jit.codegen.checks` runs such lists as machine
-code, at a nanosecond or two a row; reading the same things in Python costs thirty times as much. A row holds while the word of
-memory it names is what it was when the row was made, so nothing has to be known of what the word means, only where it is.
+A check is a list of *rows*, four integers each: a kind, and what it compares. `tensor.jit.codegen.checks` runs such lists as
+machine code, at a nanosecond or two a row; reading the same things in Python costs thirty times as much. A row holds while the
+word of memory it names is what it was when the row was made, so nothing has to be known of what the word means, only where it
+is.
 
 Where things are is CPython's own layout: the offsets are read from the interpreter where it tells them, and `layout_is_known`
 tries every one of them on objects made for it. Elsewhere (PyPy, free threading) nothing is watched and Python compares.
@@ -22,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from tensor.autograd.node import Leaf
 from tensor.autograd.tensor import Tensor
 from tensor.jit.seams import grad_slot, slot
 
@@ -216,17 +218,24 @@ _PLAIN = [Tensor.__dict__[name] for name in ("_node", "_version", "_view", "_ext
 # --- rows for arguments, and for what was handed out ------------------------------------------------------------------------
 
 
-def tensor_rows(register: int, free: int, array: Any, captured: Iterable[int]) -> list[Row]:
-    """The register holds a tensor without history whose array is laid out like this one, and whose id is not in ``captured``.
+def tensor_rows(register: int, free: int, x: Tensor, captured: Iterable[int]) -> list[Row]:
+    """The register holds a tensor whose array is laid out like that of this one, that has a history or is a leaf where this is,
+    and whose id is not in ``captured``.
 
     Two registers from ``free`` on are used.
     """
+    at, history = offset_of(Tensor.__dict__["_node"]), list[Row]()
+    if x._node is None:
+        history = [(FIELD, register, at, id(None))]
+    else:
+        history = [(FOLLOW, register, at, free), (OTHER, free, id(None), 0), (FOLLOW, free, TYPE, free + 1)]
+        history.append((IS if type(x._node) is Leaf else OTHER, free + 1, id(Leaf), 0))
     return [
         (FIELD, register, TYPE, id(Tensor)),
-        (FIELD, register, offset_of(Tensor.__dict__["_node"]), id(None)),
+        *history,
         *((OTHER, register, other, 0) for other in captured),
         (FOLLOW, register, offset_of(slot), free),
-        *array_rows(free, free + 1, array),
+        *array_rows(free, free + 1, x._array),
     ]
 
 
@@ -245,8 +254,7 @@ def array_rows(register: int, free: int, array: Any) -> list[Row]:
 
 
 def unheld_rows(arrays: list[Any], leaves: Mapping[int, Any]) -> list[Row]:
-    """Of the tensors in the list in register 0, over the arrays in the list in register 1, nobody else has hold: they can be written
-    again.
+    """Nobody else has hold of the tensors in the list in register 0, over the arrays in the list in register 1.
 
     ``arrays`` are laid out like those. ``leaves``: by number, the leaf node whose gradient the tensor is, which holds it too.
     """
@@ -267,4 +275,4 @@ def unheld_rows(arrays: list[Any], leaves: Mapping[int, Any]) -> list[Row]:
 @functools.cache
 def _weakrefs() -> int:
     """Where tensors keep the references to them that are weak."""
-    return int(Tensor.__weakrefoffset__)  # type: ignore[attr-defined]
+    return int(Tensor.__weakrefoffset__)

@@ -13,7 +13,8 @@ import numpy as np
 from tensor.autograd.tensor import Tensor
 from tensor.ops import unary
 from tensor.ops.record import Array, composite, inplace_method, operator
-from tensor.ops.special import erf
+from tensor.ops.shortcut import perhaps_any
+from tensor.ops.special import erf_of
 
 __all__ = [
     "celu", "celu_", "elu", "elu_", "gelu", "glu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_",
@@ -43,12 +44,28 @@ def or_in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 relu = or_in_place(unary.relu)
 
 
-def _slope(g: Tensor, x: Tensor, negative_slope: float) -> Tensor:
-    return g * ((x > 0).to(g.dtype) * (1 - negative_slope) + negative_slope)
+def _none(g: Tensor) -> None:
+    """Piecewise constant: nothing passes."""
+
+
+def _leaky_back_g(gg: Tensor, x: Tensor, slope: float) -> Tensor:
+    return leaky_back(gg, x, slope)
+
+
+@operator({"g": _leaky_back_g, "x": _none}, method=False)
+def leaky_back(g: Array, x: Array, slope: float) -> Array:
+    """g where x is above 0, ``slope * g`` elsewhere."""
+    factor = (x > 0).astype(g.dtype)
+    factor *= 1 - slope
+    factor += slope
+    factor *= g
+    return factor
 
 
 @or_in_place
-@operator({"x": _slope}, method=False, name=_nn("leaky_relu"), onnx="LeakyRelu")
+@operator(
+    {"x": lambda g, x, negative_slope: leaky_back(g, x, negative_slope)}, method=False, name=_nn("leaky_relu"), onnx="LeakyRelu"
+)
 def leaky_relu(x: Array, negative_slope: float = 0.01) -> Array:
     """x above 0, ``negative_slope * x`` below."""
     # A choice by sign, without the branches of np.where, which cost ten times as much.
@@ -96,7 +113,7 @@ def softplus(x: Array, beta: float = 1.0, threshold: float = 20.0) -> Array:
     scaled = x * beta
     r = (np.maximum(scaled, 0) + np.log1p(np.exp(-np.abs(scaled)))) / x.dtype.type(beta)
     far = scaled > threshold
-    return np.where(far, x, r) if np.any(far) else r
+    return np.where(far, x, r) if perhaps_any(far) else r
 
 
 @operator({"x": lambda g, x: g * (-x).sigmoid()}, method=False, name=_nn("logsigmoid"))
@@ -105,11 +122,32 @@ def logsigmoid(x: Array) -> Array:
     return np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))
 
 
+def _silu_back_x(gg: Tensor, g: Tensor, x: Tensor) -> Tensor:
+    s = x.sigmoid()
+    return gg * g * (s * (1 - s) * (2 + x * (1 - 2 * s)))
+
+
+def _silu_back_g(gg: Tensor, x: Tensor) -> Tensor:
+    return silu_back(gg, x)
+
+
+@operator({"g": _silu_back_g, "x": _silu_back_x}, method=False)
+def silu_back(g: Array, x: Array) -> Array:
+    """``g * (s + x * s * (1 - s))`` with ``s = sigmoid(x)``: the gradient of `silu`."""
+    s = unary.sigmoid_of(x)
+    r = 1 - s
+    r *= x
+    r += 1
+    r *= s
+    r *= g
+    return r
+
+
 @or_in_place
-@composite(method=False, name=_nn("silu"))
-def silu(x: Tensor) -> Tensor:
+@operator({"x": lambda g, x: silu_back(g, x)}, method=False, dtype="float", name=_nn("silu"))
+def silu(x: Array) -> Array:
     """``x * sigmoid(x)``."""
-    return x * x.sigmoid()
+    return x * unary.sigmoid_of(x)
 
 
 @or_in_place
@@ -119,12 +157,54 @@ def mish(x: Tensor) -> Tensor:
     return x * softplus(x).tanh()
 
 
+def _density(x: Array) -> Array:
+    """The standard normal distribution's density."""
+    r = x * x
+    r *= -0.5
+    r = np.exp(r, out=r if r.ndim else None)
+    r *= 1 / math.sqrt(2 * math.pi)
+    return r
+
+
+def _below(x: Array) -> Array:
+    """The standard normal distribution's probability below x."""
+    r = erf_of(x * math.sqrt(0.5))
+    r *= 0.5
+    r += 0.5
+    return r
+
+
+def _gelu_back_x(gg: Tensor, g: Tensor, x: Tensor) -> Tensor:
+    square = x * x
+    return gg * g * (2 - square) * (square * -0.5).exp() * (1 / math.sqrt(2 * math.pi))
+
+
+def _gelu_back_g(gg: Tensor, x: Tensor) -> Tensor:
+    return gelu_back(gg, x)
+
+
+@operator({"g": _gelu_back_g, "x": _gelu_back_x}, method=False)
+def gelu_back(g: Array, x: Array) -> Array:
+    """``g * (P(x) + x p(x))`` of the normal distribution's probability P and density p: the gradient of `gelu`."""
+    r = _density(x)
+    r *= x
+    r += _below(x)
+    r *= g
+    return r
+
+
+@operator({"x": lambda g, x: gelu_back(g, x)}, dtype="float", method=False)
+def _gelu(x: Array) -> Array:
+    """x times the cumulative normal distribution at x."""
+    return x * _below(x)
+
+
 @composite(method=False, name=_nn("gelu"))
 def gelu(x: Tensor, approximate: str = "none") -> Tensor:
     """``x`` times the cumulative normal distribution at x, exact or by tanh (arXiv 1606.08415)."""
     if approximate == "tanh":
         return x * 0.5 * (1 + ((x + x * x * x * 0.044715) * math.sqrt(2 / math.pi)).tanh())
-    return x * 0.5 * (1 + erf(x * math.sqrt(0.5)))
+    return _gelu(x)
 
 
 @or_in_place

@@ -11,8 +11,9 @@ import numpy as np
 from tensor import dtypes
 from tensor.autograd.tensor import Tensor
 from tensor.ops.complex_numbers import cj
-from tensor.ops.elementwise import binary
+from tensor.ops.elementwise import binary, written_in_place
 from tensor.ops.record import Array, attach, composite, operator
+from tensor.ops.shortcut import perhaps_any
 
 __all__ = [
     "add",
@@ -147,7 +148,7 @@ def extreme_share(g: Array, a: Array, b: Array, larger: bool) -> Array:
     """``g`` where a is the larger (smaller) operand, half of it where both are equal."""
     r = g * ((a >= b) if larger else (a <= b))
     ties = np.equal(a, b)
-    return np.where(ties, r * 0.5, r) if ties.any() else r
+    return np.where(ties, r * 0.5, r) if perhaps_any(ties) else r
 
 
 def _nan(x: Any) -> Any:
@@ -441,6 +442,8 @@ for _name, _f in _DUNDERS.items():
     setattr(Tensor, f"__{_name}__", _f)
     setattr(Tensor, f"__r{_name}__", _reflected(_f))
 attach(__div__=_div, __rdiv__=_reflected(_div))
+for _name, _ufunc in {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.true_divide}.items():
+    setattr(Tensor, f"{_name}_", written_in_place(_ufunc, getattr(Tensor, f"{_name}_"), scales=_name in ("add", "sub")))
 for _name, _method in {
     "add": "add_",
     "sub": "sub_",

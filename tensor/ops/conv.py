@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,22 +10,25 @@ from tensor.autograd.tensor import Tensor
 from tensor.ops.convolve import Geometry, convolve, convolve_back
 from tensor.ops.padding import constant_pad_nd
 from tensor.ops.record import composite
-from tensor.ops.windows import Ints, places_of, sizes
+from tensor.ops.windows import Ints, fixed, sizes
 
 __all__ = ["conv1d", "conv2d", "conv3d", "conv_tbc", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
 
 
 def _batched(who: str, x: Tensor, weight: Tensor, channels: int, n: int) -> Tensor:
     """The input with a batch dimension, if its shape fits the weight."""
+    ndim, shape = x._array.ndim, x._array.shape
+    if ndim == n + 2 == weight._array.ndim and shape[1] == channels:
+        return x
     if weight.ndim != n + 2:
         msg = f"{who}: expected a weight of {n + 2} dimensions, got {list(weight.shape)}"
         raise RuntimeError(msg)
-    if x.ndim not in (n + 1, n + 2) or x.shape[-1 - n] != channels:
+    if ndim not in (n + 1, n + 2) or shape[-1 - n] != channels:
         dims = ", ".join("length" if n == 1 else f"size {i + 1}" for i in range(n))
         expected = f"an input of shape [batch, {channels}, {dims}] or [{channels}, {dims}]"
         msg = f"{who}: expected {expected}, got {list(x.shape)} with a weight {list(weight.shape)}"
         raise RuntimeError(msg)
-    return x.unsqueeze(0) if x.ndim == n + 1 else x
+    return x.unsqueeze(0) if ndim == n + 1 else x
 
 
 def _same(kernel: Sequence[int], stride: tuple[int, ...], dilation: tuple[int, ...], who: str) -> tuple[list[int], list[int]]:
@@ -34,6 +38,19 @@ def _same(kernel: Sequence[int], stride: tuple[int, ...], dilation: tuple[int, .
         raise RuntimeError(msg)
     total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
     return [t // 2 for t in total], [t % 2 for t in total]
+
+
+@functools.lru_cache(maxsize=1024)
+def _geometry(
+    who: str, kernel: tuple[int, ...], stride: Ints, padding: Any, dilation: Ints, groups: int
+) -> tuple[Geometry, tuple[int, ...]]:
+    """How the kernel moves, and what is to be padded at the end beyond that, the last dimension first."""
+    n = len(kernel)
+    step, spread = sizes(who, "stride", stride, n), sizes(who, "dilation", dilation, n)
+    if padding == "same":
+        around, odd = _same(kernel, step, spread, who)
+        return Geometry(step, tuple(around), spread, groups), tuple(w for extra in reversed(odd) for w in (0, extra))
+    return Geometry(step, sizes(who, "padding", 0 if padding == "valid" else padding, n), spread, groups), ()
 
 
 def _conv(n: int) -> Any:
@@ -48,24 +65,21 @@ def _conv(n: int) -> Any:
         dilation: Ints = 1,
         groups: int = 1,
     ) -> Tensor:
-        x = _batched(who, input, weight, weight.shape[1] * groups, n)
-        if weight.shape[0] % groups:
+        x = _batched(who, input, weight, weight._array.shape[1] * groups, n)
+        if weight._array.shape[0] % groups:
             msg = f"{who}: expected output channels divisible by {groups} groups, got a weight {list(weight.shape)}"
             raise RuntimeError(msg)
-        step, spread = sizes(who, "stride", stride, n), sizes(who, "dilation", dilation, n)
-        if padding == "same":
-            around, odd = _same(weight.shape[2:], step, spread, who)
-            if any(odd):
-                x = constant_pad_nd(x, [w for extra in reversed(odd) for w in (0, extra)])
-        else:
-            around = list(sizes(who, "padding", 0 if padding == "valid" else padding, n))
-        how = Geometry(step, tuple(around), spread, groups)
-        size, kernel = how.padded(x.shape[2:]), tuple(weight.shape[2:])
-        if min(places_of(size, kernel, step, spread)) < 1:
-            msg = f"{who}: kernel {kernel} with dilation {spread} is larger than the padded input {size}"
+        a, w = x._array, weight._array
+        how, odd = _geometry(who, w.shape[2:], fixed(stride), fixed(padding), fixed(dilation), groups)
+        if any(odd):
+            x = constant_pad_nd(x, odd)
+            a = x._array
+        way = how.way(a.shape, w.shape[0], w.shape[2:], a.itemsize)
+        if min(way.places) < 1:
+            msg = f"{who}: kernel {w.shape[2:]} with dilation {how.dilation} is larger than the padded input {way.padded}"
             raise RuntimeError(msg)
         y = convolve(x, weight, bias, how)
-        return y.squeeze(0) if input.ndim == n + 1 else y
+        return y.squeeze(0) if input._array.ndim == n + 1 else y
 
     function.__doc__ = (
         f"Cross-correlation over the last {n} dimensions: [batch, in, *size] with weight [out, in / groups, *kernel].\n\n"

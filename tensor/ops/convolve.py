@@ -2,7 +2,8 @@
 
 Three operators, linear in both of their inputs, that are each other's gradients: `convolve`, `convolve_back` (its gradient by the
 input, which is what a transposed convolution computes) and `convolve_weight` (its gradient by the weight). Each is one matrix
-product over patches written side by side, for a few images at a time, so that the patches stay in the processor's cache.
+product over patches written side by side, for a few images at a time, so that the patches stay in the processor's cache. Writing them
+is most of the work; in which order depends on what runs of elements lie side by side (`Way`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import numpy as np
 
 from tensor.autograd.tensor import Tensor
 from tensor.ops.record import Array, operator
-from tensor.ops.windows import patches_of, places_of, regions
+from tensor.ops.reduce import constant
+from tensor.ops.windows import patches_of, places_of, regions, strided
 
 __all__ = ["Geometry", "convolve", "convolve_back", "convolve_weight"]
 
@@ -25,6 +27,19 @@ _CACHE = 1 << 20
 #: Rows of a result up to this long are too short to work on one by one, unless each of their elements takes little, or few images
 #: fit into the cache.
 _SHORT_ROW, _LITTLE, _SEVERAL = 16, 32, 8
+#: So many images are worked on side by side; fewer are not worth turning.
+_MANY = 64
+
+
+class Way(NamedTuple):
+    """How the patches of images of one shape are taken."""
+
+    places: tuple[int, ...]
+    padded: tuple[int, ...]
+    inside: tuple[slice, ...]  #: the input within the padded input
+    whole: bool  #: all images at a time
+    last: bool  #: with the channels last: for rows so short that a row of a patch has more elements in all channels
+    thin: bool  #: as one image, with the images as one more dimension
 
 
 class Geometry(NamedTuple):
@@ -42,9 +57,24 @@ class Geometry(NamedTuple):
         """The index of the input within the padded input."""
         return (..., *(slice(p, p + s) for s, p in zip(size, self.padding, strict=True)))
 
+    def way(self, shape: tuple[int, ...], out: int, kernel: tuple[int, ...], itemsize: int) -> Way:
+        """How to take the patches of an input of this shape for so many output channels."""
+        return _way(self, shape, out, kernel, itemsize)
+
     def pointwise(self, kernel: Sequence[int]) -> bool:
         """Whether each place sees exactly one element, so that the input is its own patches."""
         return max(kernel) == 1 == max(self.stride) and not any(self.padding)
+
+    def reverse(self, kernel: Sequence[int], places: Sequence[int], size: Sequence[int]) -> Geometry | None:
+        """With which the kernel, turned round, leads from the places back to an input of that size; None where strides leave gaps."""
+        reach = [d * (k - 1) for d, k in zip(self.dilation, kernel, strict=True)]
+        back = tuple(r - p for r, p in zip(reach, self.padding, strict=True))
+        fits = all(m - r + 2 * b == n for m, r, b, n in zip(places, reach, back, size, strict=True))
+        return (
+            Geometry(self.stride, back, self.dilation, 1)
+            if fits and self.groups == 1 == max(self.stride) and min(back) >= 0
+            else None
+        )
 
     def turned(self) -> Geometry:
         """The same with the images as one more dimension, along which the kernel has length 1."""
@@ -52,9 +82,43 @@ class Geometry(NamedTuple):
 
     def thin(self, batch: int, image_bytes: int, channels: int, kernel: Sequence[int], places: Sequence[int]) -> bool:
         """Whether small images, whose patches take that many bytes, are better worked on side by side, as one more dimension."""
-        several = min(batch, _CACHE // max(image_bytes, 1)) >= _SEVERAL
+        several = batch >= _MANY and min(batch, _CACHE // max(image_bytes, 1)) >= _SEVERAL
         little = channels // self.groups * math.prod(kernel) < _LITTLE
         return several and places[-1] <= _SHORT_ROW and not little and not self.pointwise(kernel)
+
+
+@functools.lru_cache(maxsize=1024)
+def _way(how: Geometry, shape: tuple[int, ...], out: int, kernel: tuple[int, ...], itemsize: int) -> Way:
+    batch, channels, *size = shape
+    padded = how.padded(size)
+    places = places_of(padded, kernel, how.stride, how.dilation)
+    count = math.prod(places)
+    image_bytes = channels * math.prod(kernel) * count * itemsize
+    thin = how.thin(batch, image_bytes, channels, kernel, places)
+    whole = not thin and batch * image_bytes <= _CACHE and not how.pointwise(kernel)
+    run = kernel[-1] * channels if how.dilation[-1] == 1 else channels
+    last = whole and how.groups == 1 and run >= 2 * places[-1] // how.stride[-1] and batch * count >= 2 * out
+    return Way(places, padded, how.inside(size)[1:], whole, last, thin)
+
+
+def _patches(x: Array, kernel: tuple[int, ...], way: Way, how: Geometry) -> Array:
+    """A view of the patches of all images: [images, channels, *kernel, *places], or [images, *places, *kernel, channels]."""
+    n = len(kernel)
+    if way.last:
+        x = x.transpose(0, *range(2, n + 2), 1)
+    if any(how.padding):
+        shape = (x.shape[0], *way.padded, x.shape[-1]) if way.last else (*x.shape[:2], *way.padded)
+        padded = constant(x, shape, 0)
+        padded[(slice(None), *way.inside) if way.last else (..., *way.inside)] = x
+        x = padded
+    elif way.last:
+        x = x.copy()
+    if not way.last:
+        return patches_of(x, kernel, way.places, how.stride, how.dilation, kernel_first=True)
+    image, *steps, channel = x.strides
+    between = [s * t for s, t in zip(steps, how.stride, strict=True)]
+    inside = [s * d for s, d in zip(steps, how.dilation, strict=True)]
+    return strided(x, (x.shape[0], *way.places, *kernel, x.shape[-1]), (image, *between, *inside, channel))
 
 
 def _turned(x: Array) -> Array:
@@ -133,20 +197,33 @@ def _weight_x(gg: Tensor, g: Tensor, x_shape: Sequence[int], how: Geometry) -> T
 
 
 def _convolve(x: Array, weight: Array, bias: Array | None, how: Geometry) -> Array:
-    kernel, out = weight.shape[2:], weight.shape[0]
-    places = places_of(how.padded(x.shape[2:]), kernel, how.stride, how.dilation)
-    r = np.empty_like(x, shape=(x.shape[0], out, *places), order="C")
-    image_bytes = x.shape[1] * math.prod(kernel) * math.prod(places) * x.itemsize
-    if how.thin(len(x), image_bytes, x.shape[1], kernel, places):
-        for part in _steps(len(x), image_bytes):
+    kernel, out, batch = weight.shape[2:], weight.shape[0], x.shape[0]
+    way = how.way(x.shape, out, kernel, x.itemsize)
+    places, groups = way.places, how.groups
+    if way.last:
+        n = len(kernel)
+        columns = _patches(x, kernel, way, how).reshape(batch * math.prod(places), -1)
+        r = columns.dot(weight.transpose(*range(2, n + 2), 1, 0).reshape(-1, out))
+        if bias is not None:
+            r += bias
+        return r.reshape(batch, *places, out).transpose(0, n + 1, *range(1, n + 1)).copy()
+    matrix = weight.reshape(groups, out // groups, -1)
+    if way.whole:
+        columns = _patches(x, kernel, way, how).reshape(batch, groups, matrix.shape[2], math.prod(places))
+        r = matrix[0].dot(columns[0, 0])[None] if batch == groups == 1 else np.matmul(matrix, columns)
+        if bias is not None:
+            r += bias.reshape(groups, -1, 1)
+        return r.reshape(batch, out, *places)
+    r = np.empty_like(x, shape=(batch, out, *places), order="C")
+    if way.thin:
+        for part in _steps(batch, x.itemsize * matrix.shape[2] * groups * math.prod(places)):
             r[part] = _returned(_convolve(_turned(x[part]), weight[..., None], bias, how.turned()))
         return r
-    rows = r.reshape(x.shape[0], how.groups, out // how.groups, math.prod(places))
-    matrix = weight.reshape(how.groups, out // how.groups, -1)
+    rows = r.reshape(batch, groups, out // groups, math.prod(places))
     for part, columns in _columns(x, kernel, places, how):
         block = np.matmul(matrix, columns, out=rows[part])
         if bias is not None:
-            block += bias.reshape(how.groups, -1, 1)
+            block += bias.reshape(groups, -1, 1)
     return r
 
 
@@ -159,6 +236,10 @@ def convolve(x: Array, weight: Array, bias: Array | None, how: Geometry) -> Arra
 def _convolve_back(g: Array, weight: Array, bias: Array | None, size: tuple[int, ...], how: Geometry) -> Array:
     kernel, places = weight.shape[2:], g.shape[2:]
     batch, channels = g.shape[0], weight.shape[1] * how.groups
+    turned_round = how.reverse(kernel, places, size)
+    if turned_round is not None and weight.shape[0] <= 2 * channels:
+        back = (..., *(slice(None, None, -1),) * len(kernel))
+        return _convolve(g, weight.swapaxes(0, 1)[back], bias, turned_round)
     image_bytes = channels * math.prod(kernel) * math.prod(places) * g.itemsize
     matrix = weight.reshape(how.groups, weight.shape[0] // how.groups, -1).swapaxes(1, 2)
     rows = g.reshape(batch, how.groups, weight.shape[0] // how.groups, math.prod(places))
@@ -199,6 +280,19 @@ def convolve_back(g: Array, weight: Array, bias: Array | None, size: tuple[int, 
 
 def _convolve_weight(g: Array, x: Array, kernel: tuple[int, ...], how: Geometry) -> Array:
     batch, out = g.shape[:2]
+    way = how.way(x.shape, out, kernel, x.itemsize)
+    if way.places != g.shape[2:]:  # of an output padding, which has room for more
+        way = way._replace(places=g.shape[2:])
+    if way.last:
+        n = len(kernel)
+        columns = _patches(x, kernel, way, how).reshape(batch * math.prod(way.places), -1)
+        product = columns.T.dot(g.transpose(0, *range(2, n + 2), 1).reshape(-1, out))
+        return product.reshape(*kernel, x.shape[1], out).transpose(n + 1, n, *range(n)).copy()
+    if way.whole:
+        columns = _patches(x, kernel, way, how).reshape(batch, how.groups, -1, math.prod(way.places))
+        rows = g.reshape(batch, how.groups, out // how.groups, -1)
+        product = np.matmul(rows, columns.swapaxes(2, 3))
+        return (product[0] if batch == 1 else np.add.reduce(product, 0)).reshape(out, x.shape[1] // how.groups, *kernel)
     image_bytes = x.shape[1] * math.prod(kernel) * math.prod(g.shape[2:]) * x.itemsize
     if how.thin(batch, image_bytes, x.shape[1], kernel, g.shape[2:]):
         parts = (

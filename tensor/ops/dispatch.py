@@ -17,6 +17,7 @@ from tensor import cuda, dtypes
 from tensor.autograd.data import to_array
 from tensor.autograd.inplace import link_view
 from tensor.autograd.modes import disabled, is_grad_enabled
+from tensor.autograd.node import MAKERS, op_node
 from tensor.autograd.samples import recover
 from tensor.autograd.tensor import Tensor
 from tensor.ops.out import with_out, write_out
@@ -28,6 +29,7 @@ __all__ = ["as_array", "cast_operands", "dispatcher", "explain"]
 
 ndarray = np.ndarray
 new_tensor = Tensor.__new__
+MAKERS.append(globals())
 
 
 def dispatcher(op: Operator, view: bool) -> Callable[..., Any]:
@@ -35,13 +37,11 @@ def dispatcher(op: Operator, view: bool) -> Callable[..., Any]:
     parameters = list(inspect.signature(op.forward).parameters.values())
     if op.outputs > 1:
         return _several_outputs(op, _binder(op.name, parameters), len(parameters))
-    first_only = op.inputs == [(0, False)]
     if parameters[-1].kind is inspect.Parameter.VAR_POSITIONAL:
         return _one_tensor_and_integers(op, len(parameters), view)
-    if op.inputs and not first_only and not any(many for _, many in op.inputs):
-        return _several_tensors(op, parameters)
-    bind = _binder(op.name, parameters)
-    return _one_tensor(op, bind, len(parameters), view) if first_only else _sequences(op, bind, len(parameters))
+    if op.inputs and not any(many for _, many in op.inputs):
+        return _written_out(op, parameters, view)
+    return _sequences(op, _binder(op.name, parameters), len(parameters))
 
 
 def _binder(name: str, parameters: Sequence[inspect.Parameter]) -> Callable[..., tuple[Any, ...]]:
@@ -74,39 +74,6 @@ def _binder(name: str, parameters: Sequence[inspect.Parameter]) -> Callable[...,
     return bind
 
 
-def _one_tensor(op: Operator, bind: Any, arity: int, view: bool) -> Callable[..., Any]:
-    forward, name, rule = op.forward, op.name, op.dtype
-    differentiable = op.differentiable
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if kwargs or len(args) != arity:
-            if "out" in kwargs:
-                return with_out(name, call, args, kwargs)
-            args = bind(args, kwargs)
-        x = args[0]
-        if x.__class__ is not Tensor and not isinstance(x, Tensor):
-            x = Tensor(to_array(x, copy=False))
-            args = (x, *args[1:])
-        a = x._array
-        if rule is not None:
-            (a,) = cast_operands((a,), rule, name)
-        try:
-            r = forward(a, *args[1:])
-        except (ValueError, IndexError, TypeError, RuntimeError) as e:
-            r = recover(explain(e, name, (a,)), e, forward, (a, *args[1:]), view)
-        if r.__class__ is not ndarray:
-            r = as_array(r)
-        out = Tensor(r)
-        node = x._node
-        if node is not None and differentiable and (not disabled or get_ident() not in disabled) and r.dtype.kind in "fc":
-            op.record(args, (node,), 1, out)
-        if view and shares_memory(r, a):
-            link_view(x, out, (call, args[1:], {}))
-        return out
-
-    return call
-
-
 def _one_tensor_and_integers(op: Operator, arity: int, view: bool) -> Callable[..., Any]:
     forward, name = op.forward, op.name
     differentiable = op.differentiable
@@ -137,8 +104,9 @@ def _one_tensor_and_integers(op: Operator, arity: int, view: bool) -> Callable[.
     return call
 
 
-def _several_tensors(op: Operator, parameters: Sequence[inspect.Parameter]) -> Callable[..., Any]:
+def _written_out(op: Operator, parameters: Sequence[inspect.Parameter], view: bool) -> Callable[..., Any]:
     """A function with the forward's own signature, written out for its tensors: no loops, and Python binds the arguments."""
+    first_only = op.inputs == [(0, False)]
     tensors = [parameters[i].name for i, _ in op.inputs]
     defaults = {f"_default_{p.name}": p.default for p in parameters if p.default is not p.empty}
     signature = ", ".join(p.name + (f"=_default_{p.name}" if p.default is not p.empty else "") for p in parameters)
@@ -148,22 +116,27 @@ def _several_tensors(op: Operator, parameters: Sequence[inspect.Parameter]) -> C
     lines = [
         f"def call({signature}, out=None):",
         "    if out is not None:",
-        f"        return write_out(name, call({names}), out)",
+        f"        return write_out(_name, call({names}), out)",
     ]
     for t in tensors:
         lines += [
             f"    if isinstance({t}, Tensor):",
             f"        _a_{t} = {t}._array; _n_{t} = {t}._node",
             "    else:",
-            f"        _a_{t} = {t}; _n_{t} = None",
+            f"        {t} = Tensor(_a_{t} := to_array({t}, copy=False)); _n_{t} = None"
+            if first_only
+            else f"        _a_{t} = {t}; _n_{t} = None",
         ]
-    if op.dtype is not None:
-        lines.append(f"    {', '.join(f'_a_{t}' for t in tensors)} = cast({', '.join(f'_a_{t}' for t in tensors)})")
+    if op.dtype is not None:  # arrays of one dtype stay as they are
+        first, *others = [f"_a_{t}" for t in tensors]
+        alike = f"{first}.__class__ is ndarray and (_d := {first}.dtype).kind in {'fc' if op.dtype == 'float' else 'fciub'!r}"
+        alike += "".join(f" and ({t} is None or ({t}.__class__ is ndarray and {t}.dtype is _d))" for t in others)
+        lines += [f"    if not ({alike}):", f"        {', '.join([first, *others])}, = _cast({', '.join([first, *others])})"]
     lines += [
         "    try:",
-        f"        _r = forward({arrays})",
-        "    except (ValueError, IndexError, TypeError) as e:",
-        f"        _r = recover(explain(e, name, ({arrays},)), e, forward, ({arrays},))",
+        f"        _r = _forward({arrays})",
+        f"    except (ValueError, IndexError, TypeError{', RuntimeError' * first_only}) as _e:",
+        f"        _r = recover(explain(_e, _name, ({arrays},)), _e, _forward, ({arrays},), {view})",
         "    if _r.__class__ is not ndarray:",
         "        _r = as_array(_r)",
         "    out = new_tensor(Tensor)",  # Tensor(_r), written out
@@ -175,7 +148,14 @@ def _several_tensors(op: Operator, parameters: Sequence[inspect.Parameter]) -> C
         wanted = " or ".join(f"{n} is not None" for n in nodes)
         lines += [
             f"    if (not disabled or get_ident() not in disabled) and ({wanted}) and _r.dtype.kind in 'fc':",
-            f"        record(({names},), ({', '.join(nodes)},), {mask}, out)",
+            f"        _plan = _plans.get(_mask := {mask}) or _op.plan(_mask)",
+            f"        out._node = op_node(_plan, ({', '.join(nodes)},), _plan.save(({names},), (out,)), _r)",
+        ]
+    if view:  # most often of the tensor's own array, or of its owner: NumPy collapses chains of bases
+        lines += [
+            "    _base = _r.base",
+            f"    if _base is not None and (_base is _a_{tensors[0]} or _base is _a_{tensors[0]}.base) or shares_memory(_r, _a_{tensors[0]}):",
+            f"        link_view({tensors[0]}, out, (call, ({', '.join(names.split(', ')[1:])}{',' * (len(parameters) > 1)}), {{}}))",
         ]
     lines.append("    return out")
     rule, name = op.dtype, op.name
@@ -184,19 +164,17 @@ def _several_tensors(op: Operator, parameters: Sequence[inspect.Parameter]) -> C
         given = iter(cast_operands([x for x in raws if x is not None], rule or "", name))
         return [None if x is None else next(given) for x in raws]
 
-    taken = {"out", "name", "forward", "record", "cast", "e"} & set(op_names := [p.name for p in parameters])
-    if taken:
-        msg = f"operator {op.name}: no parameter may be called {', '.join(sorted(taken))}, got {', '.join(op_names)}"
-        raise TypeError(msg)
     scope: dict[str, Any] = {
         **globals(),
         **defaults,
-        "forward": op.forward,
-        "name": name,
-        "record": op.record,
-        "cast": cast,
+        "_forward": op.forward,
+        "_name": name,
+        "_op": op,
+        "_plans": op.plans,
+        "_cast": cast,
         "write_out": write_out,
     }
+    MAKERS.append(scope)
     exec("\n".join(lines), scope)
     function: Callable[..., Any] = scope["call"]
     return function
@@ -204,8 +182,9 @@ def _several_tensors(op: Operator, parameters: Sequence[inspect.Parameter]) -> C
 
 def _sequences(op: Operator, bind: Any, arity: int) -> Callable[..., Any]:
     """For operators of a sequence of tensors, like `cat`."""
-    forward, name, rule, inputs = op.forward, op.name, op.dtype, op.inputs
-    differentiable = op.differentiable
+    forward, name, rule = op.forward, op.name, op.dtype
+    ((position, _),) = op.inputs
+    plans = op.plans
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if kwargs or len(args) != arity:
@@ -213,19 +192,21 @@ def _sequences(op: Operator, bind: Any, arity: int) -> Callable[..., Any]:
                 return with_out(name, call, args, kwargs)
             args = bind(args, kwargs)
         raws = list(args)
-        edges: list[Any] = []
-        for i, _ in inputs:
-            raws[i] = [t._array if isinstance(t, Tensor) else to_array(t, copy=False) for t in args[i]]
-            edges += [t._node if isinstance(t, Tensor) else None for t in args[i]]
-            if rule is not None:
-                raws[i] = cast_operands(raws[i], rule, name)
+        arrays = raws[position] = [t._array if isinstance(t, Tensor) else to_array(t, copy=False) for t in args[position]]
+        if rule is not None and arrays:
+            d = arrays[0].dtype
+            if not all(a.dtype is d for a in arrays):
+                raws[position] = cast_operands(arrays, rule, name)
         try:
             r = forward(*raws)
         except (ValueError, IndexError, TypeError) as e:
             r = recover(explain(e, name, raws), e, forward, raws)
         out = Tensor(r if r.__class__ is ndarray else as_array(r))
-        if differentiable and any(edges) and is_grad_enabled() and out._array.dtype.kind in "fc":
-            op.record(args, tuple(edges), -1, out)
+        if (not disabled or get_ident() not in disabled) and r.dtype.kind in "fc":
+            edges = tuple([t._node if isinstance(t, Tensor) else None for t in args[position]])
+            if any(edges):
+                plan = plans.get(-1) or op.plan(-1)
+                out._node = op_node(plan, edges, plan.save(args, (out,)), r)
         return out
 
     return call
@@ -234,12 +215,32 @@ def _sequences(op: Operator, bind: Any, arity: int) -> Callable[..., Any]:
 def _several_outputs(op: Operator, bind: Any, arity: int) -> Callable[..., Any]:
     """For operators with several values, like `linalg.eigh`, of any kind of inputs."""
     forward, name, rule, differentiable = op.forward, op.name, op.dtype, op.differentiable
+    one_float = op.inputs == [(0, False)]
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if kwargs or len(args) != arity:
             if "out" in kwargs:
                 return with_out(name, call, args, kwargs)
             args = bind(args, kwargs)
+        if one_float and isinstance(args[0], Tensor) and args[0]._array.dtype.kind in "fc":
+            edges: tuple[Any, ...] = (args[0]._node,)
+            raws: list[Any] = [args[0]._array, *args[1:]]
+        else:
+            edges, raws = operands(args)
+        try:
+            results = forward(*raws)
+        except (ValueError, IndexError, TypeError) as e:
+            results = recover(explain(e, name, raws), e, forward, raws)
+        outs = tuple([Tensor(r if r.__class__ is ndarray else as_array(r)) for r in results])
+        if differentiable and any(edges) and is_grad_enabled():
+            mask = (
+                -1 if op.joint or any(many for _, many in op.inputs) else sum((e is not None) << i for i, e in enumerate(edges))
+            )
+            op.record(args, edges, mask, outs[0], outs)
+        return outs
+
+    def operands(args: tuple[Any, ...]) -> tuple[tuple[Any, ...], list[Any]]:
+        """The nodes of the tensors, and the arguments with raw arrays of one dtype in their places."""
         given = [t for i, many in op.inputs for t in (args[i] if many else [args[i]])]
         edges = tuple(t._node if isinstance(t, Tensor) else None for t in given)
         arrays = [t._array if isinstance(t, Tensor) else None if t is None else to_array(t, copy=False) for t in given]
@@ -249,24 +250,17 @@ def _several_outputs(op: Operator, bind: Any, arity: int) -> Callable[..., Any]:
         raws, taken = list(args), iter(arrays)
         for i, many in op.inputs:
             raws[i] = [next(taken) for _ in args[i]] if many else next(taken)
-        try:
-            results = forward(*raws)
-        except (ValueError, IndexError, TypeError) as e:
-            results = recover(explain(e, name, raws), e, forward, raws)
-        outs = tuple(Tensor(as_array(r)) for r in results)
-        if differentiable and any(e is not None for e in edges) and is_grad_enabled():
-            mask = (
-                -1 if op.joint or any(many for _, many in op.inputs) else sum((e is not None) << i for i, e in enumerate(edges))
-            )
-            op.record(args, edges, mask, outs[0], outs)
-        return outs
+        return edges, raws
 
     return call
 
 
 def as_array(r: Any) -> Any:
     """NumPy gives scalars where a 0-d array is meant."""
-    return np.asarray(r) if isinstance(r, (*cuda.scalar_types, bool, int, float, complex)) else r
+    return np.asarray(r) if isinstance(r, _SCALARS) else r
+
+
+_SCALARS = (*cuda.scalar_types, bool, int, float, complex)
 
 
 def cast_operands(raws: Sequence[Any], rule: str, who: str) -> list[Any]:

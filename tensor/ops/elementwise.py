@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from threading import get_ident
 from typing import Any
@@ -12,14 +13,14 @@ from tensor import dtypes
 from tensor.autograd.data import to_array
 from tensor.autograd.inplace import bump
 from tensor.autograd.modes import disabled
-from tensor.autograd.node import MAKERS, OpNode, Version, next_number, op_node
+from tensor.autograd.node import MAKERS, OpNode, next_number, op_node, version_of
 from tensor.autograd.samples import recover
 from tensor.autograd.tensor import Tensor
 from tensor.ops.dispatch import as_array, cast_operands, explain
 from tensor.ops.out import check_out, write_out
-from tensor.ops.record import Array, Operator, Rule, keep, register
+from tensor.ops.record import Array, Operator, Rule, register
 
-__all__ = ["binary", "unary"]
+__all__ = ["binary", "unary", "written_in_place"]
 
 ndarray = np.ndarray
 new_tensor = Tensor.__new__
@@ -48,10 +49,8 @@ def unary(
     op = Operator(name, with_signature, {"x": rule}, dtype, lowering, onnx)
     op.forward = forward
     made_float = "biu" if dtype == "float" else ()
-    slots = op.rules[0][1]
     recorded = rule is not None  # without a rule only what could have a gradient: using it is the error
-    only_output = [op.names[s][0] for s in slots] == ["output"]
-    only_input = [op.names[s][0] for s in slots] == ["value"]
+    plans = op.plans
 
     # `out` is not keyword-only, as it should be: that would cost every call 40 ns.
     def function(x: Any, out: Any = None) -> Any:
@@ -74,14 +73,8 @@ def unary(
         out._node = out._version = out._view = out._extra = None
         node = x._node
         if node is not None and (recorded or r.dtype.kind in "fc") and (not disabled or get_ident() not in disabled):
-            # `Operator.record` for the two common cases, without its loop.
-            if only_output:
-                version = out._version = Version()
-                out._node = op_node(op, (node,), ((r, version, 0),), r)
-            elif only_input:
-                out._node = op_node(op, (node,), (keep(x),), r)
-            else:
-                op.record((x,), (node,), 1, out)
+            plan = plans.get(1) or op.plan(1)
+            out._node = op_node(plan, (node,), plan.save((x,), (out,)), r)
         return out
 
     into = written_into(name, forward, function)
@@ -111,6 +104,7 @@ def binary(
     op.forward = forward
     recorded = bool(rules)
     saves_nothing = not op.names
+    plans = op.plans
     floats = dtype == "float"
 
     def function(a: Any, b: Any, out: Any = None) -> Any:
@@ -158,9 +152,11 @@ def binary(
             and (recorded or r.dtype.kind in "fc")
             and (not disabled or get_ident() not in disabled)
         ):
+            mask = (na is not None) | (nb is not None) << 1
+            plan = plans.get(mask) or op.plan(mask)
             if saves_nothing:
                 node = OpNode()
-                node.op = op
+                node.plan = plan
                 node.edges = (na, nb)
                 node.saved = ()
                 node.shape = r.shape
@@ -169,7 +165,7 @@ def binary(
                 node.number = next_number()
                 out._node = node
             else:
-                op.record((a, b), (na, nb), (na is not None) | (nb is not None) << 1, out)
+                out._node = op_node(plan, (na, nb), plan.save((a, b), (out,)), r)
         else:
             out._node = None
         return out
@@ -177,6 +173,42 @@ def binary(
     into = written_into(name, forward, function)
     register(op, function, doc=doc, method=method, inplace=inplace, aliases=aliases)
     return function
+
+
+def written_in_place(ufunc: Any, method: Callable[..., Tensor], *, scales: bool) -> Callable[..., Tensor]:
+    """The in-place ``method`` of an operator that is a ufunc: of floats alike and with nothing to record NumPy writes straight into them.
+
+    ``scales``: the method takes ``alpha``, which multiplies the other operand first.
+    """
+    known = {"alpha"} if scales else set()
+
+    @functools.wraps(method)
+    def write(self: Tensor, other: Any, **options: Any) -> Tensor:
+        a = self._array
+        if a.dtype.kind != "f" or (options and options.keys() != known):
+            return method(self, other, **options)
+        recorded = self._node is not None or self._view is not None  # a view's whole may be a leaf
+        if isinstance(other, Tensor):
+            b = other._array
+            recorded = recorded or other._node is not None
+            if b.dtype is not a.dtype or b.ndim > a.ndim:
+                return method(self, other, **options)
+        elif type(other) in _REAL:
+            b = other
+        else:
+            return method(self, other, **options)
+        if recorded and (not disabled or get_ident() not in disabled):
+            return method(self, other, **options)
+        try:
+            if options and (alpha := options["alpha"]) is not True and alpha != 1:
+                b = b * alpha
+            ufunc(a, b, a)
+        except (ValueError, TypeError):  # an operand that does not fit, read-only memory, samples of a `vmap`
+            return method(self, other, **options)
+        version_of(self).value += 1
+        return self
+
+    return write
 
 
 def written_into(name: str, forward: Any, function: Callable[..., Tensor]) -> Callable[..., Any]:

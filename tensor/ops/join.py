@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tensor.autograd.modes import is_grad_enabled
 from tensor.autograd.tensor import Tensor
 from tensor.ops.record import Array, attach, composite, operator
 from tensor.ops.shape import narrow, select, several, unsqueeze
@@ -37,14 +38,15 @@ __all__ = [
 ]
 
 
-def _cat_rule(g: Tensor, tensors: Sequence[Any], dim: int) -> list[Tensor]:
+def _cat_rule(g: Tensor, tensors_shape: Sequence[tuple[int, ...]], dim: int) -> list[Tensor]:
+    recorded, lead = is_grad_enabled(), (slice(None),) * (dim % max(g._array.ndim, 1))
     parts, start = [], 0
-    for x in tensors:
-        if x.ndim == 1 and g.ndim > 1 and not x.shape[0]:  # an empty vector joins anything
-            parts.append(x * 0)
+    for shape in tensors_shape:
+        if shape == (0,) and g.ndim > 1:  # an empty vector joins anything
+            parts.append(g.new_zeros(0))
             continue
-        n = x.shape[dim]
-        parts.append(g.narrow(dim, start, n))
+        n = shape[dim]
+        parts.append(g.narrow(dim, start, n) if recorded else Tensor(g._array[(*lead, slice(start, start + n))]))
         start += n
     return parts
 

@@ -10,6 +10,7 @@ import numpy as np
 from tensor.autograd.tensor import Tensor
 from tensor.ops.activation import logsigmoid
 from tensor.ops.record import Array, composite, operator
+from tensor.ops.reduce import constant
 
 __all__ = [
     "binary_cross_entropy",
@@ -55,7 +56,21 @@ def _weighted(loss: Tensor, weight: Tensor | None, reduction: str, who: str) -> 
 @composite(method=False, name=_nn("mse_loss"))
 def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None) -> Tensor:
     """The squared difference; the mean of weighted ones is over the weights."""
+    if weight is None and reduction == "mean" and input._array.shape == target._array.shape and input._array.dtype.kind == "f":
+        return mean_square(input, target)
     return _weighted((input - target) ** 2, weight, reduction, "mse_loss")
+
+
+def _square_rule(g: Tensor, x: Tensor, target: Tensor) -> Tensor:
+    gx: Tensor = (x - target) * (g * (2 / max(x._array.size, 1)))
+    return gx
+
+
+@operator({"x": _square_rule, "target": lambda g, x, target: _square_rule(g, target, x)}, dtype="promote", method=False)
+def mean_square(x: Array, target: Array) -> Array:
+    """The mean of the squared differences."""
+    d = (x - target).reshape(-1)
+    return d.dot(d) / x.dtype.type(d.size) if d.size else d.sum() / x.dtype.type(0)
 
 
 @composite(method=False, name=_nn("l1_loss"))
@@ -65,8 +80,7 @@ def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", weight: T
 
 
 def _smooth_rule(g: Tensor, d: Tensor, beta: float) -> Tensor:
-    near = (d.abs() < beta).to(g.dtype)
-    return g * (near * d / beta + (1 - near) * d.sign()) if beta else g * d.sign()
+    return g * ((d / beta).clamp(-1, 1) if beta else d.sign())
 
 
 @operator({"d": _smooth_rule}, method=False)
@@ -107,10 +121,77 @@ def binary_cross_entropy_with_logits(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean", pos_weight: Tensor | None = None
 ) -> Tensor:
     """`binary_cross_entropy` of sigmoid(input), stable for any input."""
+    if weight is pos_weight is None and input._array.shape == target._array.shape:
+        return reduced(logits_loss(input, target), reduction, "binary_cross_entropy_with_logits")
     positive = logsigmoid(input)
     scaled = positive if pos_weight is None else positive * (1 + (pos_weight - 1) * target)
     loss = (1 - target) * input - scaled
     return reduced(loss if weight is None else loss * weight, reduction, "binary_cross_entropy_with_logits")
+
+
+@operator({"x": lambda g, x, target: g * (x.sigmoid() - target), "target": lambda g, x: g * -x}, dtype="promote", method=False)
+def logits_loss(x: Array, target: Array) -> Array:
+    """``log(1 + exp(x)) - target * x`` without overflow."""
+    r = np.abs(x)
+    r = np.exp(-r)
+    r = np.log1p(r)
+    r += np.maximum(x, 0)
+    r -= target * x
+    return r
+
+
+def _at_classes(target: Array, shape: tuple[int, ...]) -> tuple[Array, ...]:
+    """The index of each target's class in an array [n, classes, ...]."""
+    places = [np.arange(n).reshape(-1, *(1,) * (len(shape) - 2 - i)) for i, n in enumerate((shape[0], *shape[2:]))]
+    return (places[0], target, *places[1:])
+
+
+def _kept(target: Array, classes: int, ignore_index: int) -> tuple[Array, Array | None]:
+    """The targets, and which of them count: None for all. Those that do not are 0."""
+    if not 0 <= ignore_index < classes and bool(((target >= 0) & (target < classes)).all()):
+        return target, None
+    keep = target != ignore_index
+    target = np.where(keep, target, 0)
+    if target.size and (target.min() < 0 or target.max() >= classes):
+        wrong = target[(target < 0) | (target >= classes)].reshape(-1)[0]
+        msg = f"nll_loss: expected classes from 0 to {classes - 1}, got {wrong}"
+        raise IndexError(msg)
+    return target, keep
+
+
+def _class_rule(g: Tensor, log_p_shape: tuple[int, ...], target: Tensor, ignore_index: int, reduction: str) -> Tensor:
+    return class_loss_back(g, target, log_p_shape, ignore_index, reduction)
+
+
+@operator({"log_p": _class_rule, "target": None}, method=False)
+def class_loss(log_p: Array, target: Array, ignore_index: int, reduction: str) -> Array:
+    """Minus the log probability [n, classes, ...] of each target that is not ignored, or the sum or mean of that."""
+    target, keep = _kept(target, log_p.shape[1], ignore_index)
+    picked = log_p[_at_classes(target, log_p.shape)]
+    if keep is not None:
+        picked = np.where(keep, picked, log_p.dtype.type(0))
+    if reduction == "none":
+        return -picked
+    total = -np.add.reduce(picked, axis=None)
+    if reduction == "sum":
+        return total
+    return total / log_p.dtype.type(picked.size) if keep is None else total / keep.sum(dtype=log_p.dtype)
+
+
+def _class_back_rule(gg: Tensor, target: Tensor, ignore_index: int, reduction: str) -> Tensor:
+    return class_loss(gg, target, ignore_index, reduction)  # it is linear
+
+
+@operator({"g": _class_back_rule, "target": None}, method=False)
+def class_loss_back(g: Array, target: Array, shape: tuple[int, ...], ignore_index: int, reduction: str) -> Array:
+    """The gradient of `class_loss` by log probabilities of this shape."""
+    target, keep = _kept(target, shape[1], ignore_index)
+    each = -g
+    if reduction == "mean":
+        each = each / (g.dtype.type(target.size) if keep is None else keep.sum(dtype=g.dtype))
+    r = constant(g, shape, 0)
+    r[_at_classes(target, shape)] = each if keep is None else np.where(keep, each, g.dtype.type(0))
+    return r
 
 
 @composite(method=False, name=_nn("nll_loss"))
@@ -122,6 +203,10 @@ def nll_loss(
         input, target = input.unsqueeze(0), target.unsqueeze(0)
         loss = nll_loss(input, target, weight, ignore_index=ignore_index, reduction=reduction)
         return loss.squeeze(0) if reduction == "none" else loss
+    if weight is None and target._array.dtype == np.int64 and target.shape == (*input.shape[:1], *input.shape[2:]):
+        if reduction not in ("mean", "sum", "none"):
+            return reduced(input, reduction, "nll_loss")  # which raises
+        return class_loss(input, target, ignore_index, reduction)
     keep = target != ignore_index
     index = target.masked_fill(~keep, 0)
     picked = -input.gather(1, index.unsqueeze(1)).squeeze(1)

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from tensor.autograd.modes import is_grad_enabled
+from tensor.autograd.node import Term
 from tensor.autograd.tensor import Tensor
 from tensor.ops.complex_numbers import cj
 from tensor.ops.record import Array, attach, composite, operator
@@ -62,11 +64,34 @@ def matmul(a: Array, b: Array) -> Array:
     return np.matmul(a, b)
 
 
+#: Up to so many rows, those of several uses of a weight are worth being put together for one product.
+_FEW = 32
+
+
+def _bias_rule(g: Tensor, bias_shape: Any) -> Any:
+    a = g._array
+    if a.ndim != 2 or not bias_shape:
+        return g.sum_to_size(bias_shape)
+    return Term(_sum_of_rows, a) if len(a) <= _FEW and a.__class__ is np.ndarray and not is_grad_enabled() else row_sum(g)
+
+
+def _weight_rule(g: Tensor, x: Tensor, weight_shape: Any) -> Any:
+    if len(weight_shape) == 1:
+        return (cj(x) * g.unsqueeze(-1)).reshape(-1, weight_shape[0]).sum(0)
+    a = g._array
+    if a.ndim != 2:
+        g, x = g.reshape(-1, weight_shape[0]), x.reshape(-1, weight_shape[1])
+        a = g._array
+    if len(a) <= _FEW and a.__class__ is np.ndarray and a.dtype.kind == "f" and not is_grad_enabled():
+        return Term(_sum_of_outer, (a, x._array))
+    return outer_sum(g, cj(x))
+
+
 @operator(
     {
         "x": lambda g, weight: g @ cj(weight),
-        "weight": lambda g, x, weight_shape: _weight_rule(g, x, weight_shape),
-        "bias": lambda g, bias_shape: _bias_rule(g, bias_shape),
+        "weight": _weight_rule,
+        "bias": _bias_rule,
     },
     method=False,
     onnx="Gemm",
@@ -89,22 +114,18 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     return r
 
 
-def _bias_rule(g: Tensor, shape: Any) -> Tensor:
-    return row_sum(g) if g.ndim == 2 and shape else g.sum_to_size(shape)
+def _sum_of_rows(parts: list[Array]) -> Array:
+    return sum_rows(parts[0] if len(parts) == 1 else np.concatenate(parts))
 
 
-def _weight_rule(g: Tensor, x: Tensor, shape: Any) -> Tensor:
-    x = cj(x)
-    if len(shape) == 1:
-        return (x * g.unsqueeze(-1)).reshape(-1, shape[0]).sum(0)
-    if g.ndim != 2:
-        g, x = g.reshape(-1, shape[0]), x.reshape(-1, shape[1])
-    return outer_sum(g, x)
+def _sum_of_outer(parts: list[tuple[Array, Array]]) -> Array:
+    if len(parts) == 1:
+        return sum_outer(*parts[0])
+    return sum_outer(*(np.concatenate(rows) for rows in zip(*parts, strict=True)))
 
 
-@operator({"x": lambda g, x_shape: g.expand(x_shape)})
-def row_sum(x: Array) -> Array:
-    """The sum of a matrix's rows: the gradient of a bias."""
+def sum_rows(x: Array) -> Array:
+    """The sum of a matrix's rows."""
     if len(x) == 1:
         return x[0].copy()
     if x.size < 8192 or x.dtype.kind != "f":
@@ -115,11 +136,22 @@ def row_sum(x: Array) -> Array:
     return ones.dot(x)
 
 
+def sum_outer(a: Array, b: Array) -> Array:
+    """``a.T @ b``: the sum over rows of outer products."""
+    # For a single row broadcasting is faster than a product of a column and a row.
+    return a.T * b if len(a) == 1 else a.T.dot(b)
+
+
+@operator({"x": lambda g, x_shape: g.expand(x_shape)})
+def row_sum(x: Array) -> Array:
+    """The sum of a matrix's rows: the gradient of a bias."""
+    return sum_rows(x)
+
+
 @operator({"a": lambda gg, b: linear(cj(b), gg), "b": lambda gg, a: cj(a) @ gg}, method=False)
 def outer_sum(a: Array, b: Array) -> Array:
     """``a.T @ b``: the sum over rows of outer products, the gradient of a linear layer's weight."""
-    # For a single row broadcasting is faster than a product of a column and a row.
-    return a.T * b if len(a) == 1 else a.T.dot(b)
+    return sum_outer(a, b)
 
 
 def _dims(name: str, *wanted: tuple[Any, int]) -> None:

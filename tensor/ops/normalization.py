@@ -10,8 +10,9 @@ import numpy as np
 
 from tensor.autograd.inplace import bump
 from tensor.autograd.tensor import Tensor
+from tensor.ops.matmul import row_sum, sum_rows
 from tensor.ops.record import Array, composite, operator
-from tensor.ops.reduce import reduce_sum
+from tensor.ops.reduce import constant, reduce_sum
 
 __all__ = [
     "batch_norm", "bilinear", "group_norm", "instance_norm", "layer_norm", "local_response_norm", "normalize", "rms_norm",
@@ -20,6 +21,8 @@ __all__ = [
 
 #: Rows of about this many bytes are worked on at a time.
 _CACHE = 1 << 18
+#: Up to so many elements a reduction is faster than a product with ones.
+_FEW = 256
 
 
 def _nn(name: str) -> str:
@@ -28,9 +31,11 @@ def _nn(name: str) -> str:
 
 def _mean(x: Array, dims: tuple[int, ...]) -> Array:
     """The mean over ``dims``, which stay with length 1."""
-    count = x.dtype.type(max(math.prod(x.shape[d] for d in dims), 1))
-    if dims == (x.ndim - 1,) and x.dtype.kind == "f" and x.ndim > 1:  # as a product, which BLAS does three times as fast
-        return np.matmul(x, np.ones_like(x, shape=x.shape[-1:]))[..., None] / count
+    count = x.dtype.type(max(math.prod([x.shape[d] for d in dims]), 1))
+    if (
+        x.size > _FEW and dims == (x.ndim - 1,) and x.dtype.kind == "f" and x.ndim > 1
+    ):  # as a product, which BLAS does three times as fast
+        return x.dot(constant(x, x.shape[-1:], 1))[..., None] / count
     return reduce_sum(x, dims, True) / count
 
 
@@ -57,6 +62,13 @@ def _back_scale(gg: Tensor, g: Tensor, scaled: Tensor, scale: Tensor, dims: tupl
 @operator({"g": _back_g, "scaled": _back_scaled, "scale": _back_scale}, method=False)
 def standardise_back(g: Array, scaled: Array, scale: Array, dims: tuple[int, ...]) -> Array:
     """What is left of a gradient along neither the mean nor the scale of what was standardised, times its scale."""
+    if g.nbytes <= _CACHE and g.flags.c_contiguous:
+        r = scaled * g
+        np.multiply(scaled, _mean(r, dims), out=r)
+        np.subtract(g, r, out=r)
+        r -= _mean(g, dims)
+        r *= scale
+        return r
     r = np.empty_like(g, order="C")
     for part in _blocks(g, dims):
         left = np.multiply(scaled[part], g[part], out=r[part])
@@ -79,6 +91,14 @@ def _standardise_rule(g: tuple[Tensor | None, Tensor | None], y: tuple[Tensor, T
 @operator({"x": _standardise_rule}, outputs=2, method=False)
 def standardise(x: Array, dims: tuple[int, ...], eps: float) -> tuple[Array, Array]:
     """x with mean 0 and variance 1 over ``dims`` (which stay, with length 1), and what it was scaled by."""
+    if x.nbytes <= _CACHE and x.flags.c_contiguous:
+        scaled = x - _mean(x, dims)
+        r = _mean(scaled * scaled, dims)
+        r += eps
+        np.sqrt(r, out=r)
+        np.reciprocal(r, out=r)
+        scaled *= r
+        return scaled, r
     scaled = np.empty_like(x, order="C")
     r = np.empty_like(x, shape=tuple(1 if d in dims else n for d, n in enumerate(x.shape)), order="C")
     for part in _blocks(x, dims):
@@ -90,19 +110,54 @@ def standardise(x: Array, dims: tuple[int, ...], eps: float) -> tuple[Array, Arr
 
 def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None, channel: int = 1) -> Tensor:
     """Scale and shift by channel."""
-    shape = [-1 if i == channel else 1 for i in range(x.ndim)]
-    if weight is not None:
-        x = x * weight.reshape(shape)
-    return x if bias is None else x + bias.reshape(shape)
+    n = x._array.shape[channel]
+    return scale_and_shift(x, weight, bias, (n,) + (1,) * (x.ndim - 1 - channel))
+
+
+def scale_and_shift(x: Tensor, weight: Tensor | None, bias: Tensor | None, shape: tuple[int, ...]) -> Tensor:
+    """``x * weight + bias``, both given the shape, if they are there."""
+    weight, bias = (t if t is None or t._array.shape == shape else t.reshape(shape) for t in (weight, bias))
+    if weight is None:
+        return x if bias is None else x + bias
+    if bias is None or not weight._array.dtype == bias._array.dtype == x._array.dtype:
+        return x * weight if bias is None else x * weight + bias
+    return affine(x, weight, bias)
+
+
+def _shift_rule(g: Tensor, bias_shape: tuple[int, ...]) -> Tensor:
+    return row_sum(g.reshape(-1, *bias_shape)) if len(bias_shape) == 1 else g.sum_to_size(bias_shape)
+
+
+def _scale_rule(g: Tensor, x: Tensor, weight_shape: tuple[int, ...]) -> Tensor:
+    return product_to(g, x, weight_shape)
+
+
+@operator({"x": lambda g, weight: g * weight, "weight": _scale_rule, "bias": _shift_rule}, method=False)
+def affine(x: Array, weight: Array, bias: Array) -> Array:
+    """``x * weight + bias``, in shapes that broadcast to x's."""
+    r = x * weight
+    r += bias
+    return r
+
+
+@operator({"a": lambda g, b, shape: g.reshape(shape) * b, "b": lambda g, a, shape: g.reshape(shape) * a}, method=False)
+def product_to(a: Array, b: Array, shape: tuple[int, ...]) -> Array:
+    """``a * b`` summed over what broadcasting the shape would repeat."""
+    r = a * b
+    if len(shape) == 1:
+        return sum_rows(r.reshape(-1, *shape))
+    lead = r.ndim - len(shape)
+    gone = (*range(lead), *(i + lead for i, n in enumerate(shape) if n == 1))
+    return reduce_sum(r, gone, False).reshape(shape)
 
 
 def _last(who: str, x: Tensor, shape: Sequence[int]) -> tuple[int, ...]:
     """The last dimensions, which must have the given shape."""
-    n = len(shape)
-    if not n or tuple(x.shape[x.ndim - n :]) != tuple(shape) or n > x.ndim:
+    n, ndim = len(shape), x._array.ndim
+    if not n or n > ndim or x._array.shape[ndim - n :] != tuple(shape):
         msg = f"{who}: expected an input of shape [..., {', '.join(map(str, shape))}], got {list(x.shape)}"
         raise RuntimeError(msg)
-    return tuple(range(x.ndim - n, x.ndim))
+    return tuple(range(ndim - n, ndim))
 
 
 @composite(method=False, name=_nn("layer_norm"))
@@ -111,9 +166,7 @@ def layer_norm(
 ) -> Tensor:
     """Mean 0 and variance 1 over the last dimensions, then scaled and shifted (arXiv 1607.06450)."""
     y = standardise(input, _last("layer_norm", input, normalized_shape), eps)[0]
-    if weight is not None:
-        y = y * weight
-    return y if bias is None else y + bias
+    return y if weight is bias is None else scale_and_shift(y, weight, bias, tuple(normalized_shape))
 
 
 @composite(method=False, name=_nn("rms_norm"))
@@ -144,6 +197,10 @@ def _follow(running: Tensor, seen: Any, momentum: float) -> None:
     bump(running)
 
 
+def _over(x: Array, dims: tuple[int, ...]) -> Array:
+    return x.mean(dims) if dims else x
+
+
 def _track(
     x: Tensor, dims: tuple[int, ...], r: Tensor, eps: float, mean: Tensor | None, var: Tensor | None, momentum: float
 ) -> None:
@@ -152,10 +209,10 @@ def _track(
     count = math.prod(a.shape[d] for d in dims)
     others = tuple(d for d in range(a.ndim) if d not in dims and d != 1)  # an example's own statistics count as one of the batch
     if mean is not None:
-        _follow(mean, (reduce_sum(a, dims, True) / count).mean(others).reshape(-1), momentum)
+        _follow(mean, _over(reduce_sum(a, dims, True) / count, others).reshape(-1), momentum)
     if var is not None:
         spread = (1 / (r._array * r._array) - eps) * (count / max(count - 1, 1))
-        _follow(var, spread.mean(others).reshape(-1), momentum)
+        _follow(var, _over(spread, others).reshape(-1), momentum)
 
 
 @composite(method=False, name=_nn("batch_norm"))

@@ -5,6 +5,7 @@ Windows are combined as strided slices, one for each offset within the kernel, a
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +15,9 @@ import numpy as np
 from tensor.autograd.tensor import Tensor
 from tensor.ops.padding import constant_pad_nd
 from tensor.ops.record import Array, composite, operator
-from tensor.ops.windows import Ints, places_of, regions, sizes
+from tensor.ops.reduce import constant
+from tensor.ops.shortcut import perhaps_any
+from tensor.ops.windows import Ints, fixed, places_of, regions, sizes
 
 __all__ = [
     "avg_pool1d", "avg_pool2d", "avg_pool3d", "lp_pool1d", "lp_pool2d", "lp_pool3d", "max_pool1d", "max_pool2d", "max_pool3d",
@@ -28,18 +31,30 @@ def _along(axis: int, start: int, count: int, step: int) -> tuple[Any, ...]:
     return (*(slice(None),) * axis, slice(start, start + (count - 1) * step + 1, step))
 
 
+@functools.lru_cache(maxsize=1024)
+def _parts(lead: int, size: Sequence[int], kernel: Numbers, stride: Numbers, dilation: Numbers) -> list[list[tuple[Any, ...]]]:
+    """For each dimension the indices of what all windows have at each offset along it."""
+    places = places_of(size, kernel, stride, dilation)
+    if min(places) < 1:
+        msg = f"kernel {kernel} with dilation {dilation} is larger than the (padded) input {tuple(size)}"
+        raise RuntimeError(msg)
+    return [
+        [_along(axis, o * d, count, s) for o in range(k)]
+        for axis, (k, s, d, count) in enumerate(zip(kernel, stride, dilation, places, strict=True), lead)
+    ]
+
+
 def _combine(ufunc: Any, x: Array, kernel: Numbers, stride: Numbers, dilation: Numbers) -> Array:
     """An associative ufunc over each window, one dimension after the other."""
     lead = x.ndim - len(kernel)
-    places = places_of(x.shape[lead:], kernel, stride, dilation)
-    if min(places) < 1:
-        msg = f"kernel {kernel} with dilation {dilation} is larger than the (padded) input {tuple(x.shape[lead:])}"
-        raise RuntimeError(msg)
-    for axis, (k, s, d, count) in enumerate(zip(kernel, stride, dilation, places, strict=True), lead):
-        parts = [x[_along(axis, o * d, count, s)] for o in range(k)]
-        x = ufunc(*parts[:2]) if k > 1 else parts[0].copy()
-        for part in parts[2:]:
-            ufunc(x, part, out=x)
+    for first, *rest in _parts(lead, x.shape[lead:], kernel, stride, dilation):
+        if not rest:
+            x = x[first].copy()
+            continue
+        r = ufunc(x[first], x[rest[0]])
+        for part in rest[1:]:
+            ufunc(r, x[part], out=r)
+        x = r
     return x
 
 
@@ -92,7 +107,7 @@ def window_argmax(x: Array, largest: Array, kernel: Numbers, stride: Numbers, di
     where = regions(kernel, largest.shape[x.ndim - len(kernel) :], stride, dilation)
     which = np.zeros_like(largest, dtype=np.int8 if len(where) <= 128 else np.int64, order="C")
     missing, differs = (np.ones_like(largest, dtype=np.bool_, order="C") for _ in range(2))
-    undefined = largest.dtype.kind == "f" and bool(np.isnan(largest).any())
+    undefined = largest.dtype.kind == "f" and perhaps_any(np.isnan(largest))
     for _, region in where[:-1]:  # what is nowhere before is the last
         element = x[region]
         np.not_equal(element, largest, out=differs)
@@ -104,7 +119,45 @@ def window_argmax(x: Array, largest: Array, kernel: Numbers, stride: Numbers, di
 
 
 def _max_rule(g: Tensor, x: Tensor, y: Tensor, kernel: Numbers, stride: Numbers, dilation: Numbers) -> Tensor:
-    return window_put(g, window_argmax(x, y, kernel, stride, dilation), tuple(x.shape), kernel, stride, dilation)
+    return window_max_back(g, x, y, kernel, stride, dilation)
+
+
+def _max_back_rule(gg: Tensor, x: Tensor, largest: Tensor, kernel: Numbers, stride: Numbers, dilation: Numbers) -> Tensor:
+    return window_pick(gg, window_argmax(x, largest, kernel, stride, dilation), kernel, stride, dilation)
+
+
+def _none(g: Tensor) -> None:
+    """Piecewise constant: nothing passes."""
+
+
+@operator({"g": _max_back_rule, "x": _none, "largest": _none}, method=False)
+def window_max_back(g: Array, x: Array, largest: Array, kernel: Numbers, stride: Numbers, dilation: Numbers) -> Array:
+    """Zeros of x's shape with g added at the first element of each window that is its maximum (or nan)."""
+    r = constant(g, x.shape, 0)
+    where = _regions(kernel, largest.shape[x.ndim - len(kernel) :], stride, dilation)
+    undefined = np.isnan(largest)
+    if not perhaps_any(undefined):
+        undefined = None
+    missing = None
+    for region in where:
+        element = x[region]
+        found = element == largest
+        if undefined is not None:
+            found |= undefined & (element != element)
+        if missing is None:
+            missing = ~found
+        else:
+            found &= missing
+            missing ^= found
+        reached = r[region]
+        reached += g * found
+    return r
+
+
+@functools.lru_cache(maxsize=1024)
+def _regions(kernel: Numbers, places: Numbers, stride: Numbers, dilation: Numbers) -> list[Any]:
+    """The index of what all windows have at each offset within the kernel."""
+    return [region for _, region in regions(kernel, places, stride, dilation)]
 
 
 @operator({"x": _max_rule}, method=False, onnx="MaxPool")
@@ -144,11 +197,22 @@ def window_spread(g: Array, shape: Numbers, kernel: Numbers, stride: Numbers) ->
 
 def _geometry(
     who: str, x: Tensor, n: int, kernel_size: Ints, stride: Any, padding: Ints, dilation: Ints, ceil_mode: bool
-) -> tuple[Numbers, Numbers, Numbers, Numbers, list[int]]:
+) -> tuple[Numbers, Numbers, Numbers, Numbers, Numbers]:
     """Kernel, stride, padding and dilation, and the widths to pad with, the last dimension first."""
-    if x.ndim not in (n + 1, n + 2):
-        msg = f"{who}: expected an input of {n + 1} or {n + 2} dimensions, got {list(x.shape)}"
+    shape = x._array.shape
+    if len(shape) not in (n + 1, n + 2):
+        msg = f"{who}: expected an input of {n + 1} or {n + 2} dimensions, got {list(shape)}"
         raise RuntimeError(msg)
+    return _geometry_of(
+        who, shape[len(shape) - n :], fixed(kernel_size), fixed(stride), fixed(padding), fixed(dilation), ceil_mode
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _geometry_of(
+    who: str, size: Numbers, kernel_size: Ints, stride: Any, padding: Ints, dilation: Ints, ceil_mode: bool
+) -> tuple[Numbers, Numbers, Numbers, Numbers, Numbers]:
+    n = len(size)
     k = sizes(who, "kernel_size", kernel_size, n)
     s = k if stride is None or (not isinstance(stride, int) and not len(stride)) else sizes(who, "stride", stride, n)
     p, d = sizes(who, "padding", padding, n), sizes(who, "dilation", dilation, n)
@@ -158,8 +222,7 @@ def _geometry(
     if min(p) < 0 or any(2 * a > b for a, b in zip(p, k, strict=True)):
         msg = f"{who}: expected a padding from 0 to half of the kernel {k}, got {p}"
         raise RuntimeError(msg)
-    size = x.shape[x.ndim - n :]
-    widths = []
+    widths: list[int] = []
     for i in reversed(range(n)):
         after = p[i]
         if ceil_mode:
@@ -169,7 +232,7 @@ def _geometry(
                 places -= 1
             after += max((places - 1) * s[i] - span, 0)
         widths += [p[i], after]
-    return k, s, p, d, widths
+    return k, s, p, d, tuple(widths)
 
 
 def _counts(size: Sequence[int], places: Sequence[int], kernel: Numbers, stride: Numbers, padding: Numbers, all: bool) -> Array:

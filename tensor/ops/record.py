@@ -9,7 +9,7 @@ A record is declared where its forward is written, with NumPy functions on raw a
 
 - A parameter annotated ``Array`` (``Array | None``, ``Sequence[Array]``) is a tensor; every other one is a plain value.
 - The vjp table has one rule an input: ``g`` is the gradient of the output; the other parameter names say what the rule needs,
-  and only that is kept: an input by its name, the output as ``y``, a shape as ``x_shape``, a plain parameter by its name. Rules are
+  and only that is kept: an input by its name, the output as ``y``, a shape as ``x_shape`` (of a sequence a list of them), a plain parameter by its name. Rules are
   written with differentiable operators, so gradients of any order follow. ``None`` for a rule: not differentiable, an error if used.
 - ``outputs``: how many values the forward returns, as a tuple, when it is not one. Rules get ``g`` and ``y`` as tuples then; ``g`` has None for
   an output that nothing used.
@@ -27,16 +27,14 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
-import numpy as np
-
 from tensor import dtypes
-from tensor.autograd.batched import NotBatchable, deepest
 from tensor.autograd.inplace import assign, check_writable
-from tensor.autograd.node import MAKERS, Node, OpNode, OutputNode, SeveralOutputs, op_node, version_of
-from tensor.autograd.samples import enter, raw_arrays, sample_of_tensors
+from tensor.autograd.modes import is_grad_enabled
+from tensor.autograd.node import MAKERS, Node, OutputNode, SeveralOutputs, op_node, version_of
 from tensor.autograd.tensor import Tensor
 from tensor.ops.dispatch import dispatcher
 from tensor.ops.out import accepting_out
+from tensor.ops.plan import Plan
 
 __all__ = ["OPERATORS", "Array", "Operator", "attach", "composite", "operator"]
 
@@ -58,7 +56,6 @@ class Operator:
     """All that is known of one operator."""
 
     __slots__ = (
-        "_plans",
         "composite",
         "differentiable",
         "dtype",
@@ -72,6 +69,7 @@ class Operator:
         "names",
         "onnx",
         "outputs",
+        "plans",
         "rules",
     )
 
@@ -109,7 +107,7 @@ class Operator:
         self._bind_rules(vjp, positions)
         #: whether its nodes hold values, which a backward pass frees: without any, a graph may go backward again
         self.holds_values = any(kind in ("value", "output") for kind, _ in self.names)
-        self._plans: dict[int, tuple[tuple[int, str, int], ...]] = {}
+        self.plans: dict[int, Plan] = {}
 
     def _bind_rules(self, vjp: Any, positions: dict[str, int]) -> None:
         """Resolve what each rule needs by the names of its parameters."""
@@ -151,142 +149,29 @@ class Operator:
 
     # --- recording ----------------------------------------------------------------------------------------------
 
-    def plan(self, mask: int) -> tuple[tuple[int, str, int], ...]:
-        """What must be kept when the inputs in the bit mask want a gradient: (slot, kind, position)."""
-        found = self._plans.get(mask)
+    def plan(self, mask: int) -> Plan:
+        """What is kept, and how it goes back, when the inputs in the bit mask want a gradient."""
+        found = self.plans.get(mask)
         if found is None:
-            slots: set[int] = set()
-            for i, (_, needed) in enumerate(self.rules):
-                if self.joint or mask >> i & 1:
-                    slots.update(needed)
-            found = self._plans[mask] = tuple((s, *self.names[s]) for s in sorted(slots))
+            found = self.plans[mask] = Plan(self, mask)
         return found
 
     def record(
         self, bound: Sequence[Any], edges: tuple[Node | None, ...], mask: int, out: Tensor, several: Sequence[Tensor] = ()
     ) -> None:
         """Make the node of ``out``, or of ``several`` outputs."""
-        saved: list[Any] = [None] * len(self.names)
-        for slot, kind, position in self._plans.get(mask) or self.plan(mask):
-            if kind == "value":
-                x = bound[position]
-                if x.__class__ is Tensor:
-                    version = x._version
-                    saved[slot] = (x, 0 if version is None else version.value)
-                else:
-                    saved[slot] = [keep(t) for t in x] if type(x) in (list, tuple) else keep(x)
-            elif kind == "plain":
-                saved[slot] = bound[position]
-            elif kind == "shape":
-                x = bound[position]
-                saved[slot] = x._array.shape if isinstance(x, Tensor) else np.shape(x)
-            else:
-                saved[slot] = [keep_output(t) for t in several] if several else keep_output(out)
+        plan = self.plans.get(mask) or self.plan(mask)
         if not several:
-            out._node = op_node(self, edges, tuple(saved), out._array)
+            out._node = op_node(plan, edges, plan.save(bound, (out,)), out._array)
             return
-        parent = SeveralOutputs(self, edges, len(several))
-        parent.saved = tuple(saved)
+        parent = SeveralOutputs(plan, edges, len(several))
+        parent.saved = plan.save(bound, several)
         for i, t in enumerate(several):
             if t._array.dtype.kind in "fc":
                 t._node = OutputNode(parent, i, t._array.shape, t._array.dtype)
 
-    def unpack(self, node: OpNode, slots: tuple[int, ...]) -> list[Any]:
-        """The values that a rule asked for, checked against in-place writes since."""
-        values = []
-        saved, names = node.saved, self.names
-        for s in slots:
-            kind, x = names[s][0], saved[s]
-            if kind == "value":
-                if x.__class__ is tuple:
-                    x, expected = x
-                    version = x._version
-                    if version is not None and version.value != expected:
-                        self.changed("an input", x._array.shape, version.value, expected)
-                elif x.__class__ is list:
-                    x = [self.intact(k) for k in x]
-            elif kind == "output":
-                if x.__class__ is list:
-                    x = tuple(self.output(kept, OutputNode(node, i, kept[0].shape, kept[0].dtype)) for i, kept in enumerate(x))
-                else:
-                    x = self.output(x, node)
-            values.append(x)
-        return values
-
-    def output(self, kept: Any, node: Node) -> Tensor:
-        """A saved output, unless it was written into."""
-        array, version, value = kept
-        if version.value != value:
-            self.changed("its output", array.shape, version.value, value)
-        return Tensor(array, node)
-
-    def intact(self, kept: Any) -> Any:
-        """A saved input, unless it was written into."""
-        if type(kept) is not tuple:
-            return kept
-        t, value = kept
-        version = t._version
-        if version is not None and version.value != value:
-            self.changed("an input", t._array.shape, version.value, value)
-        return t
-
-    def changed(self, what: str, shape: Any, version: int, expected: int) -> None:
-        """Raise the error for a value that backward needs and that is no more."""
-        msg = (
-            f"{self.name}: {what} of shape {tuple(shape)}, needed for its gradient, was changed by an in-place operation "
-            f"(version {version}, expected {expected}); clone it before writing"
-        )
-        raise RuntimeError(msg)
-
-    def backward(self, node: OpNode, g: Tensor) -> tuple[Any, ...]:
-        """Apply the rules of the inputs that want a gradient."""
-        if self.joint:
-            rule, slots = self.rules[0]
-            assert rule is not None
-            values = self.unpack(node, slots)
-            try:
-                return tuple(rule(g, *values))
-            except NotBatchable:
-                return tuple(rule_by_sample(rule, g, values))
-        result: list[Any] = []
-        for edge, (rule, slots) in zip(node.edges, self.rules, strict=True):
-            if edge is None:
-                result.append(None)
-            elif rule is None:
-                msg = f"{self.name}: no gradient rule for input {len(result)}"
-                raise NotImplementedError(msg)
-            elif slots:
-                values = self.unpack(node, slots)
-                try:
-                    result.append(rule(g, *values))
-                except NotBatchable:
-                    result.append(rule_by_sample(rule, g, values))
-            else:
-                result.append(rule(g))
-        return tuple(result)
-
     def __repr__(self) -> str:
         return f"<operator {self.name}>"
-
-
-def rule_by_sample(rule: Callable[..., Any], g: Any, values: Sequence[Any]) -> Any:
-    """What a rule that looks at values gives when it is run on each sample of a `vmap`."""
-    given = (g, *values)
-    level = deepest(raw_arrays(given))
-    if level is None:
-        return rule(*given)
-    results = []
-    for i in range(level.size):
-        one = sample_of_tensors(given, i, level)
-        try:
-            results.append(rule(*one))
-        except NotBatchable:  # an outer level's samples differ too
-            results.append(rule_by_sample(rule, one[0], one[1:]))
-
-    def together(parts: Sequence[Any]) -> Any:
-        return None if parts[0] is None else enter(OPERATORS["stack"].function(list(parts), 0), level)
-
-    return together(results) if isinstance(results[0], Tensor | None) else [together(p) for p in zip(*results, strict=True)]
 
 
 def _kind_of(annotation: str) -> str | None:
@@ -295,20 +180,6 @@ def _kind_of(annotation: str) -> str | None:
     if annotation.startswith("Sequence[Array"):
         return "sequence"
     return None
-
-
-def keep(x: Any) -> Any:
-    """An input kept for backward, with its version; numbers and arrays as they are."""
-    if isinstance(x, Tensor):
-        version = x._version
-        return (x, 0 if version is None else version.value)
-    return x
-
-
-def keep_output(t: Tensor) -> tuple[Any, Any, int]:
-    """An output kept for backward: its array and version, not the tensor, which would keep its own node alive."""
-    version = version_of(t)
-    return (t._array, version, version.value)
 
 
 def attach(**methods: Any) -> None:
@@ -341,6 +212,8 @@ def inplace_method(function: Callable[..., Any], name: str) -> Callable[..., Ten
     """The method ``name_`` that writes an operator's result into its first operand."""
 
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if not is_grad_enabled():
+            return _write(self, function(self, *args, **kwargs), name)
         check_writable(self, name + "_")
         # The operator sees the value as it was. Where a rule keeps it, it must outlive the write: only then is it copied.
         # (A rule that keeps a view of it shares the version counter, and says at backward that the value is gone.)
@@ -354,18 +227,23 @@ def inplace_method(function: Callable[..., Any], name: str) -> Callable[..., Ten
         old = kept()
         if old is not None:
             old._array, old._version = old._array.copy(), None
-        source, target = value._array, self._array
-        if source.shape != target.shape:
-            msg = f"{name}_: the result has shape {tuple(source.shape)}, which does not fit the tensor's {tuple(target.shape)}"
-            raise RuntimeError(msg)
-        if source.dtype is not target.dtype and not dtypes.can_cast(value.dtype, self.dtype):
-            msg = f"{name}_: the result has dtype {value.dtype}, which cannot be written into {self.dtype}"
-            raise RuntimeError(msg)
-        return assign(self, value)
+        return _write(self, value, name)
 
     method.__name__ = method.__qualname__ = name + "_"
     method.__doc__ = f"`{name}` written into this tensor; recorded like the operator itself."
     return method
+
+
+def _write(target: Tensor, value: Tensor, name: str) -> Tensor:
+    """Write an operator's result into its first operand, if it fits."""
+    a, b = target._array, value._array
+    if b.shape != a.shape:
+        msg = f"{name}_: the result has shape {tuple(b.shape)}, which does not fit the tensor's {tuple(a.shape)}"
+        raise RuntimeError(msg)
+    if b.dtype is not a.dtype and not dtypes.can_cast(value.dtype, target.dtype):
+        msg = f"{name}_: the result has dtype {value.dtype}, which cannot be written into {target.dtype}"
+        raise RuntimeError(msg)
+    return assign(target, value)
 
 
 @overload

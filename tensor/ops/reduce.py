@@ -70,10 +70,15 @@ def large_sum(x: Array, dim: Dims, keepdim: bool) -> Array | None:
     return None
 
 
-def _ones(like: Array, n: int) -> Array:
-    r = np.empty_like(like, shape=n)
-    r.fill(1)
+def constant(like: Array, shape: Any, value: float) -> Array:
+    """A row-major array of one value, of the kind of another array: in a third of the time of ``np.zeros_like``."""
+    r = np.empty_like(like, shape=shape, order="C")
+    r.fill(value)
     return r
+
+
+def _ones(like: Array, n: int) -> Array:
+    return constant(like, n, 1)
 
 
 def float_sum(x: Array, dim: Dims, keepdim: bool) -> Array:
@@ -110,9 +115,7 @@ def spread(g: Tensor, shape: Sequence[int], dim: Dims, keepdim: bool) -> Tensor:
 @operator({"x": lambda g, divisor: g.sum() / divisor}, method=False)
 def filled(x: Array, shape: tuple[int, ...], divisor: float = 1) -> Array:
     """A 0-d value over ``divisor``, repeated: a third of the time of a broadcast view, and what follows runs faster."""
-    r = np.empty_like(x, shape=shape)
-    r.fill(x / divisor)
-    return r
+    return constant(x, shape, x / divisor)
 
 
 def count(shape: Sequence[int], dim: Dims) -> int:
@@ -383,11 +386,52 @@ def _log_softmax_block(x: Array, out: Array) -> None:
 
 
 def _softmax_rule(g: Tensor, y: Tensor, dim: int) -> Tensor:
+    if y._array.dtype.kind == "f" and y._array.ndim:
+        return softmax_back(g, y, dim)
     gy = g * cj(y)
     return gy - cj(y) * gy.sum(dim, keepdim=True)
 
 
-@operator({"x": lambda g, y, dim: g - cj(y.exp()) * g.sum(-1 if dim is None else dim, keepdim=True)}, onnx="LogSoftmax")
+def _softmax_back_value(gg: Tensor, g: Tensor, value: Tensor, dim: int) -> Tensor:
+    return gg * g - gg * (g * value).sum(dim, keepdim=True) - g * (gg * value).sum(dim, keepdim=True)
+
+
+def _softmax_back_g(gg: Tensor, value: Tensor, dim: int) -> Tensor:
+    return softmax_back(gg, value, dim)
+
+
+@operator({"g": _softmax_back_g, "value": _softmax_back_value}, method=False)
+def softmax_back(g: Array, value: Array, dim: int) -> Array:
+    """``value * (g - sum(g * value))``: the gradient of softmax, whose value is given."""
+    r = g * value
+    r -= value * _fold(np.add, r, check_axis(dim, r.ndim))
+    return r
+
+
+def _log_softmax_rule(g: Tensor, y: Tensor, dim: int | None) -> Tensor:
+    dim = -1 if dim is None else dim
+    if y._array.dtype.kind == "f" and y._array.ndim:
+        return log_softmax_back(g, y, dim)
+    return g - cj(y.exp()) * g.sum(dim, keepdim=True)
+
+
+def _log_softmax_back_g(gg: Tensor, log_y: Tensor, dim: int) -> Tensor:
+    return gg - (gg * log_y.exp()).sum(dim, keepdim=True)
+
+
+def _log_softmax_back_y(gg: Tensor, g: Tensor, log_y: Tensor, dim: int) -> Tensor:
+    return -gg * log_y.exp() * g.sum(dim, keepdim=True)
+
+
+@operator({"g": _log_softmax_back_g, "log_y": _log_softmax_back_y}, method=False)
+def log_softmax_back(g: Array, log_y: Array, dim: int) -> Array:
+    """``g - exp(log_y) * sum(g)``: the gradient of log_softmax, whose value is log_y."""
+    r = np.exp(log_y)
+    r *= _fold(np.add, g, check_axis(dim, g.ndim))
+    return np.subtract(g, r, out=r)
+
+
+@operator({"x": _log_softmax_rule}, onnx="LogSoftmax")
 def log_softmax(x: Array, dim: int | None = None, dtype: Any = None) -> Array:
     """``log(softmax(x))``, computed stably."""
     shape = x.shape

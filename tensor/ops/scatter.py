@@ -12,7 +12,7 @@ from tensor.autograd.inplace import assign
 from tensor.autograd.tensor import Tensor
 from tensor.ops.complex_numbers import cj
 from tensor.ops.record import Array, composite, operator
-from tensor.ops.reduce import check_axis
+from tensor.ops.reduce import check_axis, constant
 
 __all__ = [
     "as_strided_scatter", "diagonal_scatter", "gather", "index_add", "index_copy", "index_fill", "index_reduce", "scatter", "scatter_add", "scatter_reduce",
@@ -59,7 +59,7 @@ def gather_back(g: Array, index: Array, shape: tuple[int, ...], dim: int) -> Arr
     d = check_axis(dim, len(shape))
     if shape and index.shape[d] == 1 and d == len(shape) - 1 and shape[d] <= 8 and index.shape[:d] == shape[:d]:
         return np.where(index == np.arange(shape[d]), g, g.dtype.type(0))  # a choice among few: a mask is fastest
-    r = np.zeros_like(g, shape=shape)
+    r = constant(g, shape, 0)
     if not shape:
         return r + g.sum(dtype=g.dtype)
     where = _index_parts(r, d, index)

@@ -10,7 +10,7 @@ import numpy as np
 from tensor import dtypes
 from tensor.autograd.tensor import Tensor
 from tensor.ops.record import Array, composite, operator
-from tensor.ops.reduce import axes, check_axis
+from tensor.ops.reduce import axes, check_axis, constant
 
 __all__ = [
     "adjoint",
@@ -57,7 +57,7 @@ def _inverse(dims: Sequence[int]) -> tuple[int, ...]:
 @operator({"x": lambda g, x_shape: g.reshape(x_shape)}, view=True, onnx="Reshape")
 def reshape(x: Array, *shape: int) -> Array:
     """The same elements in another shape, a view where memory allows; one length may be -1."""
-    return np.reshape(x, shape)
+    return x.reshape(shape)
 
 
 @operator({"x": lambda g, x_shape: g.reshape(x_shape)}, view=True, name="view")
@@ -65,7 +65,7 @@ def _view(x: Array, *shape: Any) -> Array:
     """The same memory in another shape (or, given a dtype, read as that dtype); an error when that needs a copy."""
     if len(shape) == 1 and isinstance(shape[0], dtypes.dtype):
         return x.view(shape[0].numpy)
-    r = np.reshape(x, shape)
+    r = x.reshape(shape)
     if not np.shares_memory(r, x) and x.size:
         msg = "the shape is not compatible with the tensor's strides; use reshape"
         raise RuntimeError(msg)
@@ -97,7 +97,7 @@ def permute(x: Array, *dims: int) -> Array:
     if len(dims) != x.ndim:
         msg = f"expected {x.ndim} dimensions, got {len(dims)}"
         raise RuntimeError(msg)
-    return np.transpose(x, tuple(check_axis(d, x.ndim) for d in dims))
+    return x.transpose([check_axis(d, x.ndim) for d in dims])
 
 
 @operator({"x": lambda g, dim0, dim1: g.transpose(dim0, dim1)}, view=True, aliases=["swapaxes", "swapdims"])
@@ -105,7 +105,7 @@ def transpose(x: Array, dim0: int, dim1: int) -> Array:
     """Two dimensions swapped, a view."""
     if not x.ndim:
         return x[...]
-    return np.swapaxes(x, check_axis(dim0, x.ndim), check_axis(dim1, x.ndim))
+    return x.swapaxes(check_axis(dim0, x.ndim), check_axis(dim1, x.ndim))
 
 
 swapaxes = swapdims = transpose
@@ -139,13 +139,14 @@ moveaxis = movedim
 def squeeze(x: Array, dim: int | Sequence[int] | None = None) -> Array:
     """Without the dimensions of length 1 (those in ``dim``), a view."""
     gone = range(x.ndim) if dim is None else axes(dim, x.ndim) if not isinstance(dim, Sequence) or len(dim) else ()
-    return np.reshape(x, [n for i, n in enumerate(x.shape) if n != 1 or i not in gone])
+    return x.reshape([n for i, n in enumerate(x.shape) if n != 1 or i not in gone])
 
 
 @operator({"x": lambda g, x_shape: g.reshape(x_shape)}, view=True, onnx="Unsqueeze")
 def unsqueeze(x: Array, dim: int) -> Array:
     """With a dimension of length 1 at ``dim``, a view."""
-    return np.expand_dims(x, check_axis(dim, x.ndim + 1))
+    d = check_axis(dim, x.ndim + 1)
+    return x.reshape((*x.shape[:d], 1, *x.shape[d:]))
 
 
 @composite()
@@ -242,7 +243,7 @@ def narrow(x: Array, dim: int, start: int, length: int) -> Array:
 @operator({"g": lambda gg, g_shape, dim, start: gg.narrow(dim, start, g_shape[dim])})
 def pad_back(g: Array, shape: Sequence[int], dim: int, start: int) -> Array:
     """Zeros of ``shape`` with ``g`` from ``start`` along ``dim``: the gradient of `narrow`."""
-    r = np.zeros_like(g, shape=tuple(shape))
+    r = constant(g, tuple(shape), 0)
     d = dim % r.ndim
     start = start + (r.shape[d] if start < 0 else 0)
     r[(slice(None),) * d + (slice(start, start + g.shape[d]),)] = g
@@ -275,7 +276,7 @@ def diagonal(x: Array, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Array:
 @operator({"g": lambda gg, offset, dim1, dim2: gg.diagonal(offset, dim1, dim2)})
 def diagonal_back(g: Array, shape: Sequence[int], offset: int, dim1: int, dim2: int) -> Array:
     """Zeros with ``g`` on a diagonal: the gradient of `diagonal`."""
-    r = np.zeros_like(g, shape=tuple(shape))
+    r = constant(g, tuple(shape), 0)
     d = np.diagonal(r, offset, dim1, dim2)
     d.flags.writeable = True
     d[...] = g

@@ -71,7 +71,7 @@ _ERF_BLOCK = 16_384  # elements that stay in the nearest caches from one pass to
 _scipy_erf = _special("erf")
 
 
-def _erf(x: Array) -> Array:
+def erf_of(x: Array) -> Array:
     """SciPy's, but for many float32 at once, which it takes one by one in double precision: a tenth of its time."""
     if x.__class__ is not np.ndarray or x.dtype != np.float32 or x.size < _ERF_BLOCK:
         return _scipy_erf(x)
@@ -98,7 +98,7 @@ def _horner(coefficients: tuple[float, ...], x: Array) -> Array:
 
 
 # fmt: off
-erf = unary("erf", _erf, lambda g, x: g * ((-x * x).exp() * TWO_OVER_ROOT_PI), "The error function.", lowering="erf(x)", onnx="Erf")
+erf = unary("erf", erf_of, lambda g, x: g * ((-x * x).exp() * TWO_OVER_ROOT_PI), "The error function.", lowering="erf(x)", onnx="Erf")
 erfc = unary("erfc", _special("erfc"), lambda g, x: g * ((-x * x).exp() * -TWO_OVER_ROOT_PI), "1 - erf(x), exact in the tail.", lowering="1 - erf(x)")
 erfcx = unary("erfcx", _special("erfcx"), lambda g, x, y: g * (2 * x * y - TWO_OVER_ROOT_PI), "exp(x*x) * erfc(x).", inplace=False)
 erfinv = unary("erfinv", _special("erfinv"), lambda g, y: g * ((y * y).exp() / TWO_OVER_ROOT_PI), "The inverse of erf, for -1 < x < 1.")

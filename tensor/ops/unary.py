@@ -30,6 +30,10 @@ def _tanh_rule(g: Tensor, y: Tensor) -> Tensor:
     return tanh_slope(g, cj(y))
 
 
+def _sigmoid_rule(g: Tensor, y: Tensor) -> Tensor:
+    return sigmoid_slope(g, cj(y))
+
+
 def zero(g: Tensor) -> Tensor:
     """The gradient of a piecewise constant function."""
     return g * 0
@@ -40,7 +44,8 @@ def _whole(ufunc: Any) -> Any:
     return lambda x: ufunc(x) if x.dtype.kind in "fc" else x.copy()
 
 
-def _sigmoid(x: Array) -> Array:
+def sigmoid_of(x: Array) -> Array:
+    """``1 / (1 + exp(-x))`` of a raw array."""
     # tanh keeps both tails exact and never overflows.
     if not x.ndim:
         return 0.5 * np.tanh(0.5 * x) + 0.5
@@ -112,7 +117,7 @@ sqrt = unary("sqrt", np.sqrt, lambda g, y: g / (2 * cj(y)), "Square root.", lowe
 rsqrt = unary("rsqrt", _rsqrt, lambda g, y: g * (-0.5 * cj(y * y * y)), "1 / sqrt(x).", lowering="1 / sqrt(x)")
 square = unary("square", lambda x: np.square(x) if x.dtype.kind != "b" else x.astype(np.int64), lambda g, x: g * cj(x) * 2, "x * x.", dtype="same", lowering="x * x")
 reciprocal = unary("reciprocal", _reciprocal, lambda g, y: -g * cj(y * y), "1 / x.", lowering="1 / x", onnx="Reciprocal")
-sigmoid = unary("sigmoid", _sigmoid, lambda g, y: g * cj(y * (1 - y)), "1 / (1 + exp(-x)).", lowering="1 / (1 + exp(-x))", onnx="Sigmoid")
+sigmoid = unary("sigmoid", sigmoid_of, _sigmoid_rule, "1 / (1 + exp(-x)).", lowering="1 / (1 + exp(-x))", onnx="Sigmoid")
 sinc = unary("sinc", np.sinc, _sinc_rule, "sin(pi x) / (pi x), 1 at 0.")
 deg2rad = unary("deg2rad", lambda x: x * (math.pi / 180), lambda g: g * (math.pi / 180), "Degrees to radians.", lowering="x * 0.017453292519943295")
 rad2deg = unary("rad2deg", lambda x: x * (180 / math.pi), lambda g: g * (180 / math.pi), "Radians to degrees.", lowering="x * 57.29577951308232")
@@ -148,6 +153,23 @@ def tanh_slope(g: Array, value: Array) -> Array:
     """``g * (1 - value**2)``: the gradient of tanh, in one piece of fresh memory."""
     r = value * value
     r = np.subtract(1, r, out=r if r.ndim else None)
+    r *= g
+    return r
+
+
+def _sigmoid_slope_g(gg: Tensor, value: Tensor) -> Tensor:
+    return sigmoid_slope(gg, cj(value))
+
+
+def _sigmoid_slope_value(gg: Tensor, g: Tensor, value: Tensor) -> Tensor:
+    return gg * cj(g * (1 - 2 * value))
+
+
+@operator({"g": _sigmoid_slope_g, "value": _sigmoid_slope_value}, method=False)
+def sigmoid_slope(g: Array, value: Array) -> Array:
+    """``g * value * (1 - value)``: the gradient of sigmoid."""
+    r = 1 - value
+    r *= value
     r *= g
     return r
 

@@ -5,6 +5,7 @@ The two are each other's gradient. What convolution and pooling share about size
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from tensor.ops.record import Array, attach, composite, operator
 
 __all__ = [
     "Ints",
+    "fixed",
     "fold",
     "patches_of",
     "places_of",
@@ -30,6 +32,7 @@ __all__ = [
 ]
 
 Ints = int | Sequence[int]
+Sized = tuple[int, ...]
 
 
 def sizes(who: str, what: str, value: Any, n: int) -> tuple[int, ...]:
@@ -39,6 +42,11 @@ def sizes(who: str, what: str, value: Any, n: int) -> tuple[int, ...]:
         msg = f"{who}: expected {what} to be a number or {n} numbers, got {value!r}"
         raise RuntimeError(msg)
     return tuple(int(v) for v in values) * (n if len(values) == 1 else 1)
+
+
+def fixed(value: Any) -> Any:
+    """Numbers that may have come in a list, as what can be looked up."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def symmetric(padding: Sequence[int]) -> list[int]:
@@ -55,14 +63,28 @@ def patches_of(
     x: Array, kernel: Sequence[int], places: Sequence[int], stride: Sequence[int], dilation: Sequence[int], *, kernel_first: bool
 ) -> Array:
     """A view of the patches of a raw array: [..., *kernel, *places], or [..., *places, *kernel]."""
-    lead = x.ndim - len(kernel)
-    steps = x.strides[lead:]
-    inside = [tuple(kernel), tuple(s * d for s, d in zip(steps, dilation, strict=True))]
-    between = [tuple(places), tuple(s * t for s, t in zip(steps, stride, strict=True))]
+    return strided(x, *_spans(x.shape, x.strides, tuple(kernel), tuple(places), tuple(stride), tuple(dilation), kernel_first))
+
+
+@functools.lru_cache(maxsize=1024)
+def _spans(
+    shape: Sized, strides: Sized, kernel: Sized, places: Sized, stride: Sized, dilation: Sized, kernel_first: bool
+) -> tuple[Sized, Sized]:
+    """Shape and strides of a view of patches."""
+    lead = len(shape) - len(kernel)
+    steps = strides[lead:]
+    inside = (kernel, tuple(s * d for s, d in zip(steps, dilation, strict=True)))
+    between = (places, tuple(s * t for s, t in zip(steps, stride, strict=True)))
     first, second = (inside, between) if kernel_first else (between, inside)
+    return shape[:lead] + first[0] + second[0], strides[:lead] + first[1] + second[1]
+
+
+def strided(x: Array, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
+    """A view of a raw array with any shape and strides."""
+    if type(x) is np.ndarray and x.flags.c_contiguous:
+        return np.ndarray(shape, x.dtype, x, 0, strides)  # an eighth of the time of `as_strided`, whose body is Python
     # NumPy's protocols leave this one function out.
-    as_strided = cuda.array_module(x).lib.stride_tricks.as_strided
-    return as_strided(x, x.shape[:lead] + first[0] + second[0], x.strides[:lead] + first[1] + second[1])
+    return cuda.array_module(x).lib.stride_tricks.as_strided(x, shape, strides)
 
 
 def regions(

@@ -9,7 +9,7 @@ import numpy as np
 
 from tensor.optim.flat import Flat, Run
 from tensor.optim.flat_optimizer import FlatOptimizer
-from tensor.optim.passes import average, average_square, decay_weights, descend
+from tensor.optim.passes import average, average_square, decay_weights, descend, start
 
 __all__ = ["Adadelta", "Adagrad", "RMSprop"]
 
@@ -34,14 +34,15 @@ class Adagrad(FlatOptimizer):
     initial_accumulator_value: float = 0.0
     eps: float = 1e-10
 
+    ages = True
+
     def moment_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         return ("sum",)
 
-    def update(self, run: Run, group: dict[str, Any], step: int, flat: Flat) -> None:
+    def update(self, run: Run, group: dict[str, Any], step: Any, flat: Flat) -> None:
         g, t, (total,) = run.grad, run.scratch, run.rows
         decay_weights(run, group)
-        if step == 1:
-            total[...] = group["initial_accumulator_value"]
+        start(total, group["initial_accumulator_value"], step)
         np.multiply(g, g, t)
         np.add(total, t, total)
         np.sqrt(total, t)
@@ -69,10 +70,12 @@ class Adadelta(FlatOptimizer):
     eps: float = 1e-6
     weight_decay: float = 0.0
 
+    counts = False
+
     def moment_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         return "square_avg", "acc_delta"
 
-    def update(self, run: Run, group: dict[str, Any], step: int, flat: Flat) -> None:
+    def update(self, run: Run, group: dict[str, Any], step: Any, flat: Flat) -> None:
         g, t = run.grad, run.scratch
         squares, changes = run.rows
         rho, eps = group["rho"], group["eps"]
@@ -108,11 +111,13 @@ class RMSprop(FlatOptimizer):
     momentum: float = 0.0
     centered: bool = False
 
+    counts = False
+
     def moment_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         others = ("momentum_buffer", group["momentum"]), ("grad_avg", group["centered"])
         return ("square_avg", *(name for name, wanted in others if wanted))
 
-    def update(self, run: Run, group: dict[str, Any], step: int, flat: Flat) -> None:
+    def update(self, run: Run, group: dict[str, Any], step: Any, flat: Flat) -> None:
         g, t = run.grad, run.scratch
         alpha, momentum = group["alpha"], group["momentum"]
         square, *others = run.rows

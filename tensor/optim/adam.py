@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY
-from math import sqrt
 from typing import Any
 
 import numpy as np
 
 from tensor.optim.flat import Flat, Run
 from tensor.optim.flat_optimizer import FlatOptimizer
-from tensor.optim.passes import average, decay_weights, descend
+from tensor.optim.passes import at_first, average, decay_weights, descend
 
 __all__ = ["Adam", "AdamW", "Adamax", "NAdam", "RAdam"]
 
@@ -68,7 +67,7 @@ class Adam(FlatOptimizer):
     def moment_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         return ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if group["amsgrad"] else ("exp_avg", "exp_avg_sq")
 
-    def update(self, run: Run, group: dict[str, Any], step: int, flat: Flat) -> None:
+    def update(self, run: Run, group: dict[str, Any], step: Any, flat: Flat) -> None:
         t = run.scratch
         beta1, beta2 = group["betas"]
         decay_weights(run, group)
@@ -78,12 +77,11 @@ class Adam(FlatOptimizer):
             second = run.rows[2]
             np.maximum(second, run.rows[1], out=second)
         # p -= lr / c1 * m / (sqrt(v) / sqrt(c2) + eps), with sqrt(c2) moved out of the fraction: one pass less.
-        age = step if flat.late is None else flat.age(run, step)
-        root = sqrt(1 - beta2**step) if age is step else np.sqrt(1 - beta2**age)
+        root = (1 - beta2**step) ** 0.5
         np.sqrt(second, t)
         np.add(t, group["eps"] * root, t)
         np.divide(run.rows[0], t, t)
-        descend(run, t, group["lr"] * root / (1 - beta1**age))
+        descend(run, t, group["lr"] * root / (1 - beta1**step))
 
 
 class AdamW(Adam):
@@ -121,18 +119,19 @@ class NAdam(FlatOptimizer):
     momentum_decay: float = 4e-3
     decoupled_weight_decay: bool = False
 
+    ages = True
     scalar_names = ("mu_product",)
 
     def moment_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         return "exp_avg", "exp_avg_sq"
 
-    def update(self, run: Run, group: dict[str, Any], step: int, flat: Flat) -> None:
+    def update(self, run: Run, group: dict[str, Any], step: Any, flat: Flat) -> None:
         g, t = run.grad, run.scratch
         beta1, beta2 = group["betas"]
         lr, decay = group["lr"], group["momentum_decay"]
         decay_weights(run, group)
         mu, mu_next = (beta1 * (1 - 0.5 * 0.96 ** (k * decay)) for k in (step, step + 1))
-        before = 1.0 if step == 1 else flat.scalars[run.params.start][0]
+        before = at_first(step, 1.0, flat.get_scalars(run)[0])
         flat.set_scalars(run, before * mu)
         _follow(run, (beta1, beta2), flat)
         # p -= lr * ((1 - mu) / (1 - product) * g + mu_next / (1 - product * mu_next) * m) / (sqrt(v / c2) + eps)
@@ -164,10 +163,12 @@ class RAdam(FlatOptimizer):
     weight_decay: float = 0.0
     decoupled_weight_decay: bool = False
 
+    ages = True
+
     def moment_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         return "exp_avg", "exp_avg_sq"
 
-    def update(self, run: Run, group: dict[str, Any], step: int, flat: Flat) -> None:
+    def update(self, run: Run, group: dict[str, Any], step: Any, flat: Flat) -> None:
         t = run.scratch
         beta1, beta2 = group["betas"]
         decay_weights(run, group)
@@ -177,14 +178,19 @@ class RAdam(FlatOptimizer):
         correction = 1 - beta2**step
         longest = 2 / (1 - beta2) - 1
         length = longest - 2 * step * beta2**step / correction
-        if length <= 5:  # the variance of the square is not known yet: plain momentum
+        early = length <= 5  # the variance of the square is not known yet: plain momentum
+        if early is True:
             descend(run, run.rows[0], rate)
             return
-        rectified = sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length))
+        rectified = np.maximum((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length), 0) ** 0.5
         np.sqrt(run.rows[1], t)
         np.add(t, group["eps"], t)
         np.divide(run.rows[0], t, t)
-        descend(run, t, rate * sqrt(correction) * rectified)
+        factor = rate * correction**0.5 * rectified
+        if early is not False:  # of late elements, some
+            np.copyto(t, run.rows[0], where=early)
+            factor = np.where(early, rate, factor)
+        descend(run, t, factor)
 
 
 class Adamax(FlatOptimizer):
@@ -204,10 +210,12 @@ class Adamax(FlatOptimizer):
     eps: float = 1e-8
     weight_decay: float = 0.0
 
+    ages = True
+
     def moment_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         return "exp_avg", "exp_inf"
 
-    def update(self, run: Run, group: dict[str, Any], step: int, flat: Flat) -> None:
+    def update(self, run: Run, group: dict[str, Any], step: Any, flat: Flat) -> None:
         g, t = run.grad, run.scratch
         mean, largest = run.rows
         beta1, beta2 = group["betas"]

@@ -8,6 +8,8 @@ overwritten.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +17,7 @@ import numpy as np
 from tensor.autograd.inplace import bump
 from tensor.autograd.node import Version, version_of
 from tensor.autograd.tensor import Tensor
+from tensor.optim.flat_late import Late, Move, join, none_late, settle
 
 __all__ = ["FLUSH_EVERY", "Flat", "Run", "Saved", "kind_of", "real_parts"]
 
@@ -23,15 +26,12 @@ FLUSH_EVERY = 64
 
 
 class Saved(NamedTuple):
-    """What is kept of one parameter: how often it was updated, its moments in its shape, and its scalars.
-
-    ``late`` is by how many steps each element was updated less often, in the parameter's shape; None for not at all.
-    """
+    """What is kept of one parameter: how often it was updated, its moments in its shape, its scalars, its late elements."""
 
     step: int
     moments: Mapping[str, Any]
     scalars: Mapping[str, float]
-    late: Any = None
+    late: Late | None = None
 
 
 class Run:
@@ -40,13 +40,13 @@ class Run:
     ``data`` are the parameters, ``grad`` a copy of the gradients that may be overwritten, ``scratch`` any values;
     ``pair`` is grad and scratch as two rows. ``moments`` has one row for each name of the optimizer's moments, ``rows``
     are these one by one and ``first_two`` the first two together. Complex numbers appear as pairs of real ones. ``params`` are
-    the numbers of the parameters in the flat arrays.
+    the numbers of the parameters in the flat arrays. ``scalars`` are those of late elements, a row for each name.
     """
 
-    __slots__ = ("data", "first_two", "grad", "moments", "pair", "params", "rows", "scratch")
+    __slots__ = ("data", "first_two", "grad", "moments", "pair", "params", "rows", "scalars", "scratch")
 
-    def __init__(self, data: Any, pair: Any, moments: Any, params: range) -> None:
-        self.data, self.pair, self.moments, self.params = data, pair, moments, params
+    def __init__(self, data: Any, pair: Any, moments: Any, params: range, scalars: Any = None) -> None:
+        self.data, self.pair, self.moments, self.params, self.scalars = data, pair, moments, params, scalars
         self.grad, self.scratch = pair[0], pair[1]
         self.rows = tuple(moments[i] for i in range(len(moments)))
         self.first_two = moments[:2]
@@ -80,29 +80,93 @@ class Flat:
     )  # fmt: skip
 
     def __init__(self, params: Sequence[Tensor], names: tuple[str, ...], scalar_names: tuple[str, ...] = ()) -> None:
+        self._allocate(params, [p._array.shape for p in params], names, scalar_names)
+        self.moments[...] = 0
+        for i in range(len(params)):
+            self.adopt(i)
+
+    def _allocate(
+        self, params: Sequence[Tensor], shapes: Sequence[tuple[int, ...]], names: tuple[str, ...], scalar_names: tuple[str, ...]
+    ) -> None:
         first = params[0]._array
         self.params = list(params)
         self.names, self.scalar_names = names, scalar_names
         self.scalars: list[tuple[float, ...]] = [(0.0,) * len(scalar_names)] * len(self.params)
         self.offsets = [0]
-        for p in params:
-            self.offsets.append(self.offsets[-1] + p._array.size)
+        for shape in shapes:
+            self.offsets.append(self.offsets[-1] + prod(shape))
         n = self.offsets[-1]
         self.data = np.empty_like(first, shape=(n,), order="C")
-        self.moments = np.zeros_like(first, shape=(len(names), n), order="C")
+        self.moments = np.empty_like(first, shape=(len(names), n), order="C")
         self._pair = np.empty_like(first, shape=(2, n), order="C")
         self._grad = self._pair[0]
         self.steps: int | list[int] = 0
-        self.late: Any = None  #: by how many steps each element is behind its parameter's count, where any is
-        self.views = [
-            self.data[a:b].reshape(p._array.shape) for p, a, b in zip(params, self.offsets, self.offsets[1:], strict=False)
-        ]
-        for i in range(len(params)):
-            self.adopt(i)
+        self.late: Late | None = None  #: the elements that are behind their parameter's count, where any are
+        self.views = [self.data[a:b].reshape(shape) for shape, (a, b) in zip(shapes, pairwise(self.offsets), strict=True)]
         self.versions: list[Version] = [version_of(p) for p in params]
         self._runs: dict[tuple[int, int], Run] = {}
         self._whole = self.run(0, len(params))
         self.extra: dict[Any, Any] = {}  #: what an optimizer wants to keep beside, such as constants of this dtype
+
+    @staticmethod
+    def moved(
+        params: Sequence[Tensor],
+        before: Mapping[int, tuple[Flat, int]],
+        moves: Mapping[int, Move],
+        names: tuple[str, ...],
+        scalar_names: tuple[str, ...],
+        counted: bool,
+    ) -> Flat:
+        """A buffer for parameters from other buffers (``before``, by id), moved to other shapes, or new ones; see `place`.
+
+        What was there stays as it was. ``counted``: whether what a move adds has a count of its own.
+        """
+        flat = Flat.__new__(Flat)
+        shapes = [moves[id(p)].shape if id(p) in moves else p._array.shape for p in params]
+        flat._allocate(params, shapes, names, scalar_names)
+        late: list[Late | None] = []
+        steps = []
+        for i, p in enumerate(params):
+            step, part = 0, None
+            if id(p) in before:
+                source, j = before[id(p)]
+                step, part = flat._take(i, source, j, moves.get(id(p)), counted)
+            else:
+                flat.views[i][...] = p._array
+                flat.moments[:, flat.offsets[i] : flat.offsets[i + 1]] = 0
+            steps.append(step)
+            late.append(part)
+        flat.set_steps(steps)
+        flat.late = join(late, flat.offsets)
+        return flat
+
+    def _take(self, i: int, source: Flat, j: int, move: Move | None, counted: bool) -> tuple[int, Late | None]:
+        """Fill in parameter i with the j-th of another buffer; returns its step and its late elements."""
+        part = slice(self.offsets[i], self.offsets[i + 1])
+        old = slice(source.offsets[j], source.offsets[j + 1])
+        step, late, scalars = source.step_list()[j], source._late_of(j), source.scalars[j]
+        if move is None:
+            self.data[part] = source.data[old]
+            self.moments[:, part] = source.moments[:, old]
+        else:
+            move.values(source.views[j], self.views[i])
+            rows = len(self.names)
+            if rows:
+                before = source.moments[:, old].reshape(rows, *source.views[j].shape)
+                move.carry(before, self.moments[:, part].reshape(rows, *move.shape), 1)
+            if counted and step and (rows or self.scalar_names):
+                late = (late or none_late(len(self.scalar_names))).moved(move, step)
+                late, step, scalars = settle(late, self.views[i].size, step, scalars)
+        self.scalars[i] = scalars
+        return step, late
+
+    def place(self) -> None:
+        """Give all parameters their parts of this buffer, as they are here."""
+        for p, view, version in zip(self.params, self.views, self.versions, strict=True):
+            p._array = view
+            version.value += 1
+            if p._node is not None:
+                p._node.shape, p._node.dtype = view.shape, view.dtype
 
     def __reduce__(self) -> Any:
         # Copied array by array, views would no longer be views: a copy (deep, or by pickle) is built anew.
@@ -148,8 +212,16 @@ class Flat:
         bounds = [(self.offsets[i] - start, self.offsets[i + 1] - start, self.views[i].shape) for i in run.params]
         return [array[a:b].reshape(shape) for a, b, shape in bounds]
 
-    def set_scalars(self, run: Run, *values: float) -> None:
-        """Set the scalars of all parameters of the run."""
+    def get_scalars(self, run: Run) -> Any:
+        """The scalars of the run: numbers, or for late elements arrays."""
+        return self.scalars[run.params.start] if run.scalars is None else run.scalars
+
+    def set_scalars(self, run: Run, *values: Any) -> None:
+        """Set the scalars of all parameters of the run, or of its late elements."""
+        if run.scalars is not None:
+            for row, value in zip(run.scalars, values, strict=True):
+                row[...] = value
+            return
         for i in run.params:
             self.scalars[i] = values
 
@@ -208,20 +280,11 @@ class Flat:
     def saved(self, i: int) -> Saved:
         """What is kept of parameter i; its moments are views."""
         moments = {name: self.moment(name, i) for name in self.names}
-        late = None
-        if self.late is not None:
-            late = self.late[self.offsets[i] : self.offsets[i + 1]].reshape(self.views[i].shape)
-            late = late if late.any() else None
-        return Saved(self.step_list()[i], moments, dict(zip(self.scalar_names, self.scalars[i], strict=True)), late)
+        scalars = dict(zip(self.scalar_names, self.scalars[i], strict=True))
+        return Saved(self.step_list()[i], moments, scalars, self._late_of(i))
 
-    def age(self, run: Run, step: int) -> Any:
-        """How often each element of a run was updated: ``step``, unless some came later than their parameter."""
-        if self.late is None:
-            return step
-        late = self.late[self.offsets[run.params.start] : self.offsets[run.params.stop]]
-        if self.data.dtype.kind == "c":  # pairs of real numbers
-            late = np.repeat(late, 2)
-        return step - late
+    def _late_of(self, i: int) -> Late | None:
+        return None if self.late is None else self.late.part(self.offsets[i], self.offsets[i + 1])
 
     def restore(self, i: int, saved: Saved) -> None:
         """Set what is kept of parameter i; zeros where nothing is given."""
@@ -229,10 +292,9 @@ class Flat:
         counts[i] = saved.step
         self.set_steps(counts)
         self.scalars[i] = tuple(saved.scalars.get(name, 0.0) for name in self.scalar_names)
-        if saved.late is not None and self.late is None:
-            self.late = np.zeros_like(self.data.real, shape=(self.offsets[-1],), dtype=np.float64)
-        if self.late is not None:
-            self.late[self.offsets[i] : self.offsets[i + 1]] = 0 if saved.late is None else saved.late.ravel()
+        if saved.late is not None or self.late is not None:
+            parts = [saved.late if k == i else self._late_of(k) for k in range(len(self.params))]
+            self.late = join(parts, self.offsets)
         for name in self.names:
             target = self.moment(name, i)
             if name in saved.moments:
@@ -259,7 +321,7 @@ def _rebuild(
     moments: Any,
     steps: int | list[int],
     scalars: list[tuple[float, ...]],
-    late: Any = None,
+    late: Late | None = None,
 ) -> Flat:
     flat = Flat(params, names, scalar_names)
     flat.moments[...] = moments

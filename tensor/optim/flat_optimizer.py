@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY
 from inspect import Parameter, Signature, get_annotations
-from typing import Any, ClassVar, dataclass_transform
+from typing import Any, ClassVar, NamedTuple, dataclass_transform
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from tensor.autograd.data import to_array
 from tensor.autograd.tensor import Tensor
 from tensor.device import move
 from tensor.optim.flat import FLUSH_EVERY, Flat, Run, Saved, kind_of
+from tensor.optim.flat_late import Late, Move, late_run
 from tensor.optim.optimizer import Optimizer, Params, evaluate
 from tensor.optim.options import check_options
 
@@ -24,6 +25,13 @@ SMALL_EPS = 1e-12
 
 #: Constructor arguments that only choose between implementations elsewhere, and are no options of a group.
 IMPLEMENTATION = ("foreach", "fused", "capturable", "differentiable")
+
+
+class Layout(NamedTuple):
+    """The parameters of each group, and their buffers."""
+
+    params: list[list[Tensor]]
+    flats: list[list[Flat]]
 
 
 @dataclass_transform()
@@ -56,8 +64,10 @@ class FlatOptimizer(_Declared):
 
     #: Whether moments that decay towards zero are set to zero; see `Run.flush`.
     flushes: ClassVar[bool] = True
-    #: Whether an update is right for elements that came later than their parameter: see `Flat.age` and `rebuild`.
+    #: Whether an update is right for elements apart from the others, with an array of ages for ``step``; see `flat_late`.
     ages: ClassVar[bool] = False
+    #: Whether an update depends on how often there was one before.
+    counts: ClassVar[bool] = True
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -89,8 +99,8 @@ class FlatOptimizer(_Declared):
     #: The names of numbers kept for each parameter, besides the number of its steps; see `Flat.scalars`.
     scalar_names: ClassVar[tuple[str, ...]] = ()
 
-    def update(self, run: Run, group: dict[str, Any], step: int, flat: Flat) -> None:
-        """Change the parameters of a run in place, for the ``step``-th time."""
+    def update(self, run: Run, group: dict[str, Any], step: Any, flat: Flat) -> None:
+        """Change the parameters of a run in place, for the ``step``-th time; for late elements that is an array (see `ages`)."""
         raise NotImplementedError
 
     def check(self, options: Mapping[str, Any]) -> None:
@@ -103,10 +113,8 @@ class FlatOptimizer(_Declared):
         self._flats.append(self._flatten(self.param_groups[-1]))
 
     def _flatten(self, group: Mapping[str, Any]) -> list[Flat]:
-        kinds: dict[Any, list[Tensor]] = {}
-        for p in group["params"]:
-            kinds.setdefault(kind_of(p._array), []).append(p)
-        return [Flat(same, self.moment_names(group), self.scalar_names) for same in kinds.values()]
+        names = self.moment_names(group)
+        return [Flat(same, names, self.scalar_names) for same in _kinds(group["params"]).values()]
 
     def _fit(self) -> None:
         """Make the buffers right where parameters were replaced from outside, or options ask for other moments."""
@@ -129,27 +137,37 @@ class FlatOptimizer(_Declared):
                     kept = saved[id(p)]
                     flat.restore(i, kept._replace(moments={name: move(a, p.device) for name, a in kept.moments.items()}))
 
-    def rebuild(self, change: Callable[[Tensor, Saved], Saved]) -> Callable[[], None]:
-        """Make new buffers after arrays of parameters were replaced by ones of another shape.
+    def moved(
+        self, moves: Mapping[int, Move], added: Sequence[Tensor] = (), removed: Collection[int] = (), group: int = 0
+    ) -> Layout:
+        """Buffers for after an edit of the network: parameters moved to other shapes, added to a group, or removed.
 
-        ``change(parameter, saved)`` gives what is kept of it from now on. Returns a function that puts back the buffers there
-        were, unchanged; the parameters' arrays are the caller's to put back.
+        By the parameters' ids. Nothing changes before `lay`.
         """
-        before = self._flats
-        saved = [self._saved(k) for k in range(len(before))]
-        changed = [{id(p): change(p, saved[k][id(p)]) for flat in flats for p in flat.params} for k, flats in enumerate(before)]
+        self._fit()
+        params = [[p for p in g["params"] if id(p) not in removed] for g in self.param_groups]
+        params[group] += added
+        layout = Layout(params, [])
+        for g, group_params, flats in zip(self.param_groups, params, self._flats, strict=True):
+            before = {id(p): (flat, i) for flat in flats for i, p in enumerate(flat.params)}
+            names = self.moment_names(g)
+            layout.flats.append(
+                [Flat.moved(same, before, moves, names, self.scalar_names, self.counts) for same in _kinds(group_params).values()]
+            )
+        return layout
 
-        def back() -> None:
-            self._flats = before
+    def layout(self) -> Layout:
+        """What is in use, to be laid again later."""
+        return Layout([list(group["params"]) for group in self.param_groups], self._flats)
 
-        self._flats = list(before)
-        try:
-            for k, kept in enumerate(changed):
-                self._rebuild(k, kept)
-        except BaseException:
-            back()
-            raise
-        return back
+    def lay(self, layout: Layout) -> None:
+        """Take buffers from `moved` or `layout` into use, and all parameters' arrays with them."""
+        self._flats = layout.flats
+        for group, params in zip(self.param_groups, layout.params, strict=True):
+            group["params"] = list(params)
+        for flats in layout.flats:
+            for flat in flats:
+                flat.place()
 
     # --- learning -----------------------------------------------------------------------------------------------
 
@@ -165,10 +183,20 @@ class FlatOptimizer(_Declared):
                 for run, step in flat.gather():
                     if group["maximize"]:
                         np.negative(run.grad, run.grad)
-                    self.update(run, group, step, flat)
+                    if flat.late is None:
+                        self.update(run, group, step, flat)
+                    else:
+                        self._update_late(run, group, step, flat)
                     if not step % FLUSH_EVERY and self.flushes and group.get("eps", 1) > SMALL_EPS:
                         run.flush()
         return loss
+
+    def _update_late(self, run: Run, group: dict[str, Any], step: int, flat: Flat) -> None:
+        late = late_run(flat, run, step)
+        self.update(run, group, step, flat)
+        if late is not None:
+            self.update(late.run, group, late.ages, flat)
+            late.put_back()
 
     # --- state --------------------------------------------------------------------------------------------------
 
@@ -186,10 +214,16 @@ class FlatOptimizer(_Declared):
             for p in group["params"]:
                 step, moments, scalars, late = saved[id(p)]
                 if step and (moments or scalars):
-                    numbers = {name: Tensor(np.asarray(value, np.float64)) for name, value in scalars.items()}
-                    arrays = {name: Tensor(array) for name, array in moments.items()}
-                    count = np.asarray(step, np.float32) if late is None else (step - late).astype(np.float32)
-                    result[p] = {"step": Tensor(count), **arrays, **numbers}
+                    numbers = {"step": np.asarray(step, np.float32)}
+                    numbers |= {name: np.asarray(value, np.float64) for name, value in scalars.items()}
+                    if late is not None:
+                        own = step - late.lags, *late.scalars
+                        numbers = {
+                            name: late.dense(p._array.shape, mine, float(rest)).astype(rest.dtype)
+                            for mine, (name, rest) in zip(own, numbers.items(), strict=True)
+                        }
+                    step_count, *others = numbers.items()
+                    result[p] = {name: Tensor(a) for name, a in (step_count, *moments.items(), *others)}
         return result
 
     @state.setter
@@ -201,10 +235,15 @@ class FlatOptimizer(_Declared):
     def _parse(self, saved: Mapping[str, Any]) -> Saved:
         arrays = {name: to_array(a, copy=False) for name, a in saved.items() if a is not None}
         step = arrays.pop("step", 1 if saved else 0)  # PyTorch's SGD counts no steps
-        scalars = {name: float(arrays.pop(name)) for name in self.scalar_names if name in arrays}
-        if np.ndim(step):  # of elements that came later than their parameter
-            return Saved(int(step.max()), arrays, scalars, step.max() - step.astype(np.float64))
-        return Saved(int(step), arrays, scalars)
+        scalars = {name: arrays.pop(name) for name in self.scalar_names if name in arrays}
+        if not np.ndim(step):
+            return Saved(int(step), arrays, {name: float(value) for name, value in scalars.items()})
+        # Elements that came later than their parameter.
+        places, first = np.flatnonzero(step < step.max()), int(np.argmax(step))
+        rows = np.array([np.ravel(value)[places] for value in scalars.values()]).reshape(len(scalars), places.size)
+        late = Late(places, (step.max() - step.ravel()[places]).astype(np.int64), rows)
+        rest = {name: float(np.ravel(value)[first]) for name, value in scalars.items()}
+        return Saved(int(step.max()), arrays, rest, late if places.size else None)
 
     def check_state(self, saved: Mapping[str, Any], p: Tensor, number: int, group: Mapping[str, Any]) -> None:
         if not saved:
@@ -220,6 +259,14 @@ class FlatOptimizer(_Declared):
                 where = f"{name} of parameter {number}"
                 msg = f"{self._name}.load_state_dict: expected {where} of shape {list(p.shape)}, got {list(array.shape)}"
                 raise ValueError(msg)
+
+
+def _kinds(params: Iterable[Tensor]) -> dict[Any, list[Tensor]]:
+    """Parameters that can lie in one buffer together."""
+    kinds: dict[Any, list[Tensor]] = {}
+    for p in params:
+        kinds.setdefault(kind_of(p._array), []).append(p)
+    return kinds
 
 
 def _take_options(cls: type[FlatOptimizer]) -> None:

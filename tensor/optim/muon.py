@@ -69,6 +69,8 @@ class Muon(FlatOptimizer):
     ns_steps: int = 5
     adjust_lr_fn: str | None = None
 
+    counts = False
+
     def check(self, options: Mapping[str, Any]) -> None:
         super().check(options)
         if options["adjust_lr_fn"] not in ADJUST:
@@ -90,7 +92,7 @@ class Muon(FlatOptimizer):
     def moment_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         return ("momentum_buffer",)
 
-    def update(self, run: Run, group: dict[str, Any], step: int, flat: Flat) -> None:
+    def update(self, run: Run, group: dict[str, Any], step: Any, flat: Flat) -> None:
         g, t, (buffer,) = run.grad, run.scratch, run.rows
         lr, momentum = group["lr"], group["momentum"]
         average(buffer, g, momentum, t)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tensor.optim.flat import Run
 
-__all__ = ["average", "average_square", "decay_weights", "descend"]
+__all__ = ["at_first", "average", "average_square", "decay_weights", "descend", "start"]
 
 
 def decay_weights(run: Run, group: Mapping[str, Any]) -> None:
@@ -41,3 +41,18 @@ def descend(run: Run, direction: Any, rate: float) -> None:
     """data -= rate * direction; changes the scratch memory."""
     np.multiply(direction, rate, run.scratch)
     np.subtract(run.data, run.scratch, run.data)
+
+
+def at_first(step: Any, first: Any, later: Any) -> Any:
+    """``first`` where the step is the first, else ``later``; ``step`` may be an array, of late elements."""
+    if isinstance(step, np.ndarray):
+        return np.where(step == 1, first, later)
+    return first if step == 1 else later
+
+
+def start(row: Any, value: Any, step: Any) -> None:
+    """row = value where the step is the first."""
+    if isinstance(step, np.ndarray):
+        np.copyto(row, value, where=step == 1)
+    elif step == 1:
+        row[...] = value

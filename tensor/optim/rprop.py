@@ -9,6 +9,7 @@ import numpy as np
 
 from tensor.optim.flat import Flat, Run
 from tensor.optim.flat_optimizer import FlatOptimizer
+from tensor.optim.passes import start
 
 __all__ = ["Rprop"]
 
@@ -32,17 +33,17 @@ class Rprop(FlatOptimizer):
     etas: tuple[float, float] = (0.5, 1.2)
     step_sizes: tuple[float, float] = (1e-6, 50.0)
 
+    ages = True
     flushes = False  # however small, the sign of the last gradient counts
 
     def moment_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         return "prev", "step_size"
 
-    def update(self, run: Run, group: dict[str, Any], step: int, flat: Flat) -> None:
+    def update(self, run: Run, group: dict[str, Any], step: Any, flat: Flat) -> None:
         g, t = run.grad, run.scratch
         previous, size = run.rows
         shrink, grow = group["etas"]
-        if step == 1:
-            size[...] = group["lr"]
+        start(size, group["lr"], step)
         np.multiply(g, previous, t)
         same, turned = t > 0, t < 0
         t[...] = 1

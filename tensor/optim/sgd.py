@@ -9,7 +9,7 @@ import numpy as np
 
 from tensor.optim.flat import Flat, Run
 from tensor.optim.flat_optimizer import FlatOptimizer
-from tensor.optim.passes import decay_weights, descend
+from tensor.optim.passes import at_first, decay_weights, descend, start
 
 __all__ = ["ASGD", "SGD"]
 
@@ -46,18 +46,16 @@ class SGD(FlatOptimizer):
     def moment_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         return ("momentum_buffer",) if group["momentum"] else ()
 
-    def update(self, run: Run, group: dict[str, Any], step: int, flat: Flat) -> None:
+    def update(self, run: Run, group: dict[str, Any], step: Any, flat: Flat) -> None:
         g, t = run.grad, run.scratch
         momentum = group["momentum"]
         decay_weights(run, group)
         if momentum:
             (buffer,) = run.rows
-            if step == 1:
-                buffer[...] = g
-            else:
-                np.multiply(buffer, momentum, buffer)
-                np.multiply(g, 1 - group["dampening"], t)
-                np.add(buffer, t, buffer)
+            np.multiply(buffer, momentum, buffer)
+            np.multiply(g, 1 - group["dampening"], t)
+            np.add(buffer, t, buffer)
+            start(buffer, g, step)
             if group["nesterov"]:
                 np.multiply(buffer, momentum, t)
                 np.add(g, t, g)
@@ -87,23 +85,22 @@ class ASGD(FlatOptimizer):
     t0: float = 1e6
     weight_decay: float = 0.0
 
+    ages = True
     scalar_names = ("eta", "mu")
 
     def moment_names(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         return ("ax",)
 
-    def update(self, run: Run, group: dict[str, Any], step: int, flat: Flat) -> None:
+    def update(self, run: Run, group: dict[str, Any], step: Any, flat: Flat) -> None:
         t, (mean,) = run.scratch, run.rows
         lr, lambd = group["lr"], group["lambd"]
-        eta, mu = (lr, 1.0) if step == 1 else flat.scalars[run.params.start]
+        eta, mu = (at_first(step, first, later) for first, later in zip((lr, 1.0), flat.get_scalars(run), strict=True))
         decay_weights(run, group)
         np.multiply(run.data, 1 - lambd * eta, run.data)
         descend(run, run.grad, eta)
-        if mu == 1:
-            mean[...] = run.data
-        else:
-            np.subtract(run.data, mean, t)
-            np.multiply(t, mu, t)
-            np.add(mean, t, mean)
+        np.subtract(run.data, mean, t)
+        np.multiply(t, mu, t)
+        np.add(mean, t, mean)
+        start(mean, run.data, mu)
         # The rate and the share of the next step: what it will be is settled by this step's options.
-        flat.set_scalars(run, lr / (1 + lambd * lr * step) ** group["alpha"], 1 / max(1, step - group["t0"]))
+        flat.set_scalars(run, lr / (1 + lambd * lr * step) ** group["alpha"], 1 / np.maximum(1.0, step - group["t0"]))

@@ -18,70 +18,23 @@ from tensor.autograd.node import Node, OutputNode
 from tensor.autograd.tensor import Tensor
 from tensor.nn.module import Module
 from tensor.nn.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from tensor.nn.rnn import RNNBase
+from tensor.structure.units import Units
 
-__all__ = ["Units", "trace"]
+__all__ = ["trace"]
 
 Axes = tuple[Any, ...]  # for each axis the labels of its indices, or None where nothing is followed
 
 #: Operators that act on each element alone, with broadcasting.
 ELEMENTWISE = {
-    "abs", "add", "celu", "clamp", "clone", "cos", "div", "elu", "erf", "exp", "expm1", "gelu", "hardsigmoid", "hardswish",
-    "hardtanh", "leaky_relu", "log", "log1p", "log_sigmoid", "logsigmoid", "maximum", "minimum", "mish", "mul", "neg", "pow",
-    "relu", "relu6", "rsqrt", "selu", "sigmoid", "silu", "sin", "softplus", "softsign", "sqrt", "square", "sub", "tanh",
+    "abs", "add", "affine", "celu", "clamp", "clone", "cos", "div", "elu", "erf", "exp", "expm1", "gelu", "_gelu",
+    "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "log", "log1p", "log_sigmoid", "logsigmoid", "maximum",
+    "minimum", "mish", "mul", "neg", "pow", "relu", "relu6", "rsqrt", "selu", "sigmoid", "silu", "sin", "softplus",
+    "softsign", "sqrt", "square", "sub", "tanh",
 }  # fmt: skip
 #: Operators on [n, channels, ...] that treat each channel alone.
-CHANNELWISE = {"standardise", "max_pool", "avg_pool"}
+CHANNELWISE = {"standardise", "max_pool", "avg_pool", "window_sum"}
 BATCH_NORMS = BatchNorm1d, BatchNorm2d, BatchNorm3d
-
-
-class Units:
-    """The outcome of a trace: ``labels`` of each parameter's and buffer's axes, and why some may not be edited."""
-
-    def __init__(self) -> None:
-        self._parent: list[int] = []
-        self._blocked: dict[int, set[str]] = {}
-        self.labels: dict[tuple[str, int], Any] = {}
-        self.contracted: set[tuple[str, int]] = set()  #: axes of weights that are summed over: they consume units
-
-    def fresh(self, n: int) -> Any:
-        """Labels for n new units."""
-        start = len(self._parent)
-        self._parent += range(start, start + n)
-        return np.arange(start, start + n)
-
-    def find(self, label: int) -> int:
-        """The label that stands for all units that are one with this."""
-        parent = self._parent
-        while parent[label] != label:
-            parent[label] = parent[parent[label]]
-            label = parent[label]
-        return label
-
-    def roots(self, labels: Any) -> Any:
-        """`find` for each of them."""
-        return np.array([self.find(i) for i in labels.tolist()], dtype=np.intp)
-
-    def unite(self, a: Any, b: Any, why: str) -> Any:
-        """Make the units pairwise one; returns the labels that are known."""
-        if a is None or b is None:
-            self.block((a, b), why)
-            return b if a is None else a
-        for i, j in zip(a.tolist(), b.tolist(), strict=True):
-            low, high = sorted((self.find(i), self.find(j)))
-            self._parent[high] = low
-        return a
-
-    def block(self, axes: Any, why: str) -> None:
-        """Remember why these units cannot be edited."""
-        for labels in axes:
-            if labels is not None:
-                for i in labels.tolist():
-                    self._blocked.setdefault(i, set()).add(why)
-
-    def reasons(self, roots: Any) -> set[str]:
-        """Why units cannot be edited; empty where they can."""
-        wanted = set(roots.tolist())
-        return {why for i, whys in self._blocked.items() if self.find(i) in wanted for why in whys}
 
 
 def trace(net: Module, x: Any) -> Units:
@@ -115,7 +68,8 @@ def trace(net: Module, x: Any) -> Units:
     for t in outputs:
         units.block(known.get(id(t._node), ()), "output")
     _bind_statistics(units, copy)
-    return units
+    _bind_layers(units, copy)
+    return units.settle()
 
 
 def _tensors(y: Any) -> list[Tensor]:
@@ -140,13 +94,13 @@ def _follow(units: Units, node: Any, known: dict[int, Axes], params: dict[int, s
     inputs = [(known[id(e)], tuple(e.shape), params.get(id(e))) for e in node.edges if e is not None]
     if isinstance(node, OutputNode):
         return inputs[0][0] if node.index == 0 else (None,) * len(node.shape)
-    name = node.op.name
+    name = node.op.name.removeprefix("nn.functional.")
     rule = _RULES.get(name)
     if name in ELEMENTWISE:
         rule = _elementwise
     elif name in CHANNELWISE:
         return inputs[0][0]
-    result = None if rule is None else rule(units, inputs, tuple(node.shape))
+    result = None if rule is None else rule(units, inputs, tuple(node.shape), node)
     if result is None:
         for axes, _, _ in inputs:
             units.block(axes, f"the operator {name}")
@@ -154,7 +108,7 @@ def _follow(units: Units, node: Any, known: dict[int, Axes], params: dict[int, s
     return result
 
 
-def _elementwise(units: Units, inputs: list[Any], shape: tuple[int, ...]) -> Axes:
+def _elementwise(units: Units, inputs: list[Any], shape: tuple[int, ...], node: Any) -> Axes:
     result: list[Any] = [None] * len(shape)
     for i, n in enumerate(shape):
         at = [i - len(shape) + len(given) for _, given, _ in inputs]
@@ -168,7 +122,7 @@ def _elementwise(units: Units, inputs: list[Any], shape: tuple[int, ...]) -> Axe
     return tuple(result)
 
 
-def _linear(units: Units, inputs: list[Any], shape: tuple[int, ...]) -> Axes | None:
+def _linear(units: Units, inputs: list[Any], shape: tuple[int, ...], node: Any) -> Axes | None:
     if len(inputs) < 2 or len(inputs[1][1]) != 2 or inputs[1][2] is None:
         return None
     (x, _, _), (w, _, name), *bias = inputs
@@ -179,18 +133,23 @@ def _linear(units: Units, inputs: list[Any], shape: tuple[int, ...]) -> Axes | N
     return (*x[:-1], w[0])
 
 
-def _convolve(units: Units, inputs: list[Any], shape: tuple[int, ...]) -> Axes | None:
-    if len(inputs) < 2 or inputs[1][2] is None or inputs[0][1][1] != inputs[1][1][1]:  # groups
+def _convolve(units: Units, inputs: list[Any], shape: tuple[int, ...], node: Any) -> Axes | None:
+    if len(inputs) < 2 or inputs[1][2] is None:
         return None
-    (x, _, _), (w, _, name), *bias = inputs
-    units.unite(x[1], w[1], "an input that is not followed")
-    units.contracted.add((name, 1))
+    (x, (_, channels, *_), _), (w, (out, per_group, *_), name), *bias = inputs
+    if per_group == channels:
+        units.unite(x[1], w[1], "an input that is not followed")
+        units.contracted.add((name, 1))
+    elif per_group == 1 and channels == out:  # each channel by itself
+        units.unite(x[1], w[0], "an input that is not followed")
+    else:
+        return None
     for b, _, _ in bias:
         units.unite(b[0], w[0], "")
     return (x[0], w[0], *[None] * (len(shape) - 2))
 
 
-def _reshape(units: Units, inputs: list[Any], shape: tuple[int, ...]) -> Axes | None:
+def _reshape(units: Units, inputs: list[Any], shape: tuple[int, ...], node: Any) -> Axes | None:
     ((axes, given, _),) = inputs
     result: list[Any] = []
     i = j = 0
@@ -221,8 +180,91 @@ def _reshape(units: Units, inputs: list[Any], shape: tuple[int, ...]) -> Axes | 
     return tuple(result)
 
 
-Rule = Callable[[Units, list[Any], tuple[int, ...]], Axes | None]
-_RULES: dict[str, Rule] = {"linear": _linear, "convolve": _convolve, "reshape": _reshape}
+def _recurrent(gates: int, outputs: int = 1) -> Rule:
+    """A sequence of states: the gates lie one below the other, and what comes out goes in again."""
+
+    def rule(units: Units, inputs: list[Any], shape: tuple[int, ...], node: Any) -> Axes | None:
+        (x, _, _), (w, _, name), *others = inputs
+        if name is None:
+            return None
+        hidden = w[1]
+        if w[0].size != gates * hidden.size:  # outputs are projected
+            return None
+        if hidden.size == 1:
+            units.block((hidden,), "a recurrence of a single unit")
+        each = np.tile(hidden, gates)
+        units.contracted.add((name, 1))
+        for labels in (w[0], x[-1]):
+            units.unite(each, labels, "an input that is not followed")
+        for axes, _, parameter in others:  # a bias, a first state
+            units.unite(each if parameter else hidden, axes[-1], "an input that is not followed")
+        return (None, np.tile(hidden, outputs))
+
+    return rule
+
+
+def _narrow(units: Units, inputs: list[Any], shape: tuple[int, ...], node: Any) -> Axes | None:
+    ((axes, _, _),) = inputs
+    dim, start = node.saved[1:]
+    if axes[dim] is not None and getattr(getattr(node.edges[0], "op", None), "name", "") != "lstm_sequence":
+        return None  # where the cut is may be a number in the code
+    result = list(axes)
+    result[dim] = None if axes[dim] is None else axes[dim][start : start + shape[dim]]
+    return tuple(result)
+
+
+def _cat(units: Units, inputs: list[Any], shape: tuple[int, ...], node: Any) -> Axes | None:
+    dim = node.saved[1] % len(shape)
+    parts = [axes[dim] for axes, _, _ in inputs]
+    if any(labels is not None for axes, _, _ in inputs for i, labels in enumerate(axes) if i != dim):
+        return None
+    if all(labels is None for labels in parts):
+        return (None,) * len(shape)
+    if any(labels is None for labels in parts) or sum(labels.size for labels in parts) != shape[dim]:
+        return None
+    return tuple(np.concatenate(parts) if i == dim else None for i in range(len(shape)))
+
+
+def _permute(units: Units, inputs: list[Any], shape: tuple[int, ...], node: Any) -> Axes | None:
+    axes = inputs[0][0]
+    if node.op.name == "permute":
+        return tuple(axes[i] for i in node.saved[0])
+    result = list(axes)
+    i, j = node.saved
+    result[i], result[j] = axes[j], axes[i]
+    return tuple(result)
+
+
+def _along(units: Units, inputs: list[Any], shape: tuple[int, ...], node: Any) -> Axes | None:
+    """Along axes that hold no units: their turning round, a softmax, a mean."""
+    axes = inputs[0][0]
+    name, saved = node.op.name, node.saved
+    dims = saved[0] if name == "flip" else saved[1]
+    keep = name in ("flip", "softmax", "log_softmax") or saved[2]
+    dims = range(len(axes)) if dims is None else dims if isinstance(dims, (tuple, list)) else (dims,)
+    along = {d % len(axes) for d in dims}
+    if any(axes[d] is not None for d in along):
+        return None
+    return tuple(labels for i, labels in enumerate(axes) if keep or i not in along)
+
+
+def _lookup(units: Units, inputs: list[Any], shape: tuple[int, ...], node: Any) -> Axes | None:
+    """Rows of a table, by numbers."""
+    axes, given, name = inputs[0]
+    index = node.saved[1]
+    if name is None or len(given) != 2 or not isinstance(index, Tensor) or len(shape) != index.ndim + 1:
+        return None
+    units.block((axes[0],), "input")
+    return (*[None] * index.ndim, axes[1])
+
+
+Rule = Callable[[Units, list[Any], tuple[int, ...], Any], Axes | None]
+_RULES: dict[str, Rule] = {
+    "linear": _linear, "convolve": _convolve, "cat": _cat, "narrow": _narrow, "permute": _permute, "transpose": _permute,
+    "__getitem__": _lookup, "rnn_sequence": _recurrent(1), "gru_sequence": _recurrent(3), "lstm_sequence": _recurrent(4, 2),
+    **dict.fromkeys(("reshape", "squeeze", "unsqueeze"), _reshape),
+    **dict.fromkeys(("flip", "softmax", "log_softmax", "sum", "mean"), _along),
+}  # fmt: skip
 
 
 def _bind_statistics(units: Units, net: Module) -> None:
@@ -234,3 +276,13 @@ def _bind_statistics(units: Units, net: Module) -> None:
             for name in ("running_mean", "running_var"):
                 if module._buffers.get(name) is not None:
                     units.labels[f"{path}.{name}".lstrip("."), 0] = units.labels[names[id(scale)], 0]
+
+
+def _bind_layers(units: Units, net: Module) -> None:
+    """The layers and directions of a recurrent layer have one width."""
+    names = {id(p): name for name, p in net.named_parameters()}
+    for module in net.modules():
+        if isinstance(module, RNNBase):
+            states = [units.labels[names[id(p)], 1] for name, p in module._parameters.items() if name.startswith("weight_hh")]
+            for labels in states[1:]:
+                units.unite(states[0], labels, "")

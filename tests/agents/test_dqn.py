@@ -11,6 +11,7 @@ from rlcore.errors import SpaceError
 from rlcore.runs import load, train
 
 OBSERVATION, ACTION = Box(-1, 1, (3,)), Discrete(4)
+COLUMNS = ("observation", "action", "reward", "next_observation", "discount")
 
 
 def make(total_steps=100, **options):
@@ -41,8 +42,8 @@ def test_the_target_is_the_target_networks_best_action():
     agent, rows = make(), batch()
     T.nn.init.normal_(agent.target.body[0].weight)
     bootstrap = values(agent.target, rows["next_observation"]).max(1)
-    loss, _ = agent._step({k: T.tensor(v) for k, v in rows.items()})
-    assert loss == pytest.approx(expected_loss(make(), rows, bootstrap), rel=1e-5)
+    loss, _ = agent._step(*(T.tensor(rows[name]) for name in COLUMNS))
+    assert loss.item() == pytest.approx(expected_loss(make(), rows, bootstrap), rel=1e-5)
 
 
 def test_double_values_the_networks_own_choice():
@@ -50,8 +51,8 @@ def test_double_values_the_networks_own_choice():
     T.nn.init.normal_(agent.target.body[0].weight)
     chosen = values(agent.network, rows["next_observation"]).argmax(1)
     bootstrap = values(agent.target, rows["next_observation"])[np.arange(6), chosen]
-    loss, _ = agent._step({k: T.tensor(v) for k, v in rows.items()})
-    assert loss == pytest.approx(expected_loss(make(double=True), rows, bootstrap), rel=1e-5)
+    loss, _ = agent._step(*(T.tensor(rows[name]) for name in COLUMNS))
+    assert loss.item() == pytest.approx(expected_loss(make(double=True), rows, bootstrap), rel=1e-5)
 
 
 def test_dueling_advantages_are_centred():

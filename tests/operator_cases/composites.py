@@ -25,7 +25,7 @@ COMPOSITES: dict[str, Composite] = {
     "logit": (lambda a: T.logit(a, 1e-3), [p(4)], sp.logit), "xlog1py": (S.xlog1py, [x(4), p(4)], sp.xlog1py),
     "nn.functional.elu": (F.elu, [x(4)], lambda a: np.where(a > 0, a, np.expm1(a))),
     "nn.functional.celu": (lambda a: F.celu(a, 1.5), [x(4)], lambda a: np.where(a > 0, a, 1.5 * np.expm1(a / 1.5))),
-    "nn.functional.selu": (F.selu, [x(4)]), "nn.functional.silu": (F.silu, [x(4)], lambda a: a * sp.expit(a)),
+    "nn.functional.selu": (F.selu, [x(4)]),
     "nn.functional.mish": (F.mish, [x(4)], lambda a: a * np.tanh(np.log1p(np.exp(a)))),
     "nn.functional.gelu": (F.gelu, [x(4)], lambda a: a * sp.ndtr(a)), "nn.functional.relu6": (F.relu6, [x(4, high=9)], lambda a: np.clip(a, 0, 6)),
     "nn.functional.hardsigmoid": (F.hardsigmoid, [x(4)], lambda a: a / 6 + 0.5), "nn.functional.softsign": (F.softsign, [x(4)], lambda a: a / (1 + abs(a))),

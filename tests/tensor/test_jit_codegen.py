@@ -449,3 +449,19 @@ def test_compiling_in_several_threads() -> None:
     for thread in threads:
         thread.join()
     assert not failures
+
+
+@pytest.mark.parametrize("dtype", ["i1", "i2", "i4", "i8"])
+@pytest.mark.parametrize("op", ["floor_divide", "remainder", "left_shift", "right_shift"])
+def test_integers_divide_and_shift_as_in_numpy(op: str, dtype: str) -> None:
+    ends = np.iinfo(dtype)
+    values = np.array([ends.min, ends.min + 1, -7, -3, -1, 0, 1, 2, 3, 7, 8, 31, 63, 64, ends.max], dtype)
+    a, b = (np.ascontiguousarray(x).reshape(-1) for x in np.meshgrid(values, values))
+    builder = Builder()
+    x, y, out = (builder.external(array) for array in (a, b, np.zeros_like(a)))
+    builder.each(op, x, y, out=out)
+    compiled, arrays = compile_program(builder.program()), builder.arrays
+    assert compiled.segments == ("native: 1 kernels",)
+    compiled.run(arrays, [])
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(arrays[2], getattr(np, op)(a, b))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import subprocess
 import sys
 import threading
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tensor.jit.codegen import available
-from tensor.jit.codegen.objects import Objects
+from tensor.jit.codegen.objects import Objects, current, default_directory, use
 
 STEP = """
 import sys
@@ -30,6 +32,7 @@ host.binding().parse_assembly = lambda text: compiled.__setitem__(0, compiled[0]
 compile_program(program).run(arrays, [])
 np.testing.assert_allclose(arrays[1], np.sin(np.exp(arrays[0])), rtol=1e-6)
 print(compiled[0])
+host.keep_on_disk()
 """
 
 
@@ -63,6 +66,41 @@ def test_a_place_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     objects = Objects(tmp_path / "file", "")
     objects.put("k1", b"code")
+    assert objects.get("k1") is None
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="of POSIX systems")
+def test_a_place_that_others_may_write_into_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    use(shared, "tag")
+    assert current() is None
+    assert f"machine code is not kept in {shared}, which others may write into" in caplog.text
+
+
+def test_where_it_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RLCORE_CACHE", str(tmp_path))
+    assert default_directory() == tmp_path
+    monkeypatch.setenv("RLCORE_CACHE", "")
+    assert default_directory() is None
+    monkeypatch.delenv("RLCORE_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    assert default_directory() == tmp_path / "rlcore" / "kernels"
+
+
+def test_what_was_used_last_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tensor.jit.codegen.objects.MOST_FILES", 2)
+    objects = Objects(tmp_path, "")
+    for number in range(3):
+        objects.put(f"k{number}", b"code")
+        os.utime(next(tmp_path.glob(f"k{number}-*")), (number, number))
+    assert objects.get("k0") == b"code"
+    for number in range(3, 300):
+        objects.put(f"k{number}", b"code")
+        os.utime(next(tmp_path.glob(f"k{number}-*")), (number, number))
+    assert objects.get("k0") == b"code"
     assert objects.get("k1") is None
 
 

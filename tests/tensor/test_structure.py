@@ -1,5 +1,6 @@
 """Edits of networks: the function is kept, whoever follows goes along, and an error leaves everything as it was."""
 
+import gc
 from copy import deepcopy
 from itertools import pairwise
 
@@ -9,7 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tensor as T
+import tensor.structure.edit as edit_module
+import tensor.structure.resize as resize_module
 from tensor import nn, structure
+from tensor.optim.flat import Flat
+from tensor.structure.remap import Slices
 
 
 class Image(nn.Module):
@@ -183,42 +188,53 @@ def test_undo_puts_everything_back():
         edit.undo()
 
 
-@pytest.mark.parametrize("place", ["structure.remap", "Flat.restore", "Module attributes", "last follower"])
-def test_an_error_in_the_middle_changes_nothing(monkeypatch, place):
+@pytest.mark.parametrize("when", [1, 4, 9, 14, 20, 25])
+@pytest.mark.parametrize("owner, name", [
+    (Slices, "apply"), (Flat, "_take"), (Flat, "place"), (resize_module, "sizes"),
+    (edit_module, "_refill"),
+])  # fmt: skip
+def test_an_error_in_the_middle_changes_nothing(monkeypatch, owner, name, when):
     net, x = Image(2, 3), T.randn(4, 1, 3, 3)
     optimizer, target = T.optim.Adam(net.parameters()), deepcopy(net)
     learn(net, optimizer, x, 3)
     traces = {"conv.bias": T.zeros(2)}
     edit = structure.grow(net, "conv", 2, x=x)
-    before, other = state(net, optimizer), target.state_dict()["first.weight"].numpy().copy()
-    calls = []
+    before, other = state(net, optimizer), state(target, optimizer)
+    calls, real = [], getattr(owner, name)
 
-    def fail_at(owner, name, when):
-        real = getattr(owner, name)
+    def wrapped(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == when:
+            raise MemoryError
+        return real(*args, **kwargs)
 
-        def wrapped(*args, **kwargs):
-            calls.append(1)
-            if len(calls) == when:
-                raise MemoryError
-            return real(*args, **kwargs)
-
-        monkeypatch.setattr(owner, name, wrapped)
-
-    if place == "structure.remap":
-        fail_at(structure.edit, "remap", 9)
-    elif place == "Flat.restore":
-        fail_at(T.optim.flat.Flat, "restore", 3)
-    elif place == "Module attributes":
-        fail_at(structure.edit, "_keep_attributes", 2)
-    else:
-        traces["conv.bias"] = T.zeros(5)
-    with pytest.raises((MemoryError, ValueError)):
+    monkeypatch.setattr(owner, name, wrapped)
+    try:
         edit.apply(optimizer, target, traces)
-    monkeypatch.undo()
-    assert same(state(net, optimizer), before)
-    assert np.array_equal(target.first.weight.detach().numpy(), other)
-    assert (net.conv.out_channels, target.conv.out_channels) == (2, 2)
+    except MemoryError:
+        monkeypatch.undo()
+        assert same(state(net, optimizer), before)
+        assert same(state(target, optimizer), other)
+        assert (net.conv.out_channels, target.conv.out_channels, traces["conv.bias"].shape) == (2, 2, (2,))
+        edit.apply(optimizer, target, traces)  # and it can be tried again
+    assert (net.conv.out_channels, target.conv.out_channels, traces["conv.bias"].shape) == (4, 4, (4,))
     learn(net, optimizer, x)
+
+
+def test_a_follower_that_does_not_fit_changes_nothing():
+    net, x = Image(2, 3), T.randn(4, 1, 3, 3)
+    optimizer = T.optim.Adam(net.parameters())
+    learn(net, optimizer, x, 2)
+    before = state(net, optimizer)
+    for follower, message in [
+        ({"conv.bias": T.zeros(5)}, r"expected conv.bias of shape \[2\] in a dict, got \[5\]"),
+        ({("conv.weight", 0): T.zeros(5)}, r"expected \('conv.weight', 0\) of shape \[2\] in a dict, got \[5\]"),
+        (Image(3, 3), r"expected conv.weight of shape \[2, 1, 3, 3\] in follower 1, got \[3, 1, 3, 3\]"),
+        ([], "expected modules or dicts as followers, got list"),
+    ]:
+        with pytest.raises((ValueError, TypeError), match=message):
+            structure.grow(net, "conv", 2, x=x).apply(optimizer, follower)
+        assert same(state(net, optimizer), before)
 
 
 def test_errors_name_what_is_wrong():
@@ -226,10 +242,14 @@ def test_errors_name_what_is_wrong():
     cases = [
         (lambda: structure.grow(net, "00", 1, x=x), "grow: no layer '00'; nearest are 0"),
         (lambda: structure.grow(net, "0", 0, x=x), "grow: expected at least 1 new unit, got 0"),
-        (lambda: structure.grow(net, "1", 1, x=x), "expected a Linear or an ungrouped convolution .*got Tanh at '1'"),
+        (lambda: structure.grow(net, "zebra", 1, x=x), "grow: no layer 'zebra'; there are 0, 1, 2$"),
+        (lambda: structure.grow(net, "1", 1, x=x), "expected a Linear, an ungrouped convolution, .*got Tanh at '1'"),
         (lambda: structure.grow(net, "2", 1, x=x), "grow: cannot follow the units of '2': they reach output"),
-        (lambda: structure.grow(net, "0", 1, x=x, init="zero"), "grow: expected init zero_out, net2wider, random, got 'zero'"),
-        (lambda: structure.prune(net, "0", range(4), x=x), "prune: expected at least 1 unit to be left in 0"),
+        (
+            lambda: structure.grow(net, "0", 1, x=x, init="zero"),
+            "grow: expected init zero_out, net2wider, gradmax, pair, random, got 'zero'",
+        ),
+        (lambda: structure.prune(net, "0", range(4), x=x), "prune: expected at least 1 unit to be left in '0'"),
         (lambda: structure.prune(net, "0", [4], x=x), "prune: expected numbers of units from 0 to 3"),
     ]
     for call, message in cases:
@@ -239,10 +259,12 @@ def test_errors_name_what_is_wrong():
     with pytest.raises(ValueError, match="grow: after the edit of '0' the forward fails: "):
         structure.grow(fixed, "0", 1, x=x)
     edit = structure.grow(net, "0", 1, x=x)
-    with pytest.raises(ValueError, match="the optimizer does not hold the parameters"):
+    with pytest.raises(
+        ValueError, match=r"an optimizer of the parameters to change, got one that does not hold 0\.weight, 0\.bias, 2\.weight"
+    ):
         edit.apply(T.optim.Adam(mlp(3, 4, 2).parameters()))
-    with pytest.raises(TypeError, match="an optimizer that can follow an edit"):
-        edit.apply(T.optim.RAdam(net.parameters()))
+    with pytest.raises(TypeError, match="an optimizer that can follow an edit, got LBFGS, which cannot"):
+        edit.apply(T.optim.LBFGS(net.parameters()))
     edit.apply()
     with pytest.raises(RuntimeError, match="grow: this edit is applied already"):
         edit.apply()
@@ -251,12 +273,38 @@ def test_errors_name_what_is_wrong():
         structure.grow(net, "0", 1, x=x)
 
 
-def test_a_graph_from_before_the_edit_is_refused():
+def test_an_edit_that_a_backward_pass_would_miss_is_refused():
     net, x = mlp(3, 4, 2), T.randn(5, 3)
+    optimizer = T.optim.Adam(net.parameters())
+    before, edit = state(net, optimizer), structure.grow(net, "0", 1)
+    y = net(x)
+    expected = r"grow: expected no graph that still wants (0|2)\.weight, got one with LinearBackward"
+    with pytest.raises(RuntimeError, match=expected):
+        edit.apply(optimizer)
+    seen = []
+
+    def hook(g):
+        with pytest.raises(RuntimeError, match=expected):
+            edit.apply(optimizer)
+        seen.append(1)
+
+    y.register_hook(hook)
+    y.sum().backward()
+    assert seen
+    assert same(state(net, optimizer), before)
+    y = net(x)
+    gc.collect()
+    gc.collect()  # the graph is old now, and is not looked for
+    structure.grow(net, "0", 1).apply()
+    with pytest.raises(RuntimeError, match="changed"):
+        y.sum().backward()
+    net, _ = mlp(3, 4, 2), None
+    optimizer, edit = T.optim.Adam(net.parameters()), structure.grow(net, "0", 1)
     loss = net(x).sum()
-    structure.grow(net, "0", 1, x=x).apply()
-    with pytest.raises(RuntimeError, match=r"changed|modified"):
-        loss.backward()
+    loss.backward()  # still alive, but done with
+    edit.apply(optimizer)
+    assert loss.grad_fn is not None
+    learn(net, optimizer, x)
 
 
 def test_resetting_units_keeps_the_others_state():

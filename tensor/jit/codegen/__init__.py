@@ -8,17 +8,41 @@ from typing import Any
 import numpy as np
 
 from tensor.jit.codegen import fusion, host, operations
+from tensor.jit.codegen.apart import checked
 from tensor.jit.codegen.checks import checker
 from tensor.jit.codegen.entry import make_entry
-from tensor.jit.codegen.host import available
+from tensor.jit.codegen.host import available, keep_on_disk, use_disk
+from tensor.jit.codegen.indexed import emit_indexed
+from tensor.jit.codegen.indexed import is_native as indexed_is_native
 from tensor.jit.codegen.kernel import Code
 from tensor.jit.codegen.loops import emit_group, emit_of
+from tensor.jit.codegen.objects import default_directory
 from tensor.jit.codegen.products import emit_product
+from tensor.jit.codegen.stretches import Stretch, compile_stretches
 from tensor.jit.codegen.text import SCALARS
 from tensor.jit.interpreter import Memory, Steps
-from tensor.jit.program import PREDICATES, Call, Elementwise, Instruction, Literal, MatMul, Program, Reduce, View, reads, writes
+from tensor.jit.program import (
+    PREDICATES,
+    ArgReduce,
+    Call,
+    Elementwise,
+    Gather,
+    Instruction,
+    Literal,
+    MatMul,
+    Program,
+    Reduce,
+    Scan,
+    Scatter,
+    View,
+    reads,
+    writes,
+)
 
-__all__ = ["Compiled", "available", "checker", "compile_program", "is_native"]
+__all__ = [
+    "Compiled", "Stretch", "available", "checker", "compile_program", "compile_stretches",
+    "default_directory", "is_native", "keep_on_disk", "use_disk",
+]  # fmt: skip
 
 Run = Callable[[list[Any], list[float]], object]
 
@@ -42,15 +66,18 @@ def compile_program(program: Program, flush_denormals: bool = True) -> Compiled:
 
     With `flush_denormals` numbers below the smallest normal one are zero inside compiled code.
     """
-    products: dict[int, Code] = {}
+    alone: dict[int, Code] = {}
 
     def native(instruction: Instruction) -> bool:
         if isinstance(instruction, MatMul):
             code = emit_product(program, instruction, host.vector_bytes())
-            if code is not None:
-                products[id(instruction)] = code
-            return code is not None
-        return is_native(program, instruction)
+        elif isinstance(instruction, Gather | Scatter | Scan | ArgReduce) and indexed_is_native(program, instruction):
+            code = emit_indexed(program, instruction, host.vector_bytes())
+        else:
+            return is_native(program, instruction)
+        if code is not None:
+            alone[id(instruction)] = code
+        return code is not None
 
     kernels = fusion.schedule(program, native)
     registers = fusion.in_registers(program, kernels)
@@ -71,24 +98,24 @@ def compile_program(program: Program, flush_denormals: bool = True) -> Compiled:
             close()
             runs.append(_interpreted(kernel, memory))
             segments.append("python: " + ", ".join(map(_title, kernel.instructions)))
-        elif isinstance(kernel, fusion.Product):
-            codes.append(products[id(kernel.instructions[0])])
+        elif isinstance(kernel, fusion.Alone):
+            codes.append(alone[id(kernel.instructions[0])])
         else:
             assert isinstance(kernel, fusion.Group)
             codes.append(emit_group(program, kernel, lambda buffer: buffer not in registers, host.vector_bytes()))
     close()
-    return Compiled(_chain(runs), segments, memory)
+    run = _chain(runs)
+    return Compiled(checked(program, run) if program.shared else run, segments, memory)
 
 
 def is_native(program: Program, instruction: Instruction) -> bool:
-    """Whether an instruction (other than a product) becomes machine code."""
+    """Whether an elementwise operation or a reduction becomes machine code."""
     views = [*writes(instruction), *reads(instruction)]
-    if isinstance(instruction, Call) or any(program.dtype(view) not in SCALARS for view in views):
+    if not isinstance(instruction, Elementwise | Reduce) or any(program.dtype(view) not in SCALARS for view in views):
         return False
     if isinstance(instruction, Reduce):
         family = SCALARS[program.dtype(instruction.out)].family
         return instruction.op in operations.TABLES[family] and 0 not in instruction.input.shape
-    assert isinstance(instruction, Elementwise)
     if any(isinstance(operand, Literal) and isinstance(operand.value, complex) for operand in instruction.inputs):
         return False
     sources = [view for view in instruction.inputs if isinstance(view, View)]

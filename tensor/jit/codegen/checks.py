@@ -114,9 +114,9 @@ def _address(function: Any) -> int:
 
 
 def make_check(rows: Iterable[watch.Row], *kept: object) -> Callable[..., bool] | None:
-    """A builtin that says whether all rows hold, given what the first registers are to hold; None where the layout of objects is not
-    known.
+    """A builtin that says whether all rows hold, given what the first registers are to hold.
 
+    None where the layout of objects is not known.
     ``kept`` are objects whose addresses are in the rows.
     """
     if not watch.layout_is_known():

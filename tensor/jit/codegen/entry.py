@@ -75,10 +75,10 @@ def make_entry(codes: Sequence[Code], memory: Memory, scalars: int, flush: bool)
         _check_arguments(function, table, len(memory.externals), scalars)
     read = _Reader(function, table, memory, native)
     for argument in dict.fromkeys(argument for code in codes for argument in code.arguments):
-        read(argument)
+        read(_Base(argument.buffer) if isinstance(argument, Address) else argument)
     restore = _flush(function) if flush else ""
     for code in codes:
-        target = table.load(function, code.name)
+        target = table.load_own(function, code.name)
         arguments = ", ".join(f"{TYPES[type(argument)]} {read(argument)}" for argument in code.arguments)
         function.do(f"call void {target}({arguments})")
     if restore:
@@ -97,17 +97,29 @@ def make_entry(codes: Sequence[Code], memory: Memory, scalars: int, flush: bool)
 
 
 class _Table:
-    """Words that an entry reads when it runs: numbers, and the addresses of kernels, by name, once they are known."""
+    """Words that an entry reads when it runs: numbers, and the addresses of kernels, by name, once they are known.
+
+    Whatever depends on sizes is among them, so that a network that has grown is served by the entry it had.
+    """
 
     def __init__(self) -> None:
-        self._places: dict[int | str, int] = {}
+        self._values: list[int | str] = []
+        self._places: dict[int, int] = {}
 
-    def load(self, function: Function, value: int | str) -> str:
-        place = self._places.setdefault(value, len(self._places))
-        return function.put(f"load ptr, ptr {function.offset('%table', _WORD, str(place))}")
+    def load(self, function: Function, value: int) -> str:
+        """A pointer that may be wanted in several places."""
+        if value not in self._places:
+            self._places[value] = len(self._values)
+            self._values.append(value)
+        return function.put(f"load ptr, ptr {function.offset('%table', _WORD, str(self._places[value]))}")
+
+    def load_own(self, function: Function, value: int | str, kind: str = "ptr") -> str:
+        """A word of its own, even if its value occurs elsewhere: with other sizes it may not."""
+        self._values.append(value)
+        return function.put(f"load {kind}, ptr {function.offset('%table', _WORD, str(len(self._values) - 1))}")
 
     def values(self, addresses: dict[str, int]) -> list[int]:
-        return [addresses[value] if isinstance(value, str) else value for value in self._places]
+        return [addresses[value] if isinstance(value, str) else value for value in self._values]
 
 
 class _Reader:
@@ -119,6 +131,8 @@ class _Reader:
         self._known: dict[object, str] = {}
 
     def __call__(self, argument: object) -> str:
+        if isinstance(argument, Address | Count):
+            return self._read(argument)
         if argument not in self._known:
             self._known[argument] = self._read(argument)
         return self._known[argument]
@@ -127,15 +141,16 @@ class _Reader:
         function = self._function
         match argument:
             case Count(value):
-                return str(value)
+                return self._table.load_own(function, value, "i64")
             case Foreign(name):
                 return self._table.load(function, host.foreign(name))
             case Number(slot):
                 place = _item(function, "%scalars", slot) if self._native else function.offset("%scalars", _WORD, str(slot))
                 return function.put(f"load double, ptr {_field(function, place, DATA if self._native else 0)}")
             case Address(buffer, offset):
-                size = self._memory.program.buffers[buffer].dtype.itemsize
-                return _field(function, self(_Base(buffer)), offset * size)
+                shift = offset * self._memory.program.buffers[buffer].dtype.itemsize
+                base = self(_Base(buffer))
+                return function.put(f"getelementptr i8, ptr {base}, i64 {self._table.load_own(function, shift, 'i64')}")
             case _Base(buffer):
                 return self._base(buffer)
             case _:
@@ -144,7 +159,7 @@ class _Reader:
     def _base(self, buffer: int) -> str:
         """The address of a buffer's first element."""
         if buffer not in self._place:
-            return self._table.load(self._function, self._memory.arrays[buffer].ctypes.data)
+            return self._table.load_own(self._function, self._memory.arrays[buffer].ctypes.data)
         array = _item(self._function, "%arrays", self._place[buffer])
         if not self._native:
             return array

@@ -15,7 +15,6 @@ from tensor.jit.program import (
     Elementwise,
     Instruction,
     Literal,
-    MatMul,
     Program,
     Reduce,
     Slot,
@@ -86,8 +85,8 @@ class Group(Kernel):
 
 
 @dataclass(slots=True)
-class Product(Kernel):
-    """A matrix product."""
+class Alone(Kernel):
+    """One instruction with a kernel of its own: a product, or one with an order or a choice of elements."""
 
 
 @dataclass(slots=True)
@@ -121,11 +120,10 @@ def schedule(program: Program, native: Callable[[Instruction], bool]) -> list[Ke
             kernels[-1].include(instruction, touched)
         elif prod(writes(instruction)[0].shape) == 0:
             continue
-        elif isinstance(instruction, MatMul):
-            kernels.append(Product([]))
+        elif not isinstance(instruction, Elementwise | Reduce):
+            kernels.append(Alone([]))
             kernels[-1].include(instruction, touched)
         else:
-            assert isinstance(instruction, Elementwise | Reduce)
             _place(kernels, instruction, touched)
     return kernels
 

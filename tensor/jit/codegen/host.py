@@ -64,7 +64,8 @@ def features() -> tuple[str, str]:
 
 
 def use_disk(directory: Path | None) -> None:
-    """Keep finished code in a directory from one process to the next (None: do not)."""
+    """Keep finished code in a directory from one process to the next (None: do not). Nothing is kept unless this is called."""
+    _unkept.clear()
     objects.use(directory, tag=f"{features()} {binding().llvm_version_info} {OPTIMIZATION}" if directory else "")
 
 
@@ -92,6 +93,7 @@ def _engine() -> Any:
 
 
 _addresses: dict[str, int] = {}
+_unkept: list[tuple[Code, int]] = []  # made, and not on disk yet; with the optimization it was made with
 _kept: list[bytes] = []  # LLVM reads object files where they lie, now and later
 
 
@@ -115,22 +117,30 @@ def compiled(codes: Iterable[Code], entry: Code | None = None) -> dict[str, int]
 
 
 def _objects(codes: list[Code], optimization: int) -> list[bytes]:
-    """Object files of some functions: one each if they are kept on disk, else one for all, which is made faster."""
+    """Object files of some functions: those on disk, and one for all others, which is made faster than one each."""
     for name in sorted({name for code in codes for name in code.needs}):
         if name not in _library():  # linking would end the process
             msg = f"codegen: expected the C function {name}, which the mathematical library of this system lacks"
             raise RuntimeError(msg)
     store = objects.current()
-    if store is None:
-        return [_generated(codes, optimization)] if codes else []
-    made = []
-    for code in codes:
-        content = store.get(code.name)
-        if content is None:
-            content = _generated([code], optimization)
-            store.put(code.name, content)
-        made.append(content)
-    return made
+    kept = {code.name: store.get(code.name) for code in codes} if store is not None else {}
+    rest = [code for code in codes if kept.get(code.name) is None]
+    if store is not None:
+        _unkept.extend((code, optimization) for code in rest)
+    return [content for content in kept.values() if content is not None] + ([_generated(rest, optimization)] if rest else [])
+
+
+def keep_on_disk() -> None:
+    """Write what has been made since to disk, if anything is kept there: a function at a time, so it is made once more.
+
+    For a thread that has nothing more urgent to do.
+    """
+    while _unkept:
+        with _lock:
+            code, optimization = _unkept.pop() if _unkept else (None, 0)
+            store = objects.current()
+            if code is not None and store is not None:
+                store.put(code.name, _generated([code], optimization))
 
 
 def _generated(codes: list[Code], optimization: int) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from tensor.jit.codegen import operations
+from tensor.jit.codegen import mathematics, operations
 from tensor.jit.codegen.fusion import Group, Item
 from tensor.jit.codegen.kernel import Address, Argument, Code, Count, Number, finish
 from tensor.jit.codegen.text import SCALARS, Function, Lanes, Scalar
@@ -46,13 +46,14 @@ class _Writer:
         self.program = program
         self.items = group.items
         self.kept = kept
-        self.function = Function()
+        self.function = Function(vector_bytes == 64)
         self.prologue: list[str] = []
         self.arguments: list[Argument] = []
         self.views = list(dict.fromkeys(view for item in group.items for view in item.views))
         self.scalars = {view: SCALARS[program.dtype(view)] for view in self.views}
         self.sums = [item for item in group.items if item.axes is not None]
         self.slots: dict[tuple[int, str, int], str] = {}
+        self.mask = ""  # which lanes there are, where not all
         axes = [
             Axis(n, {view: view.strides[i] for view in self.views}, group.axes is not None and i in group.axes)
             for i, n in enumerate(group.shape)
@@ -128,23 +129,31 @@ class _Writer:
         return result
 
     def any_length(self, axis: Axis, pointers: Pointers) -> None:
-        """Vectors as far as they go, then single elements; the length is an argument."""
+        """Vectors as far as they go, then what remains: in part of a vector, or by single elements. The length is an argument."""
         function = self.function
         length = f"%a{self.argument(Count(axis.length))}"
-        whole = function.put(f"and i64 {length}, -{self.width}")
-        for start, stop, lanes in (("0", whole, self.width), (whole, length, 1)):
+        # Elementary functions are long chains: two vectors of them at a time keep the processor busy.
+        double = any(item.op in mathematics.FUNCTIONS and item.op not in mathematics.LIBRARY for item in self.items)
+        masked = function.wide and all(axis.strides[view] in (0, 1) for view in self.views if self.touched(view))
+        main = (1 + double) * self.width
+        whole = function.put(f"and i64 {length}, -{main}")
+        for start, stop, lanes, part in (("0", whole, main, False), (whole, length, self.width if masked else 1, masked)):
             run, skip = function.label(), function.label()
             some = function.put(f"icmp slt i64 {start}, {stop}")
             function.do(f"br i1 {some}, label %{run}, label %{skip}")
             function.start(run)
 
-            def turn(index: str, _: list[str], lanes: int = lanes) -> list[str]:
+            def turn(index: str, _: list[str], lanes: int = lanes, part: bool = part) -> list[str]:
+                if part:
+                    some = Lanes(function, operations.BOOL, lanes)
+                    self.mask = some.below(function.put(f"sub i64 {length}, {index}"))
                 self.vector_body(axis, pointers, index, lanes, [])
                 return []
 
             function.loop(stop, lanes, [], turn, start)
             function.do(f"br label %{skip}")
             function.start(skip)
+        self.mask = ""
 
     def vectors(self, axis: Axis, inner: Sequence[Axis], pointers: Pointers) -> list[str]:
         """The vectors along one axis; `inner` are the reduced axes inside."""
@@ -283,7 +292,7 @@ class _Writer:
             values[item.out] = stored[item.out] = self.result(item, v, arguments)
         for view, value in stored.items():
             if self.kept(view.buffer):
-                Lanes(self.function, self.scalars[view], lanes).store(pointers[view], steps[view] or 1, value)
+                Lanes(self.function, self.scalars[view], lanes).store(pointers[view], steps[view] or 1, value, self.mask)
 
     def compute_type(self, item: Item) -> Scalar:
         """The element type an item computes in."""
@@ -300,7 +309,7 @@ class _Writer:
         match item.inputs[place]:
             case View() as view:
                 if view not in values:
-                    values[view] = v.of(self.scalars[view]).load(pointers[view], steps[view])
+                    values[view] = v.of(self.scalars[view]).load(pointers[view], steps[view], self.mask)
                 return values[view]
             case Literal(value):
                 return v.of(operations.BOOL).const(value) if item.op == "where" and place == 0 else v.const(value)

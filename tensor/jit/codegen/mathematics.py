@@ -1,8 +1,8 @@
 """Elementary functions as straight-line vector code, for float and double.
 
 Each reduces its argument to a short interval, where a polynomial does the rest. The polynomials are weighted least-squares
-fits of our own, made with 50 digits and near the minimax ones: their own error is below 1e-8 ulp x 2^24 for float and 2^53
-for double, so that what remains is the rounding of the last few operations. Multiply-adds are fused throughout.
+fits of our own, made with 50 digits and near the minimax ones: their own error is a small part of a unit in the last place, so
+that what remains is the rounding of the last few operations. Multiply-adds are fused throughout.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ class Format:
     exp_range: tuple[float, float]  # beyond it exp is 0 or infinite
     exp: tuple[float, ...]  # (e^r - 1 - r) / r^2 for |r| <= log(2)/2, in r
     log: tuple[float, ...]  # (2 atanh(s) - 2s) / s^3 for s = f/(2+f), 1+f in [sqrt(1/2), sqrt(2)], in s^2
-    sin: tuple[float, ...]  # (sin r - r) / r^3 for |r| <= pi/4, in r^2
-    cos: tuple[float, ...]  # (cos r - 1 + r^2/2) / r^4, in r^2
+    sin: tuple[float, ...]  # (sin r - r) / r^3 for |r| <= pi/2, in r^2
     log2: tuple[float, float]  # log(2), log10(2) and pi/2, each as a sum of numbers of the format
     log10_2: tuple[float, float]
     half_pi: tuple[float, float, float]
@@ -52,8 +51,13 @@ FLOAT = Format(
         0.000199126106299615225,
     ),
     log=(0.666666656354600287, 0.400003370448245856, 0.285372135566938872, 0.235836459226429927),
-    sin=(-0.166666666413186611, 0.00833332935653035924, -0.000198393272275491551, 2.71825152554484998e-6),
-    cos=(0.041666666622950605, -0.00138888837717167273, 0.0000247995258694097284, -2.72107587158594564e-7),
+    sin=(
+        -0.166666666259228128,
+        0.00833333109891986842,
+        -0.00019840866923325177,
+        2.75253172573274899e-6,
+        -2.38877054810173656e-8,
+    ),
     log2=(0.693147182464599609375, -1.9046542121259336e-09),
     log10_2=(0.301030009984970093, -1.432098883924482e-08),
     half_pi=(1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15),
@@ -74,12 +78,8 @@ DOUBLE = Format(
         0.153871014396604146, 0.132498872590721673, 0.132533597122886958,
     ),
     sin=(
-        -0.166666666666666666, 0.00833333333333332259, -0.000198412698412548904, 2.75573192141081589e-6, -2.5052104891734809e-8,
-        1.60583642315318838e-10, -7.57858367109833562e-13,
-    ),
-    cos=(
-        0.0416666666666666666, -0.0013888888888888874, 0.0000248015873015713285, -2.75573192153063229e-7, 2.08767543508830585e-9,
-        -1.14702915678191229e-11, 4.73803377649724567e-14,
+        -0.166666666666666656, 0.00833333333333319327, -0.00019841269841208835, 2.75573192110700341e-6, -2.50521068665153506e-8,
+        1.60589393834026737e-10, -7.64298293206151477e-13, 2.721083172258141e-15,
     ),
     log2=(0.693147180559945309, 2.3190468138462996e-17),
     log10_2=(0.301029995663981195, -2.8037281277851704e-18),
@@ -139,7 +139,9 @@ def as_bits_of(v: Lanes, value: float) -> str:
 
 
 def scaled(v: Lanes, x: str, n: str) -> str:
-    """x 2^n, in two steps, since n may be outside the range of exponents."""
+    """x 2^n. Where no instruction does it, in two steps, since n may be outside the range of exponents."""
+    if v.function.wide:
+        return v.ldexp(x, n)
     half = v.bits.op("ashr", n, v.bits.const(1))
     return v.mul(v.mul(x, power_of_two(v, half)), power_of_two(v, v.bits.op("sub", n, half)))
 
@@ -257,7 +259,7 @@ def logaddexp(v: Lanes, a: str, b: str) -> str:
 
 
 def trigonometric(v: Lanes, x: str, name: str) -> str:
-    """sin and cos: x = n pi/2 + r, and one of two polynomials, by the quadrant. Huge arguments go to C's function, all lanes."""
+    """sin and cos: the sine of what is left of whole turns of pi. Huge arguments go to C's function, all lanes."""
     form, function = format_of(v), v.function
     huge = v.compare("uge", v.intrinsic("fabs", x), v.const(form.trig_limit))
     if v.count > 1:
@@ -269,26 +271,26 @@ def trigonometric(v: Lanes, x: str, name: str) -> str:
     by_libm = v.lanewise(name + form.libm, x)
     function.do(f"br label %{join}")
     function.start(fast)
-    by_polynomial = trigonometric_reduced(v, x, quarter_turns=1 if name == "cos" else 0)
+    by_polynomial = trigonometric_reduced(v, x, name)
     function.do(f"br label %{join}")
     function.start(join)
     return function.put(f"phi {v.type} [ {by_libm}, %{slow} ], [ {by_polynomial}, %{fast} ]")
 
 
-def trigonometric_reduced(v: Lanes, x: str, quarter_turns: int) -> str:
+def trigonometric_reduced(v: Lanes, x: str, name: str) -> str:
     form, bits = format_of(v), v.bits
-    shifted = v.fma(x, v.const(2 / math.pi), v.const(form.magic))
-    n = v.sub(shifted, v.const(form.magic))
-    r = x
+    if name == "sin":  # x = n pi + r
+        shifted = v.fma(x, v.const(1 / math.pi), v.const(form.magic))
+        n, r, signs = v.sub(shifted, v.const(form.magic)), x, -1
+    else:  # x = (n + 1/2) pi - r
+        shifted = v.add(v.fma(x, v.const(1 / math.pi), v.const(-0.5)), v.const(form.magic))
+        n, r, signs = v.add(v.sub(shifted, v.const(form.magic)), v.const(0.5)), v.op("fneg", x), 1
     for part in form.half_pi:
-        r = v.fma(n, v.const(-part), r)
-    quadrant = bits.op("add", as_bits(v, shifted), bits.const(quarter_turns))
+        r = v.fma(n, v.const(2 * signs * part), r)
     z = v.mul(r, r)
     sine = v.fma(v.mul(r, z), v.polynomial(z, form.sin), r)
-    cosine = v.fma(v.mul(z, z), v.polynomial(z, form.cos), v.fma(z, v.const(-0.5), v.const(1)))
-    odd = bits.compare("ne", bits.op("and", quadrant, bits.const(1)), bits.const(0))
-    sign = bits.op("shl", bits.op("and", quadrant, bits.const(2)), bits.const(8 * v.scalar.size - 2))
-    return from_bits(v, bits.op("xor", as_bits(v, v.select(odd, cosine, sine)), sign))
+    sign = bits.op("shl", as_bits(v, shifted), bits.const(8 * v.scalar.size - 1))
+    return from_bits(v, bits.op("xor", as_bits(v, sine), sign))
 
 
 def erf(v: Lanes, x: str) -> str:

@@ -2,15 +2,24 @@
 
 A file is named after the function's digest and those of processor, features and LLVM version, so it can only be found by a
 machine that would have made the same. It begins with a checksum: whatever is damaged or cut short is made anew. Files are
-written aside and moved into place, so concurrent processes see whole ones.
+written aside and moved into place, so concurrent processes see whole ones. The files used least recently go first.
+
+They lie in the user's directory for caches, or where the environment variable ``RLCORE_CACHE`` says; with an empty one nothing is
+kept. What is loaded is run, so a directory that others may write into is not used.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
+import os
+import platform
 import tempfile
+import time
 from pathlib import Path
+
+log = logging.getLogger("tensor.jit")
 
 MOST_FILES = 4096
 CHECKSUM = 32
@@ -29,17 +38,22 @@ class Objects:
 
     def get(self, name: str) -> bytes | None:
         """The code of a function, if a sound file has it."""
+        path = self._path(name)
         try:
-            content = self._path(name).read_bytes()
+            content = path.read_bytes()
         except OSError:
             return None
         checksum, code = content[:CHECKSUM], content[CHECKSUM:]
-        return code if hashlib.sha256(name.encode() + code).digest() == checksum else None
+        if hashlib.sha256(name.encode() + code).digest() != checksum:
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(path)  # used just now
+        return code
 
     def put(self, name: str, code: bytes) -> None:
         """Keep a function's code; a disk that is full or read-only is no error, since it can be made again."""
         with contextlib.suppress(OSError):
-            self._directory.mkdir(parents=True, exist_ok=True)
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             if self._written % 256 == 0:
                 self._prune()
             self._written += 1
@@ -52,6 +66,33 @@ class Objects:
         files = sorted(self._directory.glob("*.o"), key=lambda path: path.stat().st_mtime)
         for path in files[: max(0, len(files) - MOST_FILES)]:
             path.unlink(missing_ok=True)
+        for left in self._directory.glob("*.part"):  # by a process that was killed
+            if time.time() - left.stat().st_mtime > 3600:
+                left.unlink(missing_ok=True)
+
+
+def default_directory() -> Path | None:
+    """Where finished code is kept unless something else is said; None for nowhere."""
+    named = os.environ.get("RLCORE_CACHE")
+    if named is not None:
+        return Path(named) if named else None
+    system = platform.system()
+    if system == "Windows":
+        home = os.environ.get("LOCALAPPDATA")
+    else:
+        home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ("Library/Caches" if system == "Darwin" else ".cache"))
+    return Path(home) / "rlcore" / "kernels" if home else None
+
+
+def is_private(directory: Path) -> bool:
+    """Whether nobody but this user may write into a directory, or make it."""
+    if not hasattr(os, "getuid"):
+        return True
+    try:
+        found = directory.stat()
+    except FileNotFoundError:
+        return True
+    return found.st_uid == os.getuid() and not found.st_mode & 0o022
 
 
 _current: Objects | None = None
@@ -63,4 +104,7 @@ def current() -> Objects | None:
 
 def use(directory: Path | None, tag: str) -> None:
     global _current
+    if directory is not None and not is_private(directory):
+        log.warning("compile: machine code is not kept in %s, which others may write into", directory)
+        directory = None
     _current = Objects(directory, tag) if directory else None

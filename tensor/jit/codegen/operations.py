@@ -37,6 +37,7 @@ def boolean(v: Lanes) -> Lanes:
 
 BOOL = SCALARS[np.dtype(np.bool_)]
 DOUBLE = SCALARS[np.dtype(np.float64)]
+SIGNED_64 = SCALARS[np.dtype(np.int64)]
 
 
 def truth(v: Lanes, x: str) -> str:
@@ -71,6 +72,27 @@ def absolute(v: Lanes, x: str) -> str:
 def sign(v: Lanes, x: str) -> str:
     above = v.select(v.compare("sgt", x, v.const(0)), v.const(1), v.const(0))
     return v.select(v.compare("slt", x, v.const(0)), v.const(-1), above)
+
+
+def quotient(v: Lanes, a: str, b: str) -> tuple[str, str]:
+    """Floor and remainder of signed integers, as NumPy has them: 0 by 0, and no overflow by -1."""
+    flag = boolean(v)
+    zero, minus = v.compare("eq", b, v.const(0)), v.compare("eq", b, v.const(-1))
+    safe = v.select(flag.op("or", zero, minus), v.const(1), b)
+    floor = v.op("sdiv", a, safe)
+    rest = v.op("sub", a, v.op("mul", floor, safe))
+    apart = flag.op("xor", v.compare("slt", rest, v.const(0)), v.compare("slt", safe, v.const(0)))
+    down = flag.op("and", v.compare("ne", rest, v.const(0)), apart)
+    floor = v.select(down, v.op("sub", floor, v.const(1)), floor)
+    rest = v.select(down, v.op("add", rest, safe), rest)
+    floor = v.select(zero, v.const(0), v.select(minus, v.op("sub", v.const(0), a), floor))
+    return floor, rest
+
+
+def shifted_by(v: Lanes, name: str, a: str, b: str, beyond: str) -> str:
+    """A shift; `beyond` where all bits are shifted out."""
+    inside = v.compare("ult", b, v.const(8 * v.scalar.size))
+    return v.select(inside, v.op(name, a, v.select(inside, b, v.const(0))), beyond)
 
 
 FLOAT: dict[str, Emit] = {
@@ -121,6 +143,10 @@ INTEGER: dict[str, Emit] = {
     "not_equal": relation("ne"),
 }
 SIGNED: dict[str, Emit] = INTEGER | {
+    "floor_divide": lambda v, a, b: quotient(v, a, b)[0],
+    "remainder": lambda v, a, b: quotient(v, a, b)[1],
+    "left_shift": lambda v, a, b: shifted_by(v, "shl", a, b, v.const(0)),
+    "right_shift": lambda v, a, b: shifted_by(v, "ashr", a, b, v.op("ashr", a, v.const(8 * v.scalar.size - 1))),
     "absolute": absolute,
     "sign": sign,
     "maximum": lambda v, a, b: v.select(v.compare("sgt", a, b), a, b),

@@ -92,7 +92,8 @@ def cost(shape: Shape, width: int, dots: bool) -> float:
 
 def _emit(program: Program, product: MatMul, plan: Shape, write: Write, width: int = 1) -> Code:
     """A kernel that writes one product for each index of the leading axes."""
-    scalar, function = SCALARS[program.dtype(product.out)], Function()
+    scalar = SCALARS[program.dtype(product.out)]
+    function = Function(width * scalar.size == 64)
     writer = _Writer(function, scalar, width)
     views = (product.out, product.a, product.b)
     leading = product.out.shape[:-2]

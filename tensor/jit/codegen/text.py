@@ -41,6 +41,11 @@ SCALARS = {
 }
 
 
+def _suffix(scalar: Scalar) -> str:
+    """The name in intrinsics of the type that is in memory."""
+    return "i8" if scalar.family == "bool" else scalar.suffix
+
+
 def number(scalar: Scalar, value: Any) -> str:
     """A constant in LLVM's spelling; floats by their bits, so that nothing is lost."""
     if scalar.family == "bool":
@@ -54,9 +59,14 @@ def number(scalar: Scalar, value: Any) -> str:
 
 
 class Function:
-    """The body of one function as it is written: lines, fresh names, the current block, and what must be declared outside."""
+    """The body of one function as it is written: lines, fresh names, the current block, and what must be declared outside.
 
-    def __init__(self) -> None:
+    `wide`: whether it is for a processor with AVX-512's instructions, for lanes that lie apart in memory, that are left out,
+    and for exponents.
+    """
+
+    def __init__(self, wide: bool = False) -> None:
+        self.wide = wide
         self.lines: list[str] = []
         self.declared: set[str] = set()
         self.block = "entry"
@@ -191,6 +201,12 @@ class Lanes:
         """a * b + c, rounded once."""
         return self.intrinsic("fma", a, b, c)
 
+    def ldexp(self, x: str, n: str) -> str:
+        """x 2^n, for integers n of the same size."""
+        name = f"llvm.ldexp.{self.suffix}.{self.bits.suffix}"
+        self.function.declared.add(f"declare {self.type} @{name}({self.type}, {self.bits.type})")
+        return self.function.put(f"call {self.type} @{name}({self.type} {x}, {self.bits.type} {n})")
+
     def polynomial(self, x: str, coefficients: Sequence[float]) -> str:
         """By Horner's rule; the coefficient of the lowest power first."""
         value = self.const(coefficients[-1])
@@ -215,11 +231,52 @@ class Lanes:
 
     # Memory. Booleans are bytes there and single bits in registers.
 
-    def load(self, pointer: str, stride: int) -> str:
-        """Lanes from memory, `stride` elements apart."""
+    @property
+    def apart(self) -> bool:
+        """Whether one instruction moves lanes that lie apart in memory."""
+        return self.function.wide and self.count >= 4 and self.scalar.size >= 4
+
+    def _gather(self, pointer: str, stride: int) -> str:
+        """Lanes `stride` elements apart, by one instruction."""
+        kinds = f"<{self.count} x ptr>", "i32", f"<{self.count} x i1>", self.type
+        name = f"llvm.masked.gather.{self.suffix}.v{self.count}p0"
+        self.function.declared.add(f"declare {self.type} @{name}({', '.join(kinds)})")
+        given = self._places(pointer, stride), str(self.scalar.size), "splat (i1 true)", "poison"
+        arguments = ", ".join(f"{kind} {value}" for kind, value in zip(kinds, given, strict=True))
+        return self.function.put(f"call {self.type} @{name}({arguments})")
+
+    def _scatter(self, pointer: str, stride: int, value: str) -> None:
+        kinds = self.type, f"<{self.count} x ptr>", "i32", f"<{self.count} x i1>"
+        name = f"llvm.masked.scatter.{self.suffix}.v{self.count}p0"
+        self.function.declared.add(f"declare void @{name}({', '.join(kinds)})")
+        given = value, self._places(pointer, stride), str(self.scalar.size), "splat (i1 true)"
+        arguments = ", ".join(f"{kind} {value}" for kind, value in zip(kinds, given, strict=True))
+        self.function.do(f"call void @{name}({arguments})")
+
+    def _places(self, pointer: str, stride: int) -> str:
+        steps = ", ".join(f"i64 {lane * stride}" for lane in range(self.count))
+        return self.function.put(f"getelementptr {self.scalar.memory}, ptr {pointer}, <{self.count} x i64> <{steps}>")
+
+    def below(self, limit: str) -> str:
+        """Which lanes have a number below `limit` (an i64)."""
+        wide = self.of(SCALARS[np.dtype(np.int64)])
+        numbers = ", ".join(f"i64 {lane}" for lane in range(self.count))
+        return wide.compare("ult", f"<{numbers}>", wide.splat(limit))
+
+    def load(self, pointer: str, stride: int, mask: str = "") -> str:
+        """Lanes from memory, `stride` elements apart; with a mask, neighbours, zero where it is false."""
         function, scalar = self.function, self.scalar
+        if mask and stride:
+            kinds = "ptr", "i32", f"<{self.count} x i1>", f"<{self.count} x {scalar.memory}>"
+            name = f"llvm.masked.load.v{self.count}{_suffix(scalar)}.p0"
+            function.declared.add(f"declare {kinds[-1]} @{name}({', '.join(kinds)})")
+            arguments = f"ptr {pointer}, i32 {scalar.size}, {kinds[2]} {mask}, {kinds[3]} zeroinitializer"
+            value = function.put(f"call {kinds[-1]} @{name}({arguments})")
+            return function.put(f"icmp ne {kinds[-1]} {value}, zeroinitializer") if scalar.family == "bool" else value
         if stride == 0 and self.count > 1:
             return self.splat(Lanes(function, scalar, 1).load(pointer, 1))
+        if stride != 1 and self.apart:
+            return self._gather(pointer, stride)
         memory = scalar.memory if self.count == 1 else f"<{self.count} x {scalar.memory}>"
         if stride == 1 or self.count == 1:
             value = function.put(f"load {memory}, ptr {pointer}, align {scalar.size}")
@@ -233,11 +290,20 @@ class Lanes:
             return function.put(f"icmp ne {memory} {value}, {'0' if self.count == 1 else 'zeroinitializer'}")
         return value
 
-    def store(self, pointer: str, stride: int, value: str) -> None:
+    def store(self, pointer: str, stride: int, value: str, mask: str = "") -> None:
+        """Lanes to memory, `stride` elements apart; with a mask, neighbours, only where it is true."""
         function, scalar = self.function, self.scalar
         memory = scalar.memory if self.count == 1 else f"<{self.count} x {scalar.memory}>"
         if scalar.family == "bool":
             value = function.put(f"zext {self.type} {value} to {memory}")
+        if mask:
+            name = f"llvm.masked.store.v{self.count}{_suffix(scalar)}.p0"
+            function.declared.add(f"declare void @{name}({memory}, ptr, i32, <{self.count} x i1>)")
+            function.do(f"call void @{name}({memory} {value}, ptr {pointer}, i32 {scalar.size}, <{self.count} x i1> {mask})")
+            return
+        if stride != 1 and self.apart:
+            self._scatter(pointer, stride, value)
+            return
         if stride == 1 or self.count == 1:
             function.do(f"store {memory} {value}, ptr {pointer}, align {scalar.size}")
             return

@@ -95,7 +95,7 @@ _REPLACED: list[tuple[Any, str, Any, Any]] = [
     for owner, name in (
         (Compiled, "__call__"), (Optimizer, "__init__"), (Optimizer, "load_state_dict"), (Optimizer, "state_dict"),
         (Optimizer, "add_param_group"), (FlatOptimizer, "add_param_group"), (LBFGS, "add_param_group"),
-        (FlatOptimizer, "rebuild"), (Adafactor, "step"), (LBFGS, "step"),
+        (FlatOptimizer, "moved"), (FlatOptimizer, "lay"), (Adafactor, "step"), (LBFGS, "step"),
     )
 ]  # fmt: skip
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from tensor.jit.deferred.form import FLOATS, form_of, without_holes
 from tensor.jit.deferred.graph import Node, owner_of
+from tensor.jit.instructions import Instruction, Ref
 from tensor.jit.lower import Lowering, Segment
-from tensor.jit.recorder import Instruction, Ref
 
 __all__ = ["KEPT", "clear", "run", "settle"]
 
@@ -135,8 +135,12 @@ class _Entry:
         """Have machine code run what it can."""
         instructions = graph.instructions()
         calls = {id(made): n for n, made in enumerate(i for i in instructions if type(i) is _Call)}
+        known = len(graph.shapes)
         lowering = Lowering(graph, instructions, graph.wanted)  # type: ignore[arg-type]  # it has what is asked of a recording
-        if not lowering.segments:
+        slots = [s for segment in lowering.segments for s in (*segment.inputs, *segment.outputs, *segment.scalars)]
+        own = {id(made) for made in instructions}
+        added = [p for p in lowering.parts if not isinstance(p, Segment) and id(p) not in own]
+        if not slots or added or max(slots) >= known:  # it wants checks or copies of its own, for which there is no place here
             return
         parts: list[Any] = []
         for part in lowering.parts:

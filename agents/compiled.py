@@ -1,0 +1,67 @@
+"""Learning steps compiled or as they are: the one place that decides, for all agents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensor as T
+from tensor.jit import compiled as jit
+from tensor.optim.flat_optimizer import FlatOptimizer
+
+__all__ = ["LearningStep"]
+
+
+class LearningStep:
+    """A function of tensors that ends with a step of ``optimizer``; compiled unless told otherwise.
+
+    Machine code rounds differently from NumPy, and `T.compile` makes it while the first calls already run. So that a run
+    depends on its seed alone, and goes on bit for bit from a checkpoint, no call that counts is made before there is machine
+    code: the first one has it made, by calls whose effects are taken back.
+
+    That holds as long as there is one recording: arguments always have the same shapes, and the function does not branch on
+    values.
+
+    >>> w = T.zeros(2, requires_grad=True)
+    >>> optimizer = T.optim.Adam([w], lr=0.5)
+    >>> def follow(x):
+    ...     optimizer.zero_grad()
+    ...     loss = ((w - x) ** 2).sum()
+    ...     loss.backward()
+    ...     optimizer.step()
+    ...     return loss.detach()
+    >>> step = LearningStep(follow, optimizer)
+    >>> step(T.ones(2)), w.detach()
+    (tensor(2.), tensor([0.5000, 0.5000]))
+    """
+
+    def __init__(self, function: Callable[..., Any], optimizer: FlatOptimizer, *, compile: bool = True) -> None:
+        self._call = T.compile(function) if compile else function
+        self._optimizer = optimizer
+        self._ready = not compile
+
+    def __call__(self, *tensors: T.Tensor) -> Any:
+        """What the function gives."""
+        if not self._ready:
+            self._prepare(tensors)
+            self._ready = True
+        return self._call(*tensors)
+
+    def restored(self) -> None:
+        """The optimizer's state was replaced, and with it the memory that machine code was made for."""
+        if isinstance(self._call, jit.Compiled):
+            self._call.reset()
+            self._ready = False
+
+    def _prepare(self, tensors: tuple[T.Tensor, ...]) -> None:
+        """Record, replay once (from then on machine code is made), wait for it, and put everything back."""
+        optimizer = self._optimizer
+        optimizer._fit()
+        flats = [flat for group in optimizer._flats for flat in group]
+        kept = [(flat, flat.data.copy(), flat.moments.copy(), flat.steps) for flat in flats]
+        for _ in range(2):
+            self._call(*tensors)
+        jit._queue.join()
+        optimizer.zero_grad()
+        for flat, data, moments, steps in kept:
+            flat.data[...], flat.moments[...], flat.steps = data, moments, steps

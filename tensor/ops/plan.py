@@ -1,0 +1,198 @@
+"""What one use of an operator keeps for backward, and how that goes back: two functions, written out for the inputs that want a gradient.
+
+Both run for every recorded operation, so there is no loop over inputs and no table to look into: the source is put together from the
+operator's rules the first time that a set of inputs wants a gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tensor.autograd.batched import NotBatchable, deepest
+from tensor.autograd.node import FREED, Node, OpNode, OutputNode, Version, version_of
+from tensor.autograd.samples import enter, raw_arrays, sample_of_tensors
+from tensor.autograd.tensor import Tensor
+
+if TYPE_CHECKING:
+    from tensor.ops.record import Operator
+
+__all__ = ["Plan", "keep"]
+
+
+class Plan:
+    """``save(inputs, outputs)`` gives what a node keeps; ``backward(node, g)`` the gradients for its edges."""
+
+    __slots__ = ("backward", "op", "save")
+
+    save: Callable[[Sequence[Any], Sequence[Tensor]], tuple[Any, ...]]
+    backward: Callable[[OpNode, Any], Sequence[Any]]
+
+    def __init__(self, op: Operator, mask: int) -> None:
+        self.op = op
+        wanted = [(i, *rule) for i, rule in enumerate(op.rules) if op.joint or mask >> i & 1]
+        slots = sorted({s for _, _, needed in wanted for s in needed})
+        scope: dict[str, Any] = {**_NAMES, "op": op, **{f"rule_{i}": rule for i, rule, _ in wanted}}
+        entries = ", ".join(_SAVE[op.names[s][0], _many(op, s)].format(p=op.names[s][1], i=i) for i, s in enumerate(slots))
+        exec(f"def save(inputs, outputs):\n    return ({entries}{',' * bool(entries)})\n", scope)
+        self.save = scope["save"]
+        lines = ["def backward(node, g):", "    saved = node.saved", "    if saved is FREED:", "        refuse(op)"]
+        for i, s in enumerate(slots):
+            lines += _LOAD.get((op.names[s][0], _many(op, s)), "    x{s} = saved[{i}]").format(i=i, s=s).splitlines()
+        calls = {i: f"({', '.join(['g', *(f'x{s}' for s in needed)])})" for i, _, needed in wanted}
+        for i, rule, _ in wanted:
+            if rule is None:
+                lines.append(f"    no_rule(op, {i})")
+        if op.joint:
+            plain, by_sample = f"rule_0{calls[0]}", f"rule_by_sample(rule_0, {calls[0]})"
+        else:
+            parts = [
+                (f"rule_{i}{calls[i]}", f"rule_by_sample(rule_{i}, {calls[i]})") if i in calls else ("None",) * 2
+                for i in range(len(op.rules))
+            ]
+            plain, by_sample = ("".join(f"{part[k]}, " for part in parts) for k in (0, 1))
+        lines += ["    try:", f"        return {plain}", "    except NotBatchable:", f"        return {by_sample}"]
+        exec("\n".join(lines), scope)
+        self.backward = scope["backward"]
+
+
+def _many(op: Operator, slot: int) -> bool:
+    """Whether a slot holds several values: a sequence of tensors, or the outputs of an operator with several."""
+    kind, position = op.names[slot]
+    return op.outputs > 1 if kind == "output" else (position, True) in op.inputs
+
+
+#: How the entry of a slot is made from input ``p``, by what is kept and whether it is many.
+_SAVE = {
+    (
+        "value",
+        False,
+    ): "(x{i}, 0 if (v := x{i}._version) is None else v.value) if isinstance(x{i} := inputs[{p}], Tensor) else x{i}",
+    ("value", True): "[keep(t) for t in inputs[{p}]]",
+    ("shape", False): "x{i}._array.shape if isinstance(x{i} := inputs[{p}], Tensor) else np.shape(x{i})",
+    ("shape", True): "[t._array.shape if isinstance(t, Tensor) else np.shape(t) for t in inputs[{p}]]",
+    ("output", False): "keep_output(outputs[0])",
+    ("output", True): "[keep_output(t) for t in outputs]",
+    ("plain", False): "inputs[{p}]",
+}
+#: How the value of slot ``s`` is got back from entry ``i``, checked against in-place writes since.
+_LOAD = {
+    ("value", False): """\
+    x{s} = saved[{i}]
+    if x{s}.__class__ is tuple:
+        x{s}, n = x{s}
+        if (v := x{s}._version) is not None and v.value != n:
+            changed(op, "an input", x{s}._array.shape, v.value, n)
+""",
+    ("value", True): "    x{s} = [intact(op, kept) for kept in saved[{i}]]",
+    ("output", False): """\
+    a, v, n = saved[{i}]
+    if v.value != n:
+        changed(op, "its output", a.shape, v.value, n)
+    x{s} = new_tensor(Tensor)
+    x{s}._array = a
+    x{s}._node = node
+    x{s}._version = x{s}._view = x{s}._extra = None
+""",
+    ("output", True): "    x{s} = tuple(output(op, node, k, kept) for k, kept in enumerate(saved[{i}]))",
+}
+
+new_tensor = Tensor.__new__
+
+
+def keep(x: Any) -> Any:
+    """An input kept for backward, with its version; numbers and arrays as they are."""
+    if isinstance(x, Tensor):
+        version = x._version
+        return (x, 0 if version is None else version.value)
+    return x
+
+
+def keep_output(t: Tensor) -> tuple[Any, Version, int]:
+    """An output kept for backward: its array and version, not the tensor, which would keep its own node alive."""
+    version = version_of(t)
+    return (t._array, version, version.value)
+
+
+def intact(op: Operator, kept: Any) -> Any:
+    """A saved input of a sequence, unless it was written into."""
+    if type(kept) is not tuple:
+        return kept
+    t, value = kept
+    version = t._version
+    if version is not None and version.value != value:
+        changed(op, "an input", t._array.shape, version.value, value)
+    return t
+
+
+def output(op: Operator, node: Node, index: int, kept: Any) -> Tensor:
+    """One of several saved outputs, unless it was written into."""
+    array, version, value = kept
+    if version.value != value:
+        changed(op, "its output", array.shape, version.value, value)
+    return Tensor(array, OutputNode(node, index, array.shape, array.dtype))
+
+
+def changed(op: Operator, what: str, shape: Any, version: int, expected: int) -> None:
+    """Raise the error for a value that backward needs and that is no more."""
+    msg = (
+        f"{op.name}: {what} of shape {tuple(shape)}, needed for its gradient, was changed by an in-place operation "
+        f"(version {version}, expected {expected}); clone it before writing"
+    )
+    raise RuntimeError(msg)
+
+
+def refuse(op: Operator) -> None:
+    """Raise the error for a node whose saved values were used before."""
+    msg = (
+        f"{op.name}: trying to backward through the graph a second time, but its saved values were freed; "
+        "pass retain_graph=True to the first backward"
+    )
+    raise RuntimeError(msg)
+
+
+def no_rule(op: Operator, i: int) -> None:
+    """Raise the error for an input without a rule that wants a gradient."""
+    msg = f"{op.name}: no gradient rule for input {i}"
+    raise NotImplementedError(msg)
+
+
+def rule_by_sample(rule: Callable[..., Any], given: tuple[Any, ...]) -> Any:
+    """What a rule that looks at values gives when it is run on each sample of a `vmap`."""
+    from tensor.ops.record import OPERATORS  # which builds on this file
+
+    level = deepest(raw_arrays(given))
+    if level is None:
+        return rule(*given)
+    results = []
+    for i in range(level.size):
+        one = sample_of_tensors(given, i, level)
+        try:
+            results.append(rule(*one))
+        except NotBatchable:  # an outer level's samples differ too
+            results.append(rule_by_sample(rule, one))
+
+    def together(parts: Sequence[Any]) -> Any:
+        return None if parts[0] is None else enter(OPERATORS["stack"].function(list(parts), 0), level)
+
+    return together(results) if isinstance(results[0], Tensor | None) else [together(p) for p in zip(*results, strict=True)]
+
+
+#: What the functions written out use.
+_NAMES: dict[str, Any] = {
+    "FREED": FREED,
+    "NotBatchable": NotBatchable,
+    "Tensor": Tensor,
+    "changed": changed,
+    "intact": intact,
+    "keep": keep,
+    "keep_output": keep_output,
+    "new_tensor": new_tensor,
+    "no_rule": no_rule,
+    "np": np,
+    "output": output,
+    "refuse": refuse,
+    "rule_by_sample": rule_by_sample,
+}

@@ -1,0 +1,134 @@
+"""Finding the units that an edit concerns, and every slice that goes with them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tensor.nn.conv import Conv1d, Conv2d, Conv3d
+from tensor.nn.embedding import Embedding
+from tensor.nn.linear import Linear
+from tensor.nn.module import Module
+from tensor.nn.rnn import GRU, LSTM, RNN
+from tensor.ops.create import ones, zeros
+from tensor.structure.chain import follow_chain
+from tensor.structure.trace import trace
+from tensor.structure.units import Units
+
+__all__ = ["Place", "find", "follow", "layer_named", "numbers", "places"]
+
+
+class Ends(NamedTuple):
+    """The parameter and axis of a layer's units, and of its inputs."""
+
+    units: tuple[str, int]
+    inputs: tuple[str, int]
+
+
+_LINEAR = Ends(("weight", 0), ("weight", 1))
+ENDS: dict[type, Ends] = {
+    **dict.fromkeys((Linear, Conv1d, Conv2d, Conv3d), _LINEAR),
+    **dict.fromkeys((RNN, GRU, LSTM), Ends(("weight_hh_l0", 1), ("weight_ih_l0", 1))),
+    Embedding: Ends(("weight", 1), ("weight", 0)),
+}
+
+
+class Place(NamedTuple):
+    """An axis that holds units of a group, with the unit (a root) of each of its indices."""
+
+    key: str
+    axis: int
+    roots: Any
+
+
+def layer_named(kind: str, net: Module, name: str) -> Module:
+    """The layer with a name; ValueError with the nearest names otherwise."""
+    names = dict(net.named_modules())
+    if name not in names or (not name and type(net) not in ENDS):
+        given = [n for n in names if n]
+        near = difflib.get_close_matches(name, given, 3, 0.6)
+        have = (
+            f"nearest are {', '.join(near)}" if near else f"there are {', '.join(given[:8])}{', ...' if len(given) > 8 else ''}"
+        )
+        msg = f"{kind}: no layer {name!r}; {have}"
+        raise ValueError(msg)
+    return names[name]
+
+
+def follow(kind: str, net: Module, x: Any) -> Units:
+    """The units of a network: by its layers where it is a plain chain, else by running it on ``x`` or an input made up."""
+    found = follow_chain(net)
+    if found is not None:
+        return found
+    if x is not None:
+        return trace(net, x)
+    try:
+        return trace(net, made_up(net))
+    except Exception as error:
+        msg = f"{kind}: expected x, an input to follow {type(net).__name__} with, since none could be made up ({error})"
+        raise ValueError(msg) from None
+
+
+def made_up(net: Module) -> Any:
+    """An input for a network by what its first layer says of its size."""
+    first = next((m for m in net.modules() if type(m) in ENDS), None)
+    p = next(net.parameters())
+    if isinstance(first, Linear):
+        return ones(2, first.in_features, dtype=p.dtype, device=p.device)
+    if isinstance(first, Embedding):
+        return zeros(2, 3, dtype=int, device=p.device)
+    if isinstance(first, (RNN, GRU, LSTM)):
+        return ones(2, 3, first.input_size, dtype=p.dtype, device=p.device)
+    msg = f"its first layer, {type(first).__name__}, does not tell the whole size of an input"
+    raise ValueError(msg)
+
+
+def find(kind: str, net: Module, name: str, x: Any, inputs: bool, allowed: Sequence[str] = ()) -> tuple[Units, Any]:
+    """What follows what in the network, and the units (a root each) of a layer's outputs, or inputs."""
+    layer = layer_named(kind, net, name)
+    ends = next((ENDS[k] for k in type(layer).__mro__ if k in ENDS), None)
+    if ends is None or getattr(layer, "groups", 1) != 1:
+        what = f"{type(layer).__name__} of {layer.groups} groups" if ends else type(layer).__name__
+        msg = f"{kind}: expected a Linear, an ungrouped convolution, Embedding, RNN, GRU or LSTM, got {what} at {name!r}"
+        raise ValueError(msg)
+    attribute, axis = ends.inputs if inputs else ends.units
+    weight = layer._parameters[attribute]
+    key = next(n for n, p in net.named_parameters() if p is weight)
+    found = follow(kind, net, x)
+    labels = found.labels[key, axis]
+    roots = found.roots(labels)
+    group = roots[np.sort(np.unique(roots, return_index=True)[1])]
+    why = found.reasons(group) - set(allowed)
+    if not isinstance(layer, Embedding) and (key, 1) not in found.contracted:
+        why.add("nothing: the forward does not use it")
+    if why:
+        msg = f"{kind}: cannot follow the units of {name!r}: they reach {', '.join(sorted(why))}"
+        raise ValueError(msg)
+    return found, group
+
+
+def places(kind: str, net: Module, found: Units, group: Any) -> list[Place]:
+    """The axes of parameters and buffers that hold any of the units."""
+    frozen = {name for name, p in net.named_parameters() if not p.requires_grad}
+    mask = found.mask(group)
+    result = []
+    for (key, axis), labels in found.labels.items():
+        roots = found.roots(labels)
+        if mask[roots].any():
+            result.append(Place(key, axis, roots))
+            if key in frozen:
+                msg = f"{kind}: {key} is frozen; call requires_grad_() on it first"
+                raise ValueError(msg)
+    return result
+
+
+def numbers(kind: str, units: Sequence[int], n: int) -> Any:
+    """Numbers of units, ascending; ValueError for any that are not there."""
+    given = np.unique(np.asarray(units, dtype=np.intp))
+    if not given.size or given[0] < 0 or given[-1] >= n:
+        msg = f"{kind}: expected numbers of units from 0 to {n - 1}, got {list(units)}"
+        raise ValueError(msg)
+    return given

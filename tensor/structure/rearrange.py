@@ -1,0 +1,130 @@
+"""Layers that come and go: the action behind edits of depth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tensor.autograd.tensor import Tensor
+from tensor.nn.module import Module
+from tensor.optim.flat_optimizer import FlatOptimizer, Layout
+from tensor.structure.edit import Step
+from tensor.structure.resize import keep_grad, keep_values
+
+__all__ = ["Arrangement", "Rearrange"]
+
+
+class Arrangement(NamedTuple):
+    """The children of one module, anew.
+
+    ``children(old, made)`` gives them from those there are and the ``made`` modules; ``renamed`` says where old ones are then.
+    """
+
+    path: str
+    children: Callable[[Mapping[str, Module], list[Module]], dict[str, Module]]
+    made: list[Module]
+    renamed: dict[str, str]
+    frozen: str = ""  #: an old child whose parameters learn no more
+
+
+class Rearrange:
+    """New children for one module of a network, and new parameters beside those of ``near``, a layer's name."""
+
+    def __init__(self, net: Module, arrangement: Arrangement, near: str) -> None:
+        self.net, self.how, self.near = net, arrangement, near
+        self._names = [name for name, child in net.get_submodule(arrangement.path)._modules.items() if child is not None]
+        path = f"{arrangement.path}." if arrangement.path else ""
+        moved = {name: arrangement.renamed.get(name, name) for name in self._names}
+        self._prefixes = {f"{path}{old}.": f"{path}{new}." if new else "" for old, new in moved.items() if old != new}
+        self.before = dict(net.named_parameters())
+        after = deepcopy(net)
+        for step in self.on_module(after, set()):
+            step.do()
+        self.after = {name: tuple(p.shape) for name, p in after.named_parameters()}
+        self._kept = {new for name in self.before if (new := self._renamed(name))}
+        self._removed = [name for name in self.before if not self._renamed(name)]
+
+    def _renamed(self, name: str) -> str:
+        """A parameter's name afterwards; empty for one that goes."""
+        for old, new in self._prefixes.items():
+            if name.startswith(old):
+                return new and new + name[len(old) :]
+        return name
+
+    def lines(self, net: Module) -> list[str]:
+        gone = [f"{name}: {list(self.before[name].shape)} -> gone" for name in self._removed]
+        return gone + [f"{name}: new {list(shape)}" for name, shape in self.after.items() if name not in self._kept]
+
+    def concerned(self, net: Module) -> dict[str, Tensor]:
+        frozen = f"{self.how.path}.{self.how.frozen}.".lstrip(".") if self.how.frozen else None
+        return {n: p for n, p in self.before.items() if n in self._removed or (frozen is not None and n.startswith(frozen))}
+
+    def check_fit(self, kind: str, module: Module, who: str) -> None:
+        parent = dict(module.named_modules()).get(self.how.path)
+        names = [] if parent is None else [name for name, child in parent._modules.items() if child is not None]
+        if names != self._names:
+            where = self.how.path or "the top"
+            msg = f"{kind}: expected layers {', '.join(self._names)} at {where} in {who}, got {', '.join(names) or 'none'}"
+            raise ValueError(msg)
+
+    def on_module(self, module: Module, held: set[int]) -> list[Step]:
+        made = self.how.made if module is self.net else deepcopy(self.how.made)
+        parent = module.get_submodule(self.how.path)
+        old = dict(parent._modules)
+        new = self.how.children({name: child for name, child in old.items() if child is not None}, made)
+        steps = [keep_grad(t) if id(t) in held else keep_values(t) for t in [*module.parameters(), *module.buffers()]]
+        frozen = old[self.how.frozen] if self.how.frozen else None
+        steps += [_freeze(p) for p in (() if frozen is None else frozen.parameters()) if p.requires_grad]
+        steps.append(Step(lambda: _set_children(parent, new), lambda: _set_children(parent, old)))
+        return steps
+
+    def on_optimizer(self, kind: str, net: Module, optimizer: FlatOptimizer) -> Layout:
+        near = {id(p) for p in net.get_submodule(self.near).parameters()} or {id(p) for p in net.parameters()}
+        group = next((k for k, g in enumerate(optimizer.param_groups) if any(id(p) in near for p in g["params"])), None)
+        if group is None:
+            msg = f"{kind}: expected an optimizer of the parameters at {self.near!r}, got one that does not hold them"
+            raise ValueError(msg)
+        added = [p for m in self.how.made for p in m.parameters() if p.requires_grad]
+        known = {id(p) for p in optimizer._params()}
+        removed = {id(self.before[name]) for name in self._removed}
+        return optimizer.moved({}, [p for p in added if id(p) not in known], removed, group)
+
+    def on_dict(self, kind: str, net: Module, given: dict[Any, Any]) -> dict[Any, Any]:
+        after: dict[Any, Any] = {}
+        for key, value in given.items():
+            name, *axis = key if isinstance(key, tuple) else (key,)
+            new = self._renamed(name) if isinstance(name, str) else name
+            if new:
+                after[(new, *axis) if axis else new] = value
+        like = next((value for key, value in given.items() if key in self.before), None)
+        if like is not None:
+            for name, shape in self.after.items():
+                if name not in self._kept:
+                    array = np.zeros_like(like._array if isinstance(like, Tensor) else like, shape=shape)
+                    after[name] = Tensor(array) if isinstance(like, Tensor) else array
+        return after
+
+
+def _freeze(p: Tensor) -> Step:
+    grad = p.grad
+
+    def do() -> None:
+        p.grad = None
+        p.requires_grad_(False)
+
+    def back() -> None:
+        p.requires_grad_(True)
+        p.grad = grad
+
+    return Step(do, back)
+
+
+def _set_children(parent: Module, children: Mapping[str, Module | None]) -> None:
+    for name in parent._modules:
+        vars(parent).pop(name, None)
+    parent._modules = dict(children)
+    vars(parent).update(children)
+    parent._structure += 1

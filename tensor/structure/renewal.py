@@ -1,0 +1,184 @@
+"""Policies that start units anew so that a network goes on learning: continual backprop, and ReDo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tensor.autograd.inplace import bump
+from tensor.autograd.modes import no_grad
+from tensor.autograd.tensor import Tensor
+from tensor.nn.module import Module
+from tensor.structure.activity import Activity, Ear, hidden_layers
+from tensor.structure.edits import reset_units
+
+__all__ = ["ContinualBackprop", "ReDo"]
+
+
+def _renew(
+    net: Module, layer: str, units: Any, x: Any, step: int, reason: str, optimizer: Any, followers: Sequence[Any],
+    activity: Activity | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Reset units of a layer; with an ``activity`` what they say on average is left to the biases of their consumers."""
+    inputs = x if isinstance(x, tuple) else (x,)
+    with no_grad():
+        before = net(*inputs)._array
+    shifts = []
+    if activity is not None:
+        for module in (net, *(f for f in followers if isinstance(f, Module))):
+            shifts += _means_left(module, activity, units)
+    edit = reset_units(net, layer, units.tolist(), x=x, reason=reason).apply(optimizer, *followers)
+    for bias, shift in shifts:
+        bias._array[...] += shift
+        bump(bias)
+    with no_grad():
+        change = np.abs(net(*inputs)._array - before).max() / max(float(np.abs(before).max()), 1e-30)
+    return {**edit.log(step), "numbers": units.tolist(), "output_change": float(change)}
+
+
+def _means_left(module: Module, activity: Activity, units: Any) -> list[tuple[Tensor, Any]]:
+    """For each consumer's bias the mean of what units added to its outputs."""
+    shifts = []
+    for consumer, mean in activity.consumers:
+        layer: Any = module.get_submodule(consumer.name)
+        if layer.bias is not None:
+            gone = consumer.columns[np.isin(consumer.units, units)]
+            w = layer.weight._array[:, gone]
+            shift = (w * mean[gone].reshape(1, -1, *[1] * (w.ndim - 2))).sum(axis=tuple(range(1, w.ndim)))
+            shifts.append((layer.bias, shift.astype(w.dtype)))
+    return shifts
+
+
+class ContinualBackprop:
+    """Ever again, a few units that matter least start anew (Dohare et al., Nature 632, 2024).
+
+    A unit's utility is a running mean (``decay``) of what it says, taken absolutely, times the sum of its absolute outgoing
+    weights. At each `step`, ``rate`` times the number of units older than ``maturity`` steps are due, those of least utility:
+    random weights in, zeros out, moments and step counts of zero; the mean of what they said goes to the biases behind them.
+    ``layers``: all hidden ones, unless named. ``events`` is the log. Raises ValueError for options that make no sense.
+
+    >>> import tensor as T
+    >>> net = T.nn.Sequential(T.nn.Linear(2, 8), T.nn.ReLU(), T.nn.Linear(8, 1))
+    >>> policy = ContinualBackprop(net, T.optim.Adam(net.parameters()), rate=0.1, maturity=3)
+    >>> for _ in range(10):
+    ...     policy.step(T.randn(4, 2))
+    >>> policy.events[0]["edit"], policy.events[0]["units"]
+    ('reset_units', 1)
+    """
+
+    def __init__(
+        self,
+        net: Module,
+        optimizer: Any = None,
+        *followers: Any,
+        rate: float = 1e-4,
+        maturity: int = 100,
+        decay: float = 0.99,
+        layers: Sequence[str] | None = None,
+        x: Any = None,
+    ) -> None:
+        if not (0 <= rate <= 1 and maturity >= 0 and 0 <= decay < 1):
+            msg = (
+                "ContinualBackprop: expected 0 <= rate <= 1, maturity >= 0 and 0 <= decay < 1, "
+                f"got {rate}, {maturity} and {decay}"
+            )
+            raise ValueError(msg)
+        self.net, self.optimizer, self.followers = net, optimizer, followers
+        self.rate, self.maturity, self.decay = rate, maturity, decay
+        self.layers = list(hidden_layers(net, x) if layers is None else layers)
+        self._ear = Ear("ContinualBackprop", net, self.layers)
+        self.steps = 0
+        self.events: list[dict[str, Any]] = []
+        self._due: dict[str, float] = dict.fromkeys(self.layers, 0.0)
+        self._state: dict[str, tuple[Any, Any]] = {}  # age and utility of each unit
+        self._means: dict[str, list[Any]] = {}  # of each consumer's columns
+
+    def step(self, x: Any) -> None:
+        """Look at what units say on a batch ``x``, and renew those that are due; call it after the optimizer's step."""
+        self.steps += 1
+        for name, seen in self._ear(x).items():
+            age, utility = self._state.get(name, (None, None))
+            if age is None or len(age) != len(seen.utility):  # another edit has changed the layer
+                age, utility = np.zeros(len(seen.utility)), np.zeros(len(seen.utility))
+                self._means[name] = [np.zeros_like(mean) for _, mean in seen.consumers]
+            age += 1
+            utility += (1 - self.decay) * (seen.utility - utility)
+            means = self._means[name]
+            for i, (_, new) in enumerate(seen.consumers):
+                if means[i].shape != new.shape:  # another edit has changed what the consumer takes besides
+                    means[i] = np.zeros_like(new)
+                means[i] += (1 - self.decay) * (new - means[i])
+            self._state[name] = age, utility
+            mature = age > self.maturity
+            self._due[name] += self.rate * int(mature.sum())
+            count = min(int(self._due[name]), int(mature.sum()), len(age) - 1)
+            if count < 1:
+                continue
+            self._due[name] -= count
+            correction = 1 - self.decay**age  # both means started at zero
+            ranked = np.flatnonzero(mature)[np.argsort((utility / correction)[mature], kind="stable")]
+            self._replace(name, ranked[:count], seen, correction, x)
+
+    def _replace(self, name: str, units: Any, seen: Activity, correction: Any, x: Any) -> None:
+        corrected = []
+        for (consumer, _), mean in zip(seen.consumers, self._means[name], strict=True):
+            whole = mean.copy()
+            whole[consumer.columns] /= correction[consumer.units]
+            corrected.append((consumer, whole))
+            mean[consumer.columns[np.isin(consumer.units, units)]] = 0
+        activity = seen._replace(consumers=corrected)
+        reason = f"least utility of {len(correction)} units"
+        self.events.append(_renew(self.net, name, units, x, self.steps, reason, self.optimizer, self.followers, activity))
+        for values in self._state[name]:
+            values[units] = 0
+
+
+class ReDo:
+    """Dormant units start anew (Sokar et al., ICML 2023).
+
+    Every ``period`` steps: units whose mean absolute output is at most ``threshold`` times their layer's mean get random weights
+    in, zeros out, moments and step counts of zero. ``events`` is the log.
+
+    >>> import tensor as T
+    >>> net = T.nn.Sequential(T.nn.Linear(2, 8), T.nn.ReLU(), T.nn.Linear(8, 1))
+    >>> _ = T.nn.init.constant_(net[0].bias, -100.0)
+    >>> net[0].bias.data[0] = 100.0
+    >>> policy = ReDo(net, period=1)
+    >>> policy.step(T.randn(4, 2))
+    >>> policy.events[0]["units"], policy.events[0]["output_change"]
+    (7, 0.0)
+    """
+
+    def __init__(
+        self,
+        net: Module,
+        optimizer: Any = None,
+        *followers: Any,
+        threshold: float = 0.025,
+        period: int = 1000,
+        layers: Sequence[str] | None = None,
+        x: Any = None,
+    ) -> None:
+        if threshold < 0 or period < 1:
+            msg = f"ReDo: expected threshold >= 0 and period >= 1, got {threshold} and {period}"
+            raise ValueError(msg)
+        self.net, self.optimizer, self.followers = net, optimizer, followers
+        self.threshold, self.period = threshold, period
+        self.layers = list(hidden_layers(net, x) if layers is None else layers)
+        self._ear = Ear("ReDo", net, self.layers)
+        self.steps = 0
+        self.events: list[dict[str, Any]] = []
+
+    def step(self, x: Any) -> None:
+        """Count a step; when it is time, renew what is dormant on a batch ``x``."""
+        self.steps += 1
+        if self.steps % self.period:
+            return
+        for name, seen in self._ear(x).items():
+            mean = float(seen.size.mean())
+            dormant = np.flatnonzero(seen.size <= self.threshold * mean)
+            if 0 < dormant.size < len(seen.size):
+                reason = f"{dormant.size} of {len(seen.size)} units at most {self.threshold} of the mean"
+                self.events.append(_renew(self.net, name, dormant, x, self.steps, reason, self.optimizer, self.followers))

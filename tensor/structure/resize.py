@@ -1,0 +1,138 @@
+"""Slices that come and go: the action behind edits of width."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tensor.autograd.tensor import Tensor
+from tensor.nn.module import Module
+from tensor.optim.flat_optimizer import FlatOptimizer, Layout
+from tensor.structure.change import Change, Changes
+from tensor.structure.edit import Step
+from tensor.structure.sizes import names_of_sizes, sizes
+
+__all__ = ["Resize", "keep_grad", "keep_values"]
+
+
+class Resize:
+    """Changes of axes of parameters and buffers; ``shapes`` are those of the arrays concerned when this was planned."""
+
+    def __init__(self, net: Module, changes: Sequence[Change]) -> None:
+        by_name: dict[str, list[Change]] = {}
+        for change in changes:
+            by_name.setdefault(change.name, []).append(change)
+        self.changes = {name: Changes(by_name[name], tuple(t.shape)) for name, t in _named(net) if name in by_name}
+        self._owners = {name.rpartition(".")[0] for name in self.changes}
+
+    def lines(self, net: Module) -> list[str]:
+        return [f"{name}: {list(c.before)} -> {list(c.shape)}" for name, c in self.changes.items()]
+
+    def concerned(self, net: Module) -> dict[str, Tensor]:
+        return {name: p for name, p in net.named_parameters() if name in self.changes}
+
+    def check_fit(self, kind: str, module: Module, who: str) -> None:
+        have = {name: tuple(t.shape) for name, t in _named(module)}
+        for name, changes in self.changes.items():
+            if have.get(name) != changes.before:
+                got = list(have[name]) if name in have else "nothing"
+                msg = f"{kind}: expected {name} of shape {list(changes.before)} in {who}, got {got}; plan the edit anew"
+                raise ValueError(msg)
+
+    def on_module(self, module: Module, held: set[int]) -> list[Step]:
+        steps = []
+        changed = set()
+        for name, t in _named(module):
+            changes = self.changes.get(name)
+            if changes is not None:
+                changed.add(id(t))
+                grad = None if t.grad is None else Tensor(changes.carry(t.grad._array))
+                steps.append(_swap(t, None if id(t) in held else changes.values(t._array), grad))
+            elif id(t) in held:
+                steps.append(keep_grad(t))
+            else:
+                steps.append(keep_values(t))
+        for path, part in module.named_modules():
+            if path in self._owners or any(id(p) in changed for p in part._parameters.values()):
+                steps.append(_resize(part))
+        return steps
+
+    def on_optimizer(self, kind: str, net: Module, optimizer: FlatOptimizer) -> Layout:
+        return optimizer.moved({id(p): self.changes[name] for name, p in net.named_parameters() if name in self.changes})
+
+    def on_dict(self, kind: str, net: Module, given: dict[Any, Any]) -> dict[Any, Any]:
+        after = dict(given)
+        for key, value in given.items():
+            name, axis = key if isinstance(key, tuple) else (key, None)
+            changes = self.changes.get(name)
+            if changes is None:
+                continue
+            array = value._array if isinstance(value, Tensor) else value
+            expected = changes.before if axis is None else (changes.before[axis],)
+            if array.shape != expected:
+                msg = f"{kind}: expected {key} of shape {list(expected)} in a dict, got {list(array.shape)}"
+                raise ValueError(msg)
+            if axis is None:
+                array = changes.carry(array)
+            else:
+                for change in changes.changes:
+                    array = change.slices.apply(array, 0) if change.axis == axis else array
+            after[key] = Tensor(array) if isinstance(value, Tensor) else array
+        return after
+
+
+def _named(module: Module) -> Iterator[tuple[str, Tensor]]:
+    yield from module.named_parameters()
+    yield from module.named_buffers()
+
+
+def _swap(t: Tensor, array: Any, grad: Tensor | None) -> Step:
+    """Give a tensor another array (unless an optimizer does) and gradient."""
+    before, grad_before = t._array, t.grad
+
+    def do() -> None:
+        if array is not None:
+            t.data = Tensor(array)
+        t.grad = grad
+
+    def back() -> None:
+        t.data = Tensor(before)
+        t.grad = grad_before
+
+    return Step(do, back)
+
+
+def keep_grad(t: Tensor) -> Step:
+    """Nothing now; at an undo, the gradient that there is now."""
+    grad = t.grad
+
+    def back() -> None:
+        t.grad = grad
+
+    return Step(lambda: None, back)
+
+
+def keep_values(t: Tensor) -> Step:
+    """Nothing now; at an undo, the values that there are now."""
+    array, values, grad = t._array, t._array.copy(), t.grad
+
+    def back() -> None:
+        array[...] = values
+        t.data = Tensor(array)
+        t.grad = grad
+
+    return Step(lambda: None, back)
+
+
+def _resize(part: Module) -> Step:
+    before = {name: vars(part)[name] for name in names_of_sizes(part)}
+
+    def do() -> None:
+        vars(part).update({name: value for name, value in sizes(part).items() if name in before})
+        part._structure += 1
+
+    def back() -> None:
+        vars(part).update(before)
+        part._structure += 1
+
+    return Step(do, back)
