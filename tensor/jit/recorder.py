@@ -484,7 +484,7 @@ def _owner(a: Any) -> int:
 
 def _is_dense(a: Any) -> bool:
     """Whether a copy in the same order has the same strides."""
-    return a.flags.c_contiguous or a.flags.f_contiguous or np.empty_like(a).strides == a.strides
+    return bool(a.flags.forc) or np.empty_like(a).strides == a.strides
 
 
 def _name(function: Any) -> str:
