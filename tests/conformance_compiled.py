@@ -1,7 +1,7 @@
 """`tensor` with every call recorded by `T.compile` and replayed on the same inputs: for replaying recorded cases.
 
-A call gives what the replay gave: the value, its first gradients, its second ones. With ``CONFORMANCE_NATIVE=1`` replays run as
-machine code. `statistics` says what was replayed, and why the rest was not.
+A call gives what the replay gave: the value, its first gradients, its second ones. With ``CONFORMANCE_NATIVE=n`` each n-th replay
+runs as machine code. `statistics` says what was replayed, and why the rest was not.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import tensor as T
 from tensor.jit import Compiled, codegen
 from tensor.jit.results import tensors_in
 
-NATIVE = bool(os.environ.get("CONFORMANCE_NATIVE"))
+NATIVE = int(os.environ.get("CONFORMANCE_NATIVE", "0"))
 
 replayed: Counter[str] = Counter()  #: by operator, the calls that were replayed
 refused: Counter[tuple[str, str]] = Counter()  #: by operator and reason, those that were not
@@ -63,7 +63,7 @@ def replay(name: str, function: Callable[[], Any], inputs: list[Any]) -> Any:
         if not same(t._array, array):
             t._array[...] = array
         t._node = node
-    if NATIVE:
+    if NATIVE and not replayed.total() % NATIVE:
         plan = compiled.plans[0]
         plan.lower(codegen.compile_program, codegen.checker())
         native += plan.tier

@@ -180,6 +180,8 @@ class Recording:
         self.use_numbers()
         if _owner(real) in self.computed:
             self.refuse("memory of a recorded array is read in a way that cannot be followed")
+        if not _is_dense(real):
+            self.refuse("a tensor is made of an array with gaps in memory")
         traced = self._slot_for(real)
         self.of_outside.setdefault(self.owner[traced.slot], "create")
         made = Instruction("create", value=real.copy(order="K"), out=traced.slot)
@@ -267,6 +269,9 @@ class Recording:
         targets: list[Any] = [] if outs is None else list(outs) if isinstance(outs, tuple) else [outs]
         if function in WRITERS or function in INPLACE or getattr(function, "__name__", "") == "at":
             targets.append(args[0])
+        if any(type(x) is np.ndarray and not _is_dense(x) and all(x is not t for t in targets) for x in args):
+            # A constant is kept without gaps, so the recording has to see it like that.
+            args = tuple([x if type(x) is not np.ndarray or _is_dense(x) else x.copy(order="K") for x in args])
         made = Instruction("call", function, tuple([self._refer(x) for x in args]), self._refer(kwargs) if kwargs else {})
         result = function(*[unwrap(x) for x in args], **unwrap(kwargs))
         slots = []
@@ -476,6 +481,11 @@ def _owner(a: Any) -> int:
     while (base := getattr(a, "base", None)) is not None:  # also through what `as_strided` puts between
         a = base
     return id(a)
+
+
+def _is_dense(a: Any) -> bool:
+    """Whether a copy in the same order has the same strides."""
+    return bool(a.flags.forc) or np.empty_like(a).strides == a.strides
 
 
 def _name(function: Any) -> str:

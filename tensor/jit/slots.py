@@ -168,6 +168,8 @@ class Slots:
             if entry is None:
                 basic.append((1, 0))
                 continue
+            if axis == len(view.shape):
+                decline("a mask without axes")
             size, stride = view.shape[axis], view.strides[axis]
             axis += 1
             if type(entry) is slice:

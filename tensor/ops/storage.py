@@ -55,7 +55,7 @@ def _address(a: Any) -> int:
 def storage_offset(x: Tensor) -> int:
     """How many elements after the start of the memory this tensor starts."""
     owner = x._array
-    while isinstance(getattr(owner, "base", None), type(x._array)):
+    while isinstance(getattr(owner, "base", None), x._array.__class__):
         owner = owner.base
     return int((_address(x._array) - _address(owner)) // x._array.dtype.itemsize)
 

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
-from tensor.jit.deferred.form import without_holes
+from tensor.jit.deferred.form import FLOATS, form_of, without_holes
 from tensor.jit.deferred.graph import Node, owner_of
 from tensor.jit.instructions import Instruction, Ref
 from tensor.jit.lower import Lowering, Segment
@@ -40,15 +40,19 @@ class Graph:
         self.owner: list[int] = []
         self.of_outside: dict[int, str] = {}
         self.uses: list[tuple[list[int], list[int], list[int]]] = []  #: slots of arguments, results, arrays written, by node
+        self.forms: list[Any] = []  #: the arguments by node, with holes for arrays
         self._slots: dict[int, int] = {}
         self._roots: dict[int, int] = {}
         rows: list[Any] = []
         for node in nodes:
-            given = [self._slot(a) for a in node.arrays]
+            arrays: list[Any] = []
+            form = form_of((node.args, node.kwargs), arrays, node.function in FLOATS)
+            given = [self._slot(a) for a in arrays]
             made = [self._slot(out, True) for out in node.outs]
             written = [self._slot(a) for a in node.writes]
             self.uses.append((given, made, written))
-            rows += (node.form, *given, *made, *written)
+            self.forms.append(form)
+            rows += (node.function, form, *given, *made, *written)
         self.wanted = self._wanted()
         described = [
             (shape, dtype, strides, self.origin[s], address - self.layout[self.origin[s]][0])
@@ -101,13 +105,13 @@ class Graph:
         """The calls, and the views that they take of what others made, for the compiler's front end."""
         seen: set[int] = set()
         found = []
-        for node, (given, made, written) in zip(self.nodes, self.uses, strict=True):
+        for node, form, (given, made, written) in zip(self.nodes, self.forms, self.uses, strict=True):
             seen.update(made)
             for s in (*given, *written):
                 if s not in seen and self.origin[s] != s:
                     found.append(Instruction("call", None, (Ref(self.origin[s]),), out=s))
                 seen.add(s)
-            args, kwargs = without_holes(node.form[1], iter([Ref(s) for s in given]))
+            args, kwargs = without_holes(form, iter([Ref(s) for s in given]))
             out: Any = None if not made else made[0] if len(made) == 1 else made
             found.append(_Call("call", node.function, args, kwargs, out, tuple(written)))
         return found
@@ -131,8 +135,8 @@ class _Entry:
         """Have machine code run what it can."""
         instructions = graph.instructions()
         calls = {id(made): n for n, made in enumerate(i for i in instructions if type(i) is _Call)}
+        known = len(graph.shapes)
         lowering = Lowering(graph, instructions, graph.wanted)  # type: ignore[arg-type]  # it has what is asked of a recording
-        known = len(graph.arrays)
         slots = [s for segment in lowering.segments for s in (*segment.inputs, *segment.outputs, *segment.scalars)]
         own = {id(made) for made in instructions}
         added = [p for p in lowering.parts if not isinstance(p, Segment) and id(p) not in own]
@@ -234,7 +238,7 @@ def _later(entry: _Entry, graph: Graph) -> None:
 
 def _kept(node: Node) -> Node:
     """What the compiler needs of a call, without its arrays."""
-    return Node(node.function, list, node.form, (), ())
+    return Node(node.function, list, (), {}, ())
 
 
 def _work() -> None:

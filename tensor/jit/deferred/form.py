@@ -1,4 +1,4 @@
-"""The arguments of a call as something hashable, with holes for arrays, and back."""
+"""Walks over the arguments of calls: the arrays among them, and what is left of them without, as something hashable."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import numpy as np
 
 from tensor.jit.deferred.array import Deferred
 
-__all__ = ["FLOATS", "form_of", "without_holes"]
+__all__ = ["FLOATS", "deferred_in", "form_of", "held", "held_and_seen", "replaced", "without_holes"]
 
 #: Functions whose Python floats may differ from one run of a graph to the next: they are given to machine code when it runs.
 FLOATS = frozenset({np.add, np.subtract, np.multiply, np.true_divide, np.maximum, np.minimum})
+
+ndarray = np.ndarray
+_PLAIN = frozenset({int, float, bool, str, complex, type(None), type(...), type, np.dtype})
 
 
 class _Mark:
@@ -29,13 +32,71 @@ class _Mark:
 _HOLE, _NUMBER = _Mark("array"), _Mark("number")
 
 
-def form_of(x: Any, arrays: list[Any], numbers: bool) -> Any:
-    """The form of nested arguments; ``arrays`` gets what fills the holes: arrays, and with ``numbers`` floats.
+def held_and_seen(x: Any, seen: list[Any]) -> Any:
+    """Nested arguments with the real arrays; ``seen`` gets all arrays, deferred and plain.
 
     Raises TypeError for arrays of other kinds.
     """
     kind = type(x)
-    if kind is Deferred or kind is np.ndarray:
+    if kind is Deferred:
+        seen.append(x)
+        return x.held
+    if kind in _PLAIN:
+        return x
+    if kind is ndarray:
+        seen.append(x)
+        return x
+    if kind is tuple or kind is list:
+        return kind([held_and_seen(v, seen) for v in x])
+    if kind is dict:
+        return {k: held_and_seen(v, seen) for k, v in x.items()}
+    if kind is slice:
+        return slice(*[held_and_seen(v, seen) for v in (x.start, x.stop, x.step)])
+    if hasattr(kind, "__array_function__") or hasattr(kind, "_array"):
+        msg = f"an operand of type {kind.__name__}"
+        raise TypeError(msg)
+    return x
+
+
+def held(x: Any) -> Any:
+    """Nested arguments with the real arrays, whatever else they have."""
+    return _mapped(x, lambda v: v.held if type(v) is Deferred else v)
+
+
+def replaced(x: Any, others: dict[int, Any]) -> Any:
+    """Nested arguments with other arrays in the place of those with these ids."""
+    return _mapped(x, lambda v: others.get(id(v), v))
+
+
+def _mapped(x: Any, change: Any) -> Any:
+    kind = type(x)
+    if kind is tuple or kind is list:
+        return kind([_mapped(v, change) for v in x])
+    if kind is dict:
+        return {k: _mapped(v, change) for k, v in x.items()}
+    if kind is slice:
+        return slice(*[_mapped(v, change) for v in (x.start, x.stop, x.step)])
+    return change(x)
+
+
+def deferred_in(x: Any) -> Iterator[Deferred]:
+    """The deferred arrays among nested arguments."""
+    kind = type(x)
+    if kind is Deferred:
+        yield x
+    elif kind is tuple or kind is list:
+        for v in x:
+            yield from deferred_in(v)
+    elif kind is dict:
+        yield from deferred_in(list(x.values()))
+    elif kind is slice:
+        yield from deferred_in((x.start, x.stop, x.step))
+
+
+def form_of(x: Any, arrays: list[Any], numbers: bool) -> Any:
+    """The form of nested arguments; ``arrays`` gets what fills the holes: arrays, and with ``numbers`` floats."""
+    kind = type(x)
+    if kind is ndarray:
         arrays.append(x)
         return _HOLE
     if kind is float:
@@ -49,9 +110,6 @@ def form_of(x: Any, arrays: list[Any], numbers: bool) -> Any:
         return (kind, *[(k, form_of(v, arrays, numbers)) for k, v in x.items()])
     if kind is slice:
         return (kind, *[form_of(v, arrays, numbers) for v in (x.start, x.stop, x.step)])
-    if hasattr(kind, "__array_function__") or hasattr(kind, "_array"):
-        msg = f"an operand of type {kind.__name__}"
-        raise TypeError(msg)
     return (kind, x)
 
 

@@ -12,7 +12,7 @@ from itertools import count
 from typing import Any
 from weakref import ref
 
-__all__ = ["Memory", "Node", "needed_for", "owner_of"]
+__all__ = ["Memory", "Node", "add", "needed_for", "owner_of"]
 
 _next = count(1).__next__
 
@@ -33,11 +33,11 @@ class Memory:
 
     def read_by(self, node: Node) -> None:
         """Note a pending reader."""
-        _add(self.readers, ref(node), _is_pending)
+        add(self.readers, ref(node), _is_pending)
 
     def seen_as(self, handle: Any) -> None:
         """Note a deferred array over this memory."""
-        _add(self.handles, ref(handle), lambda r: r() is not None)
+        add(self.handles, ref(handle), _is_alive)
 
     def held(self) -> bool:
         """Whether anybody can still look at it."""
@@ -52,16 +52,15 @@ class Node:
     """A pending call. ``fill`` runs it on its arrays, all of which exist."""
 
     __slots__ = (
-        "__weakref__", "arrays", "before", "done", "fill", "form", "function", "number", "outs", "over", "reads", "targets",
+        "__weakref__", "args", "before", "done", "fill", "function", "kwargs", "number", "outs", "over", "reads", "targets",
         "writes",
     )  # fmt: skip
 
-    def __init__(self, function: Any, fill: Callable[[], Any], form: Any, arrays: Sequence[Any], outs: tuple[Any, ...]) -> None:
+    def __init__(self, function: Any, fill: Callable[[], Any], args: Any, kwargs: Any, outs: tuple[Any, ...]) -> None:
         self.number = _next()
         self.function = function
         self.fill = fill
-        self.form = form  #: the arguments, hashable, with `Hole`s for the arrays; None where they cannot be told apart
-        self.arrays = arrays  #: the arrays (and numbers given at run time) in the holes
+        self.args, self.kwargs = args, kwargs  #: with real arrays
         self.outs = outs  #: the new arrays that it fills
         self.writes: tuple[Any, ...] = ()  #: older arrays that it writes into
         self.reads: tuple[Memory, ...] = ()
@@ -99,8 +98,8 @@ class Node:
             m = target()
             if m is not None and m.last is self:
                 m.last = None
-        self.reads, self.before, self.over, self.arrays, self.outs, self.writes = (), (), (), (), (), ()
-        self.fill, self.form = _nothing, None
+        self.reads, self.before, self.over, self.args, self.kwargs, self.outs, self.writes = (), (), (), (), {}, (), ()
+        self.fill = _nothing
 
 
 def needed_for(nodes: Iterable[Node]) -> list[Node]:
@@ -125,7 +124,8 @@ def owner_of(array: Any) -> Any:
     return array
 
 
-def _add(refs: list[ref[Any]], new: ref[Any], alive: Callable[[ref[Any]], bool]) -> None:
+def add(refs: list[ref[Any]], new: ref[Any], alive: Callable[[ref[Any]], bool]) -> None:
+    """Append to a list from which those that are gone are dropped now and then."""
     refs.append(new)
     size = len(refs)
     if size >= 32 and not size & (size - 1):  # at each power of two, drop those that are gone
@@ -135,6 +135,10 @@ def _add(refs: list[ref[Any]], new: ref[Any], alive: Callable[[ref[Any]], bool])
 def _is_pending(r: ref[Node]) -> bool:
     node = r()
     return node is not None and not node.done
+
+
+def _is_alive(r: ref[Any]) -> bool:
+    return r() is not None
 
 
 def _nothing() -> None:

@@ -17,8 +17,8 @@ import numpy as np
 from tensor.autograd.tensor import Tensor
 from tensor.jit.deferred import cache
 from tensor.jit.deferred.array import Deferred
-from tensor.jit.deferred.form import FLOATS, form_of, without_holes
-from tensor.jit.deferred.graph import Memory, Node, _add, needed_for, owner_of
+from tensor.jit.deferred.form import deferred_in, held, held_and_seen, replaced
+from tensor.jit.deferred.graph import Memory, Node, add, needed_for, owner_of
 from tensor.jit.deferred.outcomes import Outcome, arrays_in, has_arrays
 from tensor.jit.deferred.rules import outcome
 from tensor.jit.functions import INPLACE, QUERIES, WRITERS
@@ -70,7 +70,7 @@ class Session:
         elif kind is ndarray and self.active:
             adopted = self._adopt(array)
             slot.__set__(t, adopted)
-            self._holds(t)
+            add(self._holders, ref(t), _is_holder)
             return adopted
         return array
 
@@ -79,15 +79,13 @@ class Session:
         slot.__set__(t, value)
         if type(value) is Deferred:
             value.scalar = False
-            self._holds(t)
-
-    def _holds(self, t: Tensor) -> None:
-        _add(self._holders, ref(t), lambda r: (t := r()) is not None and type(slot.__get__(t)) is Deferred)
+            add(self._holders, ref(t), _is_holder)
 
     def _adopt(self, array: Any) -> Deferred:
         """A real array that comes out of a tensor's slot. Where others refer to it too, they may write it unseen."""
         known = id(owner_of(array)) in self._private  # an optimizer's buffer, which keeps a list of its views
-        inner, shared = array, sys.getrefcount(array) > ALONE + known
+        shared = sys.getrefcount(array) > ALONE + known
+        inner = array
         while not (shared or known) and inner.base is not None:
             inner = inner.base
             shared = not isinstance(inner, ndarray) or sys.getrefcount(inner) > 3
@@ -134,24 +132,37 @@ class Session:
     def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Defer a call, or run it."""
         if function in QUERIES:
-            return function(*_held(args), **_held(kwargs))
+            return function(*held(args), **held(kwargs))
         if not self.on():
             return self._run_now(function, args, kwargs, None)
-        if next(_deferred((args, kwargs)), None) is None:  # asked to make an array like a deferred one
+        seen: list[Any] = []
+        try:
+            real, options = held_and_seen(args, seen), held_and_seen(kwargs, seen) if kwargs else kwargs
+        except TypeError as e:
+            return self._run_now(function, args, kwargs, str(e))
+        if Deferred not in map(type, seen):  # asked to make an array like a deferred one
             return self._wrapped(_own(function(*args, **kwargs), args), ())
         with self._lock:
-            found = outcome(function, real := _held(args), options := _held(kwargs))
-            if found is None or not (_writable(found) and self._in_bounds(function, args, real)):
+            found = outcome(function, real, options)
+            if found is None or (found.writes and not _writable(found)) or not self._in_bounds(function, args, real):
                 return self._run_now(function, args, kwargs, _name(function))
             if found.view is not None:
                 return self._views(found.view, args)
-            return self._defer(found.function or function, found, args, kwargs, real, options)
+            written = None
+            if found.writes:
+                written = next((d for d in seen if type(d) is Deferred and d.held is found.writes[0]), None)
+                if written is None or written.memory.last is None:  # memory with contents is written at once
+                    return self._run_now(function, args, kwargs, None if written is not None else "writes into an array")
+            results = self._defer(found, found.function or function, real, options, seen, written)
+            if written is not None:
+                return written if function in INPLACE or "out" in kwargs else None
+            return results[0] if found.pack is None else found.pack(results)
 
     def _in_bounds(self, function: Any, args: tuple[Any, ...], real: Any) -> bool:
         """Whether indices are, as far as their values are there."""
         if function is not operator.getitem and function is not operator.setitem:
             return True
-        if not has_arrays(real[1]) or any(d.memory.last is not None for d in _deferred(args[1])):
+        if not has_arrays(real[1]) or any(d.memory.last is not None for d in deferred_in(args[1])):
             return True
         try:
             return np.broadcast_to(_BYTE, real[0].shape)[real[1]] is not None
@@ -159,7 +170,7 @@ class Session:
             return False
 
     def _views(self, result: Any, args: tuple[Any, ...]) -> Any:
-        source = next(x for x in _deferred(args))
+        source = next(x for x in deferred_in(args))
         if type(result) is not ndarray:
             return type(result)([self._view(r, source) for r in result])
         return source if result is source.held else self._view(result, source)
@@ -172,61 +183,49 @@ class Session:
         return view
 
     def _defer(
-        self, function: Any, found: Outcome, args: tuple[Any, ...], kwargs: dict[str, Any], real: Any, options: dict[str, Any]
-    ) -> Any:
-        written = None
-        if found.writes:
-            written = next((d for d in _deferred((args, kwargs)) if d.held is found.writes[0]), None)
-            if written is None or written.memory.last is None:  # memory with contents is written at once
-                return self._run_now(function, args, kwargs, None if written is not None else "writes into an array")
+        self, found: Outcome, function: Any, args: Any, kwargs: Any, seen: list[Any], written: Deferred | None
+    ) -> list[Deferred]:
+        """Note a call; ``seen``: the arrays among its arguments."""
         reads: list[Memory] = []
-        arrays: list[Any] = []
-        try:
-            form = (function, form_of((args, kwargs), arrays, function in FLOATS))
-        except TypeError as e:
-            return self._run_now(function, args, kwargs, str(e))
-        copied = False
-        for i, x in enumerate(arrays):
-            if type(x) is Deferred:
-                memory = x.memory
-                if memory.exposed:
-                    arrays[i], copied = x.held.copy(order="K"), True
-                else:
-                    arrays[i] = x.held
-                    reads.append(memory)
-            elif type(x) is ndarray:  # somebody may go on to write into it
-                arrays[i], copied = x.copy(order="K"), True
-        if copied:
-            real, options = without_holes(form[1], iter(arrays))
+        copies: dict[int, Any] = {}
+        for x in seen:
+            if type(x) is ndarray:
+                copies[id(x)] = x.copy(order="K")  # somebody may go on to write into it
+            elif x.memory.exposed:
+                copies[id(x.held)] = x.held.copy(order="K")
+            else:
+                reads.append(x.memory)
+        if copies:
+            args, kwargs = replaced((args, kwargs), copies)
         assert found.into is not None
-        fill = found.into(function, real, options, found.outs)
-        node = Node(function, fill, form, arrays, found.outs)
+        node = Node(function, found.into(function, args, kwargs, found.outs), args, kwargs, found.outs)
         self.deferred += 1
         if written is not None:
             node.writes = found.writes
-            node.depend(reads, [written.memory])
-            return written if function in INPLACE or "out" in kwargs else None
+            node.depend(reads, (written.memory,))
+            return []
         targets = [Memory(owner_of(out)) for out in found.outs]
         node.depend(reads, targets)
-        results = [Deferred(out, m, self, found.scalar) for out, m in zip(found.outs, targets, strict=True)]
-        for m, d in zip(targets, results, strict=True):
-            m.handles.append(ref(d))
-            _add(self._pending, ref(m), lambda r: (m := r()) is not None and m.last is not None)
-        return results[0] if found.pack is None else found.pack(results)
+        results = []
+        for out, memory in zip(found.outs, targets, strict=True):
+            results.append(d := Deferred(out, memory, self, found.scalar))
+            memory.handles.append(ref(d))
+            add(self._pending, ref(memory), _is_pending)
+        return results
 
     def _run_now(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], why: str | None) -> Any:
         """Run a call on real arrays; ``why``: what to count it as."""
         with self._lock:
-            given = list(_deferred((args, kwargs)))
-            targets = list(_deferred(kwargs.get("out")))
+            given = list(deferred_in((args, kwargs)))
+            targets = list(deferred_in(kwargs.get("out")))
             if function in WRITERS or function in INPLACE or getattr(function, "__name__", "") == "at":
-                targets += _deferred(args[:1])
+                targets += deferred_in(args[:1])
             if isinstance(function, np.ufunc):
-                targets += _deferred(args[function.nin :])
+                targets += deferred_in(args[function.nin :])
             self.run([d.memory for d in given], [n for d in targets for n in d.memory.pending_readers()])
             if why is not None:
                 self.at_once[why] += 1
-            result = function(*_held(args), **_held(kwargs))
+            result = function(*held(args), **held(kwargs))
             if not self.on():
                 return result
             return self._wrapped(result, given)
@@ -341,31 +340,14 @@ def _settled(x: Any) -> Any:
     return x
 
 
-def _held(x: Any) -> Any:
-    """Nested arguments with the real arrays, whatever they contain."""
-    kind = type(x)
-    if kind is Deferred:
-        return x.held
-    if kind is tuple or kind is list:
-        return kind([_held(v) for v in x])
-    if kind is dict:
-        return {k: _held(v) for k, v in x.items()}
-    if kind is slice:
-        return slice(_held(x.start), _held(x.stop), _held(x.step))
-    return x
+def _is_pending(r: ref[Memory]) -> bool:
+    memory = r()
+    return memory is not None and memory.last is not None
 
 
-def _deferred(x: Any) -> Iterator[Deferred]:
-    kind = type(x)
-    if kind is Deferred:
-        yield x
-    elif kind is tuple or kind is list:
-        for v in x:
-            yield from _deferred(v)
-    elif kind is dict:
-        yield from _deferred(list(x.values()))
-    elif kind is slice:
-        yield from _deferred((x.start, x.stop, x.step))
+def _is_holder(r: ref[Tensor]) -> bool:
+    t = r()
+    return t is not None and type(slot.__get__(t)) is Deferred
 
 
 def _own(result: Any, args: tuple[Any, ...]) -> Any:
