@@ -90,6 +90,20 @@ def test_one_recording_serves_the_whole_run(agent_class):
 
 
 @pytest.mark.parametrize("agent_class", [PPO, DQN])
+def test_there_is_machine_code_before_the_first_step_that_counts(agent_class):
+    pytest.importorskip("llvmlite")
+    agent = make(agent_class, "discrete")
+    driver = Driver(agent)
+    while not driver.metrics:
+        driver.run(1)
+    (plan,) = agent._gradient_step._call.plans
+    code = plan.run
+    assert plan.tier == 1
+    driver.run(200)
+    assert plan.run is code  # nothing has taken over since
+
+
+@pytest.mark.parametrize("agent_class", [PPO, DQN])
 def test_preparing_leaves_no_trace(agent_class):
     agent = make(agent_class, "discrete")
     before = agent.state_dict()
