@@ -80,6 +80,20 @@ def test_dqn_learns_the_same_compiled(options):
     assert np.abs(weights(agents[0]) - before).max() > 0.02
 
 
+def test_a_falling_learning_rate_is_followed_without_a_new_recording():
+    agents = [DQN(DQNConfig(compile=on), OBSERVATION, Discrete(3), num_envs=1, total_steps=9, seed=0) for on in (True, False)]
+    rng = np.random.default_rng(0)
+    for i in range(100):
+        minibatch = dqn_minibatch(rng)
+        for agent in agents:
+            before = weights(agent)
+            agent.optimizer.param_groups[0]["lr"] = 1e-2 * (1 - i / 100)
+            agent._gradient_step(*minibatch)
+    assert np.abs(weights(agents[0]) - before).max() < 1e-3  # of the last steps, whose rate is a hundredth of the first's
+    np.testing.assert_allclose(weights(agents[0]), weights(agents[1]), rtol=1e-3, atol=1e-4)
+    assert agents[0]._gradient_step._call.recorded == 1
+
+
 @pytest.mark.parametrize("agent_class", [PPO, DQN])
 def test_one_recording_serves_the_whole_run(agent_class):
     # A second one would be made from a call that is not compiled, at a time that a resumed run does not share.
@@ -87,6 +101,20 @@ def test_one_recording_serves_the_whole_run(agent_class):
     Driver(agent).run(400)  # with rows that only reset, so that minibatches have fewer rows
     compiled = agent._gradient_step._call
     assert (len(compiled.plans), compiled.recorded, compiled.missed, compiled.eager) == (1, 1, 0, 0)
+
+
+@pytest.mark.parametrize("agent_class", [PPO, DQN])
+def test_there_is_machine_code_before_the_first_step_that_counts(agent_class):
+    pytest.importorskip("llvmlite")
+    agent = make(agent_class, "discrete")
+    driver = Driver(agent)
+    while not driver.metrics:
+        driver.run(1)
+    (plan,) = agent._gradient_step._call.plans
+    code = plan.run
+    assert plan.tier == 1
+    driver.run(200)
+    assert plan.run is code  # nothing has taken over since
 
 
 @pytest.mark.parametrize("agent_class", [PPO, DQN])
