@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Edits of networks that learn: what they cost, and what they are good for: `python benchmarks/structure.py [--tasks 150] [--json FILE]`.
+"""Edits of networks that learn, what they cost and what they are good for: `python benchmarks/structure.py [--json FILE]`.
 
 *Edits*: planning and applying a growth by 8 units, with Adam's state, and a learning step before and after it; medians of 25.
 
-*Permuted digits*: the digits of scikit-learn, 8 x 8, their pixels in another order for each task; one pass over each task in batches
-of 8, and the share classified rightly before learning from it. Plain Adam, continual backprop and ReDo run on the same data from the
-same weights; shown is the mean over the first and the last tasks, for each seed.
+*Permuted digits*: the digits of scikit-learn, 8 x 8, their pixels in another order for each task; one pass over each task in
+batches of 8, and the share classified rightly before learning from it. Plain Adam, continual backprop and ReDo run on the same
+data from the same weights; shown is the mean over the first and the last tasks, for each seed.
 """
 
 import argparse
@@ -107,7 +107,7 @@ def permuted_digits(policy: str, tasks: int, seed: int) -> tuple[list[float], in
 def main() -> int:
     """Print the figures; 1 where an edit takes longer than it may."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", type=int, default=150)
+    parser.add_argument("--tasks", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
