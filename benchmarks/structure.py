@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Edits of networks that learn, what they cost and what they are good for: `python benchmarks/structure.py [--json FILE]`.
+"""Edits of networks that learn: what they cost, and what they are good for.
+
+    python benchmarks/structure.py [--tasks 100] [--json FILE]
 
 *Edits*: planning and applying a growth by 8 units, with Adam's state, and a learning step before and after it; medians of 25.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import functools
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable
 from types import ModuleType
@@ -16,7 +17,7 @@ from typing import Any
 
 import tensor as T
 from tensor.jit import Compiled, codegen
-from tensor.jit.script import tensors_in
+from tensor.jit.results import tensors_in
 
 NATIVE = bool(os.environ.get("CONFORMANCE_NATIVE"))
 
@@ -221,7 +222,8 @@ def statistics() -> str:
     """What was replayed, and why not."""
     names = set(replayed) - {n for n, _ in refused}
     lines = [
-        f"replayed {replayed.total()} calls, {native} of them with machine code; refused {refused.total()}; always: {len(names)}"
+        f"replayed {replayed.total()} calls, {native} of them with machine code; refused {refused.total()}; "
+        f"never refused: {len(names)}"
     ]
     by_reason: dict[str, list[str]] = {}
     for (name, why), n in refused.items():
@@ -231,4 +233,4 @@ def statistics() -> str:
 
 
 if os.environ.get("CONFORMANCE_STATISTICS"):
-    atexit.register(lambda: print(statistics()))
+    atexit.register(lambda: sys.stdout.write(statistics() + "\n"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 from typing import Any
 
 import tensor as T
@@ -15,7 +16,7 @@ _block = T.lazy(native=False)
 _block.__enter__()
 atexit.register(_block.__exit__, None, None, None)
 if os.environ.get("CONFORMANCE_STATISTICS"):
-    atexit.register(lambda: print(_block.explain()))
+    atexit.register(lambda: sys.stdout.write(_block.explain() + "\n"))
 
 
 def __getattr__(name: str) -> Any:

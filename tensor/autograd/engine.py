@@ -41,11 +41,12 @@ def run(
     retain_graph: bool,
     wanted: set[Node] | None = None,
     captured: dict[Node, Tensor] | None = None,
+    ends: bool = False,
 ) -> dict[Leaf, Tensor]:
     """Push gradients from the roots to the leaves.
 
-    ``wanted``: the only nodes to visit. ``captured``: nodes whose gradient the caller asked for; filled in. Returns the
-    gradients that arrived at leaves.
+    ``wanted``: the only nodes to visit. ``captured``: nodes whose gradient the caller asked for; filled in, and not
+    gone beyond where they are the ``ends``. Returns the gradients that arrived at leaves.
     """
     pending: dict[Node, Any] = {}
     leaves: dict[Leaf, Any] = {}
@@ -90,6 +91,9 @@ def run(
         if captured is not None and node in captured:
             captured[node] = g
             owned.discard(node)
+            if ends:
+                node = heappop(heap)[1] if heap else None
+                continue
         following: Node | None = None
         if node.__class__ is OutputNode:
             parent = node.edges[0]

@@ -191,7 +191,7 @@ def _buffer(self: Tensor, flags: int, /) -> memoryview:
     if flags & writable and not array.flags.writeable:
         msg = "__buffer__: the tensor's memory is read-only"
         raise BufferError(msg)
-    return memoryview(array)  # type: ignore[arg-type]  # arrays are buffers, which typeshed knows from Python 3.12 on
+    return memoryview(array.__array__())  # type: ignore[arg-type]  # arrays are buffers, which typeshed knows from Python 3.12 on
 
 
 def _cuda_array_interface(self: Tensor) -> Any:

@@ -347,7 +347,8 @@ class Tensor:
         array = self._array
         if type(array) is not np.ndarray:
             if not self.is_cuda:
-                return array.__array__()  # a deferred one is run; samples of a `vmap` say that they are not one array
+                whole: np.ndarray[Any, Any] = array.__array__()
+                return whole  # a deferred one is run; samples of a `vmap` say that they are not one array
             if not force:
                 msg = f"numpy: the tensor is on {self.device}; use t.cpu().numpy()"
                 raise TypeError(msg)

@@ -51,7 +51,7 @@ def _tensors(batch: Sequence[Tensor], empty: Empty) -> Tensor:
         arrays = [t._array for t in batch]
     except AttributeError:
         raise _mixed(batch) from None
-    if type(arrays[0]) is not np.ndarray or [t._node for t in batch].count(None) < len(batch):
+    if arrays[0].__class__ is not np.ndarray or [t._node for t in batch].count(None) < len(batch):
         whole: Tensor = stack(list(batch))  # on a CUDA device, or with a history
         return whole
     return Tensor(_stack(arrays, empty))

@@ -130,7 +130,7 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
 
     def __getitems__(self, indices: Sequence[int]) -> Sequence[tuple[Tensor, ...]]:
         """The samples at ``indices``, gathered at once where nothing but the rows is wanted."""
-        if all(t._node is None and type(t._array) is np.ndarray for t in self.tensors):
+        if all(t._node is None and t._array.__class__ is np.ndarray for t in self.tensors):
             return Rows(self.tensors, indices)
         return [self[i] for i in indices]
 

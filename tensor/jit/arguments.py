@@ -10,11 +10,12 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from tensor.autograd.node import Leaf
 from tensor.autograd.tensor import Tensor
 from tensor.jit import watch
-from tensor.jit.guards import PLAIN, same
+from tensor.jit.places import PLAIN, same
 from tensor.jit.recorder import Recording
-from tensor.jit.script import Source
+from tensor.jit.results import Source
 
 __all__ = ["Arguments", "argument_rows"]
 
@@ -26,6 +27,7 @@ class Arguments:
         self.checks: list[str] = []
         self.scope: dict[str, Any] = {"same": same}
         self.sources: dict[int, Source] = {}  #: by id, how the tensors among the arguments are found
+        self.histories: dict[str, Tensor] = {}  #: those of them that require gradients, by how they are found
         self.roots: list[Any] = []  #: the objects to follow
         self.reasons: list[str] = []
         self._match(args, "args")
@@ -47,6 +49,10 @@ class Arguments:
         k = self.name((a.shape, a.strides))
         kind, dtype = self.name(type(a)), self.name(a.dtype)
         return f"{text}.__class__ is {kind} and ({text}.shape, {text}.strides) == {k} and {text}.dtype == {dtype}"
+
+    def demand_same(self, text: str, x: Tensor) -> None:
+        """That an argument is the very tensor that it is now."""
+        self.checks.append(f"{text} is {self.name(x)}")
 
     def demand_grad(self, leaf: Tensor, grad: Tensor | None, recording: Recording) -> None:
         """That the gradient of a leaf, where the recording has seen it, is what it was, or there is one as there was."""
@@ -79,15 +85,19 @@ class Arguments:
 
     def _tensor(self, x: Tensor, text: str) -> None:
         first = self.sources.get(id(x))
-        if x._node is not None or type(x) is not Tensor:
+        if type(x) is not Tensor:
             self.checks.append(f"{text} is {self.name(x)}")
             self.roots.append(x)
         elif first is not None:
             self.checks.append(f"{text} is {first.text}")
         else:
+            history = "is None"
+            if x._node is not None:
+                self.histories[text] = x
+                history = f"is not None and ({text}._node.__class__ is {self.name(Leaf)}) is {type(x._node) is Leaf}"
             others = "".join(f" and {text} is not {other.text}" for other in self.sources.values())
             self.checks.append(
-                f"{text}.__class__ is {self.name(type(x))} and {text}._node is None{others}"
+                f"{text}.__class__ is {self.name(type(x))} and {text}._node {history}{others}"
                 f" and {self.same_layout(x._array, f'{text}._array')}"
             )
             self.sources[id(x)] = Source(text)
@@ -137,7 +147,7 @@ class _Rows:
 
     def put(self, x: Any, register: int) -> None:
         kind = type(x)
-        if kind is Tensor and x._node is None:
+        if kind is Tensor:
             self.tensor(x, register)
         elif kind is float:
             self.field(register, watch.TYPE, id(float))
@@ -166,4 +176,4 @@ class _Rows:
             self.tensors[id(x)] = register
             free = self.new()
             self.new()  # of the two registers that these rows want
-            self.rows += watch.tensor_rows(register, free, x._array, self.captured)
+            self.rows += watch.tensor_rows(register, free, x, self.captured)

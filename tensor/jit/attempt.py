@@ -9,14 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from tensor.autograd.node import FREED, Leaf, OpNode
+from tensor.autograd.node import Leaf
 from tensor.autograd.tensor import Tensor
 from tensor.jit.arguments import Arguments
 from tensor.jit.calls import Calls
-from tensor.jit.guards import Reader, Surroundings, attribute, settings
+from tensor.jit.forward import History, Target, Unfollowed, record_history, settle
+from tensor.jit.guards import Surroundings
+from tensor.jit.places import Reader, attribute, settings
 from tensor.jit.plan import Plan
 from tensor.jit.recorder import Recording, grad_of
-from tensor.jit.script import Script, Source, Unreturnable, returned, tensors_in
+from tensor.jit.replay import Replays
+from tensor.jit.results import Made, Source, Unreturnable, returned, tensors_in
+from tensor.jit.script import Script
 from tensor.jit.seams import slot
 from tensor.jit.traced import Traced, plain
 
@@ -49,11 +53,13 @@ class Attempt:
             try:
                 with Calls(recording, around.codes):
                     result = self.function(*self.args, **self.kwargs)
+                    self._record_history(result)
             finally:
                 if collects:
                     gc.enable()
             recording.finish()
             self._find_results(result)
+        settle(result, self.sources)
         recording.forget()
         self.reasons += recording.reasons
         if switches != settings():
@@ -78,13 +84,15 @@ class Attempt:
                 self.checks.append(f"{source.text} is {self.arguments.name(found[key])}")
             elif found:
                 self.checks.append(f"id({source.text}) not in {self.arguments.name(frozenset(found))}")
-        self.leaves = [t for t in found.values() if type(t._node) is Leaf]
-        for t in found.values():
+        self.histories = {text: t for text, t in self.arguments.histories.items() if id(t) not in found}
+        self.leaves = [t for t in (*found.values(), *self.histories.values()) if type(t._node) is Leaf]
+        for t in (*found.values(), *self.leaves):
             node: Any = t._node
             if node is not None and (type(node) is not Leaf or node.hooks or node.post_hooks):
                 self.reasons.append("a tensor from outside has a history, or hooks of its gradient")
                 return
-            self.sources[id(t)] = Source("", t)
+            if id(t) in found:
+                self.sources[id(t)] = Source("", t)
         for t in self.leaves:
             if t.grad is not None:
                 self.sources[id(t.grad)] = Source("", t, grad=True)
@@ -107,6 +115,8 @@ class Attempt:
         for x in (*_tensors(self.args), *_tensors(self.kwargs)):
             if id(x) not in self.surroundings.tensors:
                 yield x
+                if type(x._node) is Leaf and x._node.grad is not None:
+                    yield x._node.grad
 
     def _compare_tensors(self) -> None:
         """See that only arrays, gradients and versions of tensors from outside have changed."""
@@ -119,11 +129,33 @@ class Attempt:
             if any(np.may_share_memory(x, t._array) for t, *_ in self.before.values()):
                 self.reasons.append("a tensor shares the memory of a NumPy array that the function can see")
 
+        for text, t in self.histories.items():
+            if id(t._node) in self.recording.grads_seen | self.recording.grads_set:  # its gradient is found by the tensor
+                self.arguments.demand_same(text, t)
+                self.surroundings.tensors[id(t)] = t
+            elif "grad_fn" in self.surroundings.names:
+                self.reasons.append("it may look at the history of an argument")
+
     # --- results --------------------------------------------------------------------------------------------------------
+
+    def _record_history(self, result: Any) -> None:
+        """Record the backward of what was returned."""
+        self.history: History | None = None
+        if self.recording.reasons:
+            return
+        targets = [Target("", t) for t in self.surroundings.tensors.values() if type(t._node) is Leaf]
+        targets += [Target(text, t) for text, t in self.histories.items()]
+        bumped = {key: 0 if t._version is None else t._version.value for key, (t, *_) in self.before.items()}
+        try:
+            self.history = record_history(self.recording, result, self.sources, targets)
+        except Unfollowed as why:
+            self.recording.refuse(str(why))
+        if any((0 if t._version is None else t._version.value) != bumped[key] for key, (t, *_) in self.before.items()):
+            self.recording.refuse("its backward writes into tensors from outside")
 
     def _find_results(self, result: Any) -> None:
         """The slots of the tensors returned; while the recording is on, since it is in them."""
-        self.slots: dict[int, int] = {}
+        self.slots: dict[int, Made] = {}
         if any(isinstance(x, (str, np.generic, complex)) for x in _values(result)):
             self.recording.use_numbers()  # which may be written in them
         grads = {id(g): leaf for leaf in self.leaves if (g := grad_of(leaf)) is not None}
@@ -132,11 +164,8 @@ class Attempt:
                 self.sources[id(t)] = Source("", grads[id(t)], grad=True)
             array = slot.__get__(t)
             if type(array) is Traced and id(t) not in self.sources:
-                self.slots[id(t)] = array.slot
-            if t._node is not None and id(t) not in self.sources and not _was_backward(t._node):
-                self.recording.refuse(
-                    "it returns a tensor with a history that no backward pass has used; call it under no_grad()"
-                )
+                live = -1 if self.history is None or t._node is None else _position(array.slot, self.history.outputs)
+                self.slots[id(t)] = Made(array.slot, live)
 
     def _build(self, result: Any) -> Plan:
         recording = self.recording
@@ -162,7 +191,15 @@ class Attempt:
             self.arguments.demand_grad(leaf, grad, recording)
         captured = None if recording.grads_seen else set(around.tensors)
         sources = self.sources
-        return Plan(around, self.arguments.condition, lambda: Script(recording, result, sources, bumps), captured)
+        if self.history is None:
+            return Plan(around, self.arguments.condition, lambda: Script(recording, result, sources, bumps), captured)
+        replays = Replays(self.function, recording, self.history)
+        instructions = self.history.forward
+        plan = Plan(
+            around, self.arguments.condition, lambda: Script(recording, result, sources, bumps, instructions, replays), captured
+        )
+        replays.plan = plan
+        return plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,18 +232,8 @@ def _values(x: Any) -> Iterator[Any]:
         yield x
 
 
-def _was_backward(node: Any) -> bool:
-    """Whether a backward pass has used, and released, the history of this node."""
-    seen, stack = set(), [node]
-    while stack:
-        n = stack.pop()
-        if n is None or n in seen:
-            continue
-        seen.add(n)
-        if isinstance(n, OpNode) and n.saved is FREED:
-            return True
-        stack += n.edges
-    return False
+def _position(slot: int, slots: list[int]) -> int:
+    return slots.index(slot) if slot in slots else -1
 
 
 def _tensors(x: Any) -> Iterator[Tensor]:

@@ -131,7 +131,8 @@ class Compiled:
             )
             if plan.script.lowering is not None:
                 segments = plan.script.lowering.segments
-                lines.append(f"    machine code: {sum(len(s.program.instructions) for s in segments)} instructions in {len(segments)}")
+                count = sum(len(s.program.instructions) for s in segments)
+                lines.append(f"    machine code: {count} instructions in {len(segments)} segments")
                 lines += [f"    left to NumPy: {call}: {why}" for call, why in plan.script.lowering.reasons]
             lines += [f"    {line}" for line in plan.script.text.splitlines()]
         return "\n".join(lines)

@@ -13,32 +13,47 @@ import builtins
 import dis
 import functools
 import inspect
-import math
 import os
 import sysconfig
 import types
 from collections.abc import Callable, Iterable
 from operator import is_
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import scipy
 
-from tensor import dtypes
-from tensor.autograd import batched, engine, modes, node
 from tensor.autograd.tensor import Tensor
-from tensor.device import device
 from tensor.jit import watch
-from tensor.nn.hooks import EVERYWHERE, Hook
+from tensor.jit.places import (
+    BYTES,
+    CELL,
+    CODE,
+    ELEMENTS,
+    EMPTY_CELL,
+    ENTRIES,
+    KEPT,
+    MISSING,
+    PLAIN,
+    SCOPE,
+    VALUES,
+    Place,
+    Reader,
+    attribute,
+    attributes,
+    content,
+    entry,
+    settings,
+    settings_rows,
+)  # fmt: skip
+from tensor.nn.hooks import Hook
 from tensor.nn.module import Module
 from tensor.ops.random import Generator
 from tensor.optim.flat_optimizer import FlatOptimizer
 
-__all__ = ["PLAIN", "Surroundings", "same", "settings", "trusted_file"]
+__all__ = ["Surroundings", "trusted_file"]
 
-#: Values that never change, compared by value and type.
-PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...), np.dtype, np.generic, dtypes.dtype, device, range)
 #: Special methods that using an object does not call.
 _IDLE = frozenset({
     "__init__", "__new__", "__post_init__", "__del__", "__repr__",
@@ -48,7 +63,6 @@ _IDLE = frozenset({
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
 #: A search that finds more than this is given up.
 LIMIT = 5000
-_MISSING = object()
 
 #: Where code lives that is taken to depend on its arguments only.
 _OWN_FILES = tuple(f"{Path(p).parent}{os.sep}" for p in (str(Path(__file__).parent), np.__file__, scipy.__file__))
@@ -67,127 +81,6 @@ def trusted_file(name: str) -> bool:
     if name.startswith("<"):
         return name.startswith(("<frozen", "<string>", "<__array_function__"))
     return name.startswith(_OWN_FILES) or (name.startswith(_PYTHON_FILES) and not name.startswith(_SITE_FILES))
-
-
-def settings() -> tuple[Any, ...]:
-    """The switches of the library that operators look at."""
-    return (
-        modes.is_grad_enabled(), modes.is_inference_mode_enabled(), dtypes.get_default_dtype(),
-        len(EVERYWHERE), engine.watch.backward, node.op_node,
-        node.next_number, len(batched.active.levels),
-    )  # fmt: skip
-
-
-def settings_rows() -> list[watch.Row] | None:
-    """What to watch of the `settings`; None while one of them is other than usual in some thread, and only Python can tell."""
-    if modes.disabled or modes.inferring or batched.everywhere:
-        return None
-    found = [
-        watch.set_rows(modes.disabled), watch.set_rows(modes.inferring), watch.list_rows(batched.everywhere),
-        watch.list_rows(EVERYWHERE), watch.entry_row(vars(dtypes), "_default"), watch.entry_row(vars(engine.watch), "backward"),
-        *(watch.entry_row(vars(node), name) for name in ("op_node", "next_number")),
-    ]  # fmt: skip
-    return [row for rows in found for row in rows or ()]
-
-
-def same(a: Any, b: Any) -> bool:
-    """Whether two values are one, or plain and equal in every respect."""
-    if a is b:
-        return True
-    if type(a) is not type(b):
-        return False
-    if type(a) is float:
-        return a == b and math.copysign(1, a) == math.copysign(1, b)
-    if type(a) is tuple or type(a) is frozenset:
-        return len(a) == len(b) and (all(map(same, a, b)) if type(a) is tuple else a == b)
-    if type(a) is slice:
-        return same((a.start, a.stop, a.step), (b.start, b.stop, b.step))
-    return isinstance(a, PLAIN) and bool(a == b)
-
-
-class Reader(NamedTuple):
-    """A way to look at a holder: ``text`` reads it as the elements of a tuple, with ``@`` for the holder; ``rows`` watches it.
-
-    ``rows(holder, steady)`` gives what `tensor.jit.watch` compares, None where only Python can; ``steady`` where the holder
-    changes often in ways that do not matter.
-    """
-
-    text: str
-    rows: Callable[[Any, bool], list[watch.Row] | None]
-
-
-ELEMENTS = Reader("*@", watch.list_rows)
-VALUES = Reader("*@.values()", watch.dict_rows)
-ENTRIES = Reader("*@, *@.values()", watch.dict_rows)
-KEPT = Reader("kept(@)", lambda x, steady: None)
-BYTES = Reader("@.shape, @.dtype, @.tobytes()", lambda x, steady: None)
-CELL = Reader("@.cell_contents", lambda x, steady: watch.cell_rows(x))
-EMPTY_CELL = Reader("content(@)", lambda x, steady: watch.cell_rows(x))
-CODE = Reader("@.__code__, @.__defaults__, @.__kwdefaults__", lambda x, steady: watch.code_rows(x))
-
-
-@functools.cache
-def entry(key: str) -> Reader:
-    """What a mapping has under a key."""
-    return Reader(f"@.get({key!r}, MISSING)", lambda x, steady: watch.entry_row(x, key))
-
-
-@functools.cache
-def attribute(name: str, certain: bool = False) -> Reader:
-    """An attribute kept in a slot; ``certain``: it is there."""
-    text = f"@.{name}" if certain else f"getattr(@, {name!r}, MISSING)"
-    return Reader(text, lambda x, steady: watch.attribute_row(x, name))
-
-
-def attributes(names: Iterable[str]) -> Reader:
-    """The keys of an object's attributes, and those of these names."""
-    names = tuple(names)
-    text = ", ".join(["*@", *(f"@.get({n!r}, MISSING)" for n in names)])
-    return Reader(text, lambda x, steady: watch.dict_rows(x, steady, names))
-
-
-class Place:
-    """Values in one holder, as a `Reader` sees them."""
-
-    __slots__ = ("holder", "name", "noise", "reader", "values")
-
-    def __init__(self, name: str, holder: Any, reader: Reader) -> None:
-        self.name, self.holder, self.reader = name, holder, reader
-        self.values = self.read()
-        self.noise = 0  #: how often memory changed without the values
-
-    def read(self) -> tuple[Any, ...]:
-        """The values now."""
-        values: tuple[Any, ...] = _reader(self.reader.text)(self.holder)
-        return values
-
-    def rows(self) -> list[watch.Row] | None:
-        """What to watch; None where only Python can tell."""
-        return None if self.noise > 2 * NOISE else self.reader.rows(self.holder, self.noise > NOISE)
-
-    def holds(self) -> bool:
-        """Whether the values are what they were."""
-        try:
-            now = self.read()
-        except (ValueError, KeyError):
-            return False
-        return len(now) == len(self.values) and all(map(same, now, self.values))
-
-
-@functools.cache
-def _reader(text: str) -> Callable[[Any], tuple[Any, ...]]:
-    reader: Callable[[Any], tuple[Any, ...]] = eval(f"lambda x: ({text.replace('@', 'x')},)", dict(_SCOPE))
-    return reader
-
-
-#: How often a place is watched in one way although its memory changes while its values do not.
-NOISE = 3
-_SCOPE: dict[str, Any] = {
-    "MISSING": _MISSING,
-    "content": lambda cell: _content(cell),
-    "kept": lambda x: frozenset(x),
-    "settings": settings,
-}
 
 
 class Surroundings:
@@ -255,11 +148,15 @@ class Surroundings:
         return False
 
     def _compare(self) -> bool:
-        return self._settings == settings() and self.changed() is None and self._recheck()
+        return self._settings == settings() and self.unchanged()
+
+    def unchanged(self) -> bool:
+        """Whether everything but the library's settings is as it was."""
+        return self.changed() is None and self._recheck()
 
     def _fuse(self) -> None:
         """Make the check of all places one expression: they are many, and it may run at every call."""
-        scope = dict(_SCOPE)
+        scope = dict(SCOPE)
         parts = ["*settings()"]
         for i, place in enumerate((*self.places, *self.watched)):
             scope[f"x{i}"] = place.holder
@@ -382,8 +279,8 @@ class Surroundings:
         self._code(x.__code__, x.__globals__, name)
         where = f"{name}.{x.__name__}" if name != "the function" else x.__name__
         for variable, cell in zip(x.__code__.co_freevars, x.__closure__ or (), strict=True):
-            self._place(variable, cell, EMPTY_CELL if _content(cell) is _MISSING else CELL)
-            self._visit(_content(cell), variable)
+            self._place(variable, cell, EMPTY_CELL if content(cell) is MISSING else CELL)
+            self._visit(content(cell), variable)
         self._place(where, x, CODE)
         self._all(x.__defaults__ or (), where)
         self._all((x.__kwdefaults__ or {}).values(), where)
@@ -426,14 +323,14 @@ class Surroundings:
         trusted = x.__name__.split(".")[0] in _TRUSTED
         if x in _IMPURE:
             self.refuse(f"{x.__name__} is used")
-        for attribute in sorted(self.names):  # a copy: what is found may name more
-            value = x.__dict__.get(attribute, _MISSING)
-            if value is _MISSING:
+        for key in sorted(self.names):  # a copy: what is found may name more
+            value = x.__dict__.get(key, MISSING)
+            if value is MISSING:
                 continue
             if isinstance(value, (types.ModuleType, types.BuiltinFunctionType)) or not trusted:
-                self._visit(value, f"{name}.{attribute}")
+                self._visit(value, f"{name}.{key}")
             if not trusted:
-                self._place(f"{name}.{attribute}", x.__dict__, entry(attribute))
+                self._place(f"{name}.{key}", x.__dict__, entry(key))
 
     def _builtin(self, x: Any, name: str) -> None:
         owner = getattr(x, "__self__", None)
@@ -543,13 +440,6 @@ def _parts(value: Any) -> Iterable[Any]:
     if isinstance(value, functools.cached_property):
         return [value.func]
     return [value]
-
-
-def _content(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not assigned yet
-        return _MISSING
 
 
 def _is_trusted(x: Any) -> bool:

@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from tensor.jit.instructions import Instruction, Ref, references
 from tensor.jit.program import Buffer, Elementwise, Literal, Program, Slot, View, extent, operands, reads, replaced, writes
 from tensor.jit.program import Instruction as Lowered
-from tensor.jit.recorder import Instruction, Recording, Ref, references
+from tensor.jit.recorder import Recording
 from tensor.jit.rules import lower_call, lower_number
 from tensor.jit.slots import NoLowering, Slots, contiguous_layout, decline, dense_order, slots_of
 from tensor.jit.touched import Touched, used
@@ -88,7 +89,7 @@ class Lowering:
         self._direct = False  # whether memory from outside is written
 
     def _take(self, n: int, made: Instruction) -> None:
-        if made.kind in ("load", "create"):
+        if made.kind in ("load", "given", "create"):
             self._before.append(made)
             return
         try:
@@ -459,7 +460,7 @@ def _without_idle(parts: Sequence[Instruction | Segment], needed: set[int]) -> l
         if isinstance(part, Segment):
             wanted.update(part.inputs)
             wanted.update(part.scalars)
-        elif part.kind in ("load", "create") and part.out not in wanted:
+        elif part.kind in ("load", "given", "create") and part.out not in wanted:
             continue
         else:
             wanted.update(used(part))

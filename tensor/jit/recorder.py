@@ -13,7 +13,6 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from threading import get_ident
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ import numpy as np
 
 from tensor.autograd.tensor import Tensor
 from tensor.jit.functions import DRAWS, INPLACE, QUERIES, STATIC_SHAPE, WRITERS
+from tensor.jit.instructions import Instruction, Ref, references
 from tensor.jit.seams import grad_slot, install, plain_step, remove, slot
 from tensor.jit.traced import ReadNumber, Traced, unwrap
 from tensor.jit.watch import address_of, layout_is_known
@@ -31,35 +31,10 @@ from tensor.optim.flat_optimizer import FlatOptimizer
 if TYPE_CHECKING:
     from tensor.jit.calls import Calls
 
-__all__ = ["Instruction", "Recording", "Ref", "grad_of", "references"]
+__all__ = ["Recording", "grad_of"]
 
 #: One recording at a time in the whole process: it changes what classes do.
 _one = threading.Lock()
-
-
-@dataclass(frozen=True, slots=True)
-class Ref:
-    """The array in a slot, as an argument of an instruction."""
-
-    slot: int
-
-
-@dataclass(slots=True, eq=False)
-class Instruction:
-    """``kind``: call, read (compared with ``value``), number, draw, load, create, store, grads, step."""
-
-    kind: str
-    function: Any = None
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = field(default_factory=dict)
-    out: Any = None  #: the slot of the result, nested as the result is
-    writes: tuple[int, ...] = ()
-    value: Any = None
-    scalar: bool = False  #: the result was a NumPy scalar, kept as a 0-d array
-    shape: Any = None  #: to be checked, where values decide it
-    errors: dict[str, Any] | None = None  #: NumPy's error handling, where it was not the usual
-    used: bool = False  #: of a number: whether what was done depends on it in ways that are not recorded
-    late: bool = False  #: whether something that cannot be taken back was done before
 
 
 class Recording:
@@ -486,20 +461,6 @@ _AS_IS = frozenset({int, bool, float, str, type(None), type(...), np.dtype, type
 _error_state: Callable[[], object] = getattr(
     getattr(sys.modules.get("numpy._core.umath"), "_extobj_contextvar", None), "get", object
 )
-
-
-def references(x: Any) -> Iterator[int]:
-    """The slots among the arguments of an instruction."""
-    kind = type(x)
-    if kind is Ref:
-        yield x.slot
-    elif kind is slice:
-        yield from references((x.start, x.stop, x.step))
-    elif isinstance(x, (tuple, list)):
-        for v in x:
-            yield from references(v)
-    elif isinstance(x, dict):
-        yield from references(list(x.values()))
 
 
 def grad_of(t: Tensor) -> Tensor | None:

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from tensor.autograd.node import version_of
 from tensor.autograd.tensor import Tensor
 from tensor.jit import watch
-from tensor.jit.guards import PLAIN, same
+from tensor.jit.instructions import Instruction, Ref, needed, references
 from tensor.jit.lower import Lowering, Segment, contiguous_layout
-from tensor.jit.recorder import Instruction, Recording, Ref, references
+from tensor.jit.places import same
+from tensor.jit.recorder import Recording
+from tensor.jit.results import Made, Source, numbers_in, slots_in
 from tensor.jit.stepping import FlatStep, flat_step
 from tensor.jit.traced import ReadNumber
 
-__all__ = ["MISS", "Script", "Source", "Unreturnable", "returned", "tensors_in"]
+__all__ = ["MISS", "Later", "Script", "wrap"]
 
 #: What a run gives when it took another way than the recording: nothing has happened yet, and the function has to be run.
 MISS = object()
@@ -34,19 +35,6 @@ _INFIX = {
     operator.gt: ">", operator.ge: ">=", operator.eq: "==", operator.ne: "!=",
 }  # fmt: skip
 _METHODS = {getattr(np.ndarray, n): n for n in dir(np.ndarray) if not n.startswith("_") and callable(getattr(np.ndarray, n))}
-
-
-class Unreturnable(Exception):
-    """The function returns something that a run cannot make again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """How a tensor is found at every call: an expression of the arguments, or the object itself; its gradient where ``grad``."""
-
-    text: str
-    tensor: Tensor | None = None
-    grad: bool = False
 
 
 def wrap(array: Any) -> Tensor:
@@ -89,7 +77,28 @@ class Handed(NamedTuple):
     leaves: dict[int, Any]
 
 
-class _Writer:
+class Later(Protocol):
+    """A backward that comes later: what a run keeps for it."""
+
+    saved: Sequence[int]  #: slots
+
+    def first(self) -> Iterator[str]:
+        """What a run does before all else."""
+
+    def last(self, w: Any) -> Iterator[str]:
+        """What a run does when all else is done."""
+
+    def result(self, w: Any, made: Made) -> str:
+        """A tensor returned."""
+
+    def lower(self, compile_program: Callable[[Any], Any], make_check: Callable[..., Any]) -> bool:
+        """Have machine code run the backward."""
+
+    def swap(self, use: Callable[[], None]) -> bool:
+        """Let another script take over, unless none may any more."""
+
+
+class Writer:
     """Source text with the objects that it names."""
 
     def __init__(self, recording: Recording) -> None:
@@ -109,6 +118,7 @@ class _Writer:
         self.fresh: set[int] = set()  #: owners of memory that every run needs of its own
         self.position = self.last_check = 0
         self.handed: Handed | None = None
+        self.later: Later | None = None
 
     def bind(self, x: Any, prefix: str = "k") -> str:
         """The name of an object in the scope of the generated function."""
@@ -170,7 +180,7 @@ def _outs(x: Any) -> list[int]:
     return [] if x is None else [x] if isinstance(x, int) else list(x) if isinstance(x, list) else []
 
 
-def _expression(w: _Writer, made: Instruction) -> str:
+def _expression(w: Writer, made: Instruction) -> str:
     f, args, kwargs = made.function, made.args, made.kwargs
     if f in _INFIX:
         return f"{w.text(args[0])} {_INFIX[f]} {w.text(args[1])}"
@@ -184,7 +194,7 @@ def _expression(w: _Writer, made: Instruction) -> str:
     return f"{w.bind(f, 'f')}({', '.join(rest)})"
 
 
-def _call(w: _Writer, made: Instruction) -> Iterator[str]:
+def _call(w: Writer, made: Instruction) -> Iterator[str]:
     for slot in made.writes:
         if w.recording.of_outside.get(w.recording.owner[slot]) == "load":
             v = w.variables[slot]
@@ -197,7 +207,7 @@ def _call(w: _Writer, made: Instruction) -> Iterator[str]:
     yield from _assign(w, made, text)
 
 
-def _assign(w: _Writer, made: Instruction, text: str) -> Iterator[str]:
+def _assign(w: Writer, made: Instruction, text: str) -> Iterator[str]:
     if made.out is None:
         yield text
     elif isinstance(made.out, list):
@@ -214,17 +224,17 @@ def _assign(w: _Writer, made: Instruction, text: str) -> Iterator[str]:
             yield f"if {w.variables[made.out]}.shape != {w.bind(made.shape)}: return {w.miss()}"
 
 
-def _read(w: _Writer, made: Instruction) -> Iterator[str]:
+def _read(w: Writer, made: Instruction) -> Iterator[str]:
     yield f"if not same_value({_expression(w, made)}, {w.bind(made.value)}): return {w.miss()}"
 
 
-def _number(w: _Writer, made: Instruction) -> Iterator[str]:
+def _number(w: Writer, made: Instruction) -> Iterator[str]:
     yield f"{w.new(made.out)} = {_expression(w, made)}"
     if made.used:
         yield f"if not same_value({w.variables[made.out]}, {w.bind(made.value)}): return {w.miss()}"
 
 
-def _draw(w: _Writer, made: Instruction) -> Iterator[str]:
+def _draw(w: Writer, made: Instruction) -> Iterator[str]:
     generator, method = made.function
     rest = [w.text(a) for a in made.args] + [f"{k}={w.text(v)}" for k, v in made.kwargs.items()]
     bits = f"{w.bind(generator, 'g')}.numpy.bit_generator"
@@ -232,23 +242,27 @@ def _draw(w: _Writer, made: Instruction) -> Iterator[str]:
     yield from _assign(w, made, f"{w.bind(generator, 'g')}.numpy.{method}({', '.join(rest)})")
 
 
-def _load(w: _Writer, made: Instruction) -> Iterator[str]:
+def _load(w: Writer, made: Instruction) -> Iterator[str]:
     yield f"{w.new(made.out)} = {w.source(made.function)}._array"
 
 
-def _create(w: _Writer, made: Instruction) -> Iterator[str]:
+def _given(w: Writer, made: Instruction) -> Iterator[str]:
+    yield f"{w.new(made.out)} = {made.function}[{made.args[0]}]"
+
+
+def _create(w: Writer, made: Instruction) -> Iterator[str]:
     fresh = w.recording.owner[made.out] in w.fresh
     copy = ".copy('K')" if fresh else ""
     yield f"{w.new(made.out)} = {w.bind(made.value)}{copy}"
 
 
-def _store(w: _Writer, made: Instruction) -> Iterator[str]:
+def _store(w: Writer, made: Instruction) -> Iterator[str]:
     t = w.source(made.function)
     yield from w.keep(("store", t), "setattr", t, "'_array'", f"{t}._array")
     yield f"{t}._array = {w.text(made.args[0])}"
 
 
-def _grads(w: _Writer, made: Instruction) -> Iterator[str]:
+def _grads(w: Writer, made: Instruction) -> Iterator[str]:
     for i, ref in made.args:
         if ref is not None and w.handed is not None and ref.slot in w.handed.slots:
             continue
@@ -257,7 +271,7 @@ def _grads(w: _Writer, made: Instruction) -> Iterator[str]:
         yield f"{node}.grad = {'None' if ref is None else f'wrap({w.text(ref)})'}"
 
 
-def _step(w: _Writer, made: Instruction) -> Iterator[str]:
+def _step(w: Writer, made: Instruction) -> Iterator[str]:
     step = f"{w.bind(made.function, 'o')}.step()"
     grads = w.gradients.get(id(made))
     if grads is None:
@@ -266,15 +280,18 @@ def _step(w: _Writer, made: Instruction) -> Iterator[str]:
         yield f"if not {w.bind(w.steps[id(made)], 's')}([{', '.join(w.variables[g] for g in grads)}]): {step}"
 
 
-_WRITE: dict[str, Callable[[_Writer, Instruction], Iterator[str]]] = {
-    "call": _call, "read": _read, "number": _number, "draw": _draw, "load": _load, "create": _create, "store": _store, "grads":
+_WRITE: dict[str, Callable[[Writer, Instruction], Iterator[str]]] = {
+    "call": _call, "read": _read, "number": _number, "draw": _draw, "load": _load, "given": _given, "create": _create,
+    "store": _store, "grads":
     _grads, "step": _step,
 }  # fmt: skip
 
 
-def _result(w: _Writer, x: Any, sources: Mapping[int, Source]) -> str:
+def _result(w: Writer, x: Any, sources: Mapping[int, Source]) -> str:
     """What the function returned, made anew."""
-    if type(x) is _Made:
+    if type(x) is Made:
+        if w.later is not None:
+            return w.later.result(w, x)
         if w.handed is not None and x.slot in w.handed.slots:
             return f"tensors[{w.handed.slots.index(x.slot)}]"
         return f"wrap({w.variables[x.slot]})"
@@ -294,53 +311,23 @@ def _result(w: _Writer, x: Any, sources: Mapping[int, Source]) -> str:
     return f"{w.bind(type(x), 'c')}({', '.join(parts)})"
 
 
-def tensors_in(x: Any) -> Iterator[Tensor]:
-    """The tensors of a result."""
-    if isinstance(x, Tensor):
-        yield x
-    elif isinstance(x, (tuple, list)):
-        for v in x:
-            yield from tensors_in(v)
-    elif isinstance(x, dict):
-        yield from tensors_in(list(x.values()))
-
-
-def returned(x: Any, slots: Mapping[int, int], sources: Mapping[int, Source]) -> Any:
-    """What a function returned, with slots in place of the tensors that were made, which need not be kept.
-
-    ``slots``: by id of the tensors, their slots. Raises `Unreturnable` where a run could not make it again.
-    """
-    if isinstance(x, Tensor):
-        if id(x) in slots:
-            return _Made(slots[id(x)])
-        if id(x) not in sources:
-            msg = "it returns a tensor that was not found"
-            raise Unreturnable(msg)
-        return x
-    if isinstance(x, tuple) and (type(x) is tuple or hasattr(x, "_fields")):
-        parts = [returned(v, slots, sources) for v in x]
-        return type(x)(*parts) if hasattr(x, "_fields") else tuple(parts)
-    if type(x) is list:
-        return [returned(v, slots, sources) for v in x]
-    if type(x) is dict:
-        return {k: returned(v, slots, sources) for k, v in x.items()}
-    if not isinstance(x, PLAIN):
-        msg = f"it returns a {type(x).__name__}"
-        raise Unreturnable(msg)
-    return x
-
-
 class Script:
     """What a recording does, as it is written down in Python; ``run`` is the function made of it."""
 
     def __init__(
-        self, recording: Recording, result: Any, sources: Mapping[int, Source], bumps: Sequence[tuple[Source, int]]
+        self,
+        recording: Recording,
+        result: Any,
+        sources: Mapping[int, Source],
+        bumps: Sequence[tuple[Source, int]],
+        instructions: Sequence[Instruction] | None = None,
+        later: Later | None = None,
     ) -> None:
-        """``result``: what `returned` made of it."""
-        self.recording, self.result, self.sources, self.bumps = recording, result, sources, bumps
-        self.results = list(_slots_in(result))
-        self.instructions = _needed(recording.instructions, result)
-        self.wanted = {*self.results, *_numbers_in(result)}
+        """``result``: what `returned` made of it; ``instructions``: those of the recording, unless given."""
+        self.recording, self.result, self.sources, self.bumps, self.later = recording, result, sources, bumps, later
+        self.results = list(slots_in(result))
+        self.wanted = {*self.results, *numbers_in(result), *(() if later is None else later.saved)}
+        self.instructions = needed(recording.instructions if instructions is None else instructions, self.wanted)
         self.steps: dict[int, FlatStep] = {}
         self.lowering: Lowering | None = None
         self.text, scope = self._write(self.instructions)
@@ -362,12 +349,14 @@ class Script:
     def lower(self, compile_program: Callable[[Any], Any], make_check: Callable[..., Any] = lambda *args: None) -> bool:
         """Have machine code run what it can of the rest; says whether there was any such thing."""
         self.lowering = lowering = Lowering(self.recording, self.instructions, self.wanted)
-        if not lowering.segments:
-            return False
         for segment in lowering.segments:
             segment.run = compile_program(segment.program).run
-        self._use(lowering.parts, make_check)
-        return True
+        if self.later is not None:
+            lowered = self.later.lower(compile_program, make_check) or bool(lowering.segments)
+            return self.later.swap(lambda: self._use(lowering.parts, make_check)) and lowered
+        if lowering.segments:
+            self._use(lowering.parts, make_check)
+        return bool(lowering.segments)
 
     def _use(self, parts: Sequence[Instruction | Segment], make_check: Callable[..., Any]) -> None:
         text, scope = self._write(parts, make_check)
@@ -376,6 +365,8 @@ class Script:
 
     def _handed_out(self, parts: Sequence[Instruction | Segment], make_check: Callable[..., Any]) -> Handed | None:
         """The results and gradients that machine code writes: a run may write them again if nobody has hold of them."""
+        if self.later is not None:
+            return None
         results = self.results
         leaves: dict[int, Any] = {}  # by slot, the node of the leaf whose gradient it is
         stepped: set[int] = set()
@@ -410,8 +401,9 @@ class Script:
             last[slot] = len(parts)
         dying: dict[int, list[int]]
         recording = self.recording
-        w = _Writer(recording)
-        w.steps = self.steps
+        w = Writer(recording)
+        w.steps, w.later = self.steps, self.later
+        w.lines += [] if self.later is None else [f"    {line}" for line in self.later.first()]
         for n, part in enumerate(parts):  # machine code for a step reads the gradients where the run has them
             if isinstance(part, Instruction) and part.kind == "step" and (read := _gradients(self, parts[:n], part)) is not None:
                 w.gradients[id(part)] = read
@@ -439,6 +431,7 @@ class Script:
             for slot in dying.get(n, ()):
                 w.drop(slot)
         w.lines += [f"    bump({w.source(source)}, {by})" for source, by in self.bumps]
+        w.lines += [] if self.later is None else [f"    {line}" for line in self.later.last(w)]
         w.lines.append(f"    return {_result(w, self.result, self.sources)}")
         return "\n".join(["def run(args, kwargs):", *w.lines]), w.scope
 
@@ -472,7 +465,7 @@ def _touched(part: Instruction | Segment) -> Iterator[int]:
         yield from (*references(part.args), *references(part.kwargs), *_outs(part.out))
 
 
-def _hand_out(w: _Writer, handed: Handed) -> Iterator[str]:
+def _hand_out(w: Writer, handed: Handed) -> Iterator[str]:
     """The arrays that the last run handed out, if nobody has hold of them, else new ones."""
     w.scope |= {"again": handed.check, "tensors": [], "arrays": []}
     names = [w.new(slot) for slot in handed.slots]
@@ -488,7 +481,7 @@ def _hand_out(w: _Writer, handed: Handed) -> Iterator[str]:
             yield f"    {w.bind(handed.leaves[slot], 'n')}.grad = tensors[{i}]"
 
 
-def _segment(w: _Writer, segment: Segment) -> Iterator[str]:
+def _segment(w: Writer, segment: Segment) -> Iterator[str]:
     given = [w.variables[slot] for slot in segment.inputs]
     handed = () if w.handed is None else w.handed.slots
     if any(slot in handed and slot not in w.variables for slot in segment.outputs):
@@ -500,44 +493,3 @@ def _segment(w: _Writer, segment: Segment) -> Iterator[str]:
             yield f"{w.new(slot)} = empty({w.bind(shape)}, {w.bind(dtype)})"
     given += [w.variables[slot] for slot in segment.outputs]
     yield f"{w.bind(segment.run, 's')}([{', '.join(given)}], [{', '.join(w.variables[s] for s in segment.scalars)}])"
-
-
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """In the place of a tensor that was returned: its slot."""
-
-    slot: int
-
-
-def _needed(instructions: Sequence[Instruction], result: Any) -> list[Instruction]:
-    """Without the numbers that nothing depends on."""
-    wanted = set(_numbers_in(result))
-    kept = []
-    for made in reversed(instructions):
-        if made.kind == "number" and not made.used and made.out not in wanted:
-            continue
-        wanted.update(references(made.args), references(made.kwargs))
-        kept.append(made)
-    return kept[::-1]
-
-
-def _slots_in(x: Any) -> Iterator[int]:
-    """The slots of the tensors that are returned."""
-    if type(x) is _Made:
-        yield x.slot
-    elif isinstance(x, (tuple, list)):
-        for v in x:
-            yield from _slots_in(v)
-    elif isinstance(x, dict):
-        yield from _slots_in(list(x.values()))
-
-
-def _numbers_in(x: Any) -> Iterator[int]:
-    """The slots of the numbers that are returned."""
-    if type(x) is ReadNumber:
-        yield x.made.out
-    elif isinstance(x, (tuple, list)):
-        for v in x:
-            yield from _numbers_in(v)
-    elif isinstance(x, dict):
-        yield from _numbers_in(list(x.values()))

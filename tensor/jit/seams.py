@@ -21,7 +21,7 @@ from tensor.optim.flat_optimizer import FlatOptimizer
 if TYPE_CHECKING:
     from tensor.jit.recorder import Recording
 
-__all__ = ["called_by_library", "current", "grad_slot", "install", "lay", "plain_step", "remove", "slot"]
+__all__ = ["PLAIN_GROUND", "called_by_library", "current", "grad_slot", "install", "lay", "plain_step", "remove", "slot"]
 
 #: Where tensors and leaves keep their arrays and gradients, whatever stands before them.
 slot: Any = Tensor.__dict__["_array"]
@@ -29,9 +29,10 @@ grad_slot: Any = Leaf.__dict__["grad"]
 plain_step = FlatOptimizer.step
 _numpy = Tensor.numpy
 
-#: What tensors' arrays are read through where nothing is recorded: the slot itself, or what lazy blocks put before it; and what
-#: these make of NumPy's functions without a protocol.
-_ground: list[Any] = [slot, lambda function: function]
+#: What there is where nothing is recorded, or what lazy blocks put before it: the slot of tensors' arrays, what becomes of
+#: NumPy's functions without a protocol, and an optimizer's step.
+PLAIN_GROUND = slot, lambda function: function, plain_step
+_ground: list[Any] = list(PLAIN_GROUND)
 #: The recording under way.
 current: list[Recording] = []
 
@@ -105,7 +106,7 @@ def install(recording: Recording) -> None:
     def step(optimizer: FlatOptimizer, closure: Callable[[], Any] | None = None) -> Any:
         if recording.active and get_ident() == thread:
             return recording.step(optimizer, closure)
-        return plain_step(optimizer, closure)
+        return _ground[2](optimizer, closure)
 
     for module, name, function in _PASSED_BY:
         setattr(module, name, _followed(recording, _ground[1](function)))
@@ -133,17 +134,17 @@ def _followed(recording: Recording, function: Any) -> Any:
     return call
 
 
-def lay(ground: Any, follow: Callable[[Any], Any]) -> None:
-    """Have tensors' arrays read through this where nothing is recorded, and functions without a protocol be what it makes of
-    them."""
-    _ground[:] = ground, follow
+def lay(ground: Any) -> None:
+    """Put this in the place of `PLAIN_GROUND`."""
+    _ground[:] = ground
     if not current:
         _show_ground()
 
 
 def _show_ground() -> None:
-    ground, follow = _ground
-    Tensor._array = ground  # type: ignore[misc]
+    array, follow, step = _ground
+    Tensor._array = array  # type: ignore[misc]
+    FlatOptimizer.step = step  # type: ignore[method-assign]
     for module, name, function in _PASSED_BY:
         setattr(module, name, follow(function))
 
@@ -160,4 +161,3 @@ def remove() -> None:
     Leaf.grad = grad_slot  # type: ignore[misc]
     Tensor.numpy = _numpy  # type: ignore[method-assign]
     del Generator.numpy  # type: ignore[misc]
-    FlatOptimizer.step = plain_step  # type: ignore[method-assign]

@@ -11,9 +11,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from tensor.jit.instructions import Instruction as Recorded
+from tensor.jit.instructions import Ref, references
 from tensor.jit.program import Elementwise, Instruction, Literal, Slot, View, c_strides, extent
-from tensor.jit.recorder import Instruction as Recorded
-from tensor.jit.recorder import Recording, Ref, references
+from tensor.jit.recorder import Recording
 
 __all__ = ["NUMBERS", "NoLowering", "Slots", "broadcast", "contiguous_layout", "decline", "dense_order", "overlap", "slots_of"]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from tensor.jit.recorder import Instruction, Recording, references
+from tensor.jit.instructions import Instruction, references
+from tensor.jit.recorder import Recording
 from tensor.jit.slots import slots_of
 
 __all__ = ["Touched", "used"]

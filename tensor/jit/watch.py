@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from tensor.autograd.node import Leaf
 from tensor.autograd.tensor import Tensor
 from tensor.jit.seams import grad_slot, slot
 
@@ -217,17 +218,24 @@ _PLAIN = [Tensor.__dict__[name] for name in ("_node", "_version", "_view", "_ext
 # --- rows for arguments, and for what was handed out ------------------------------------------------------------------------
 
 
-def tensor_rows(register: int, free: int, array: Any, captured: Iterable[int]) -> list[Row]:
-    """The register holds a tensor without history whose array is laid out like this one, and whose id is not in ``captured``.
+def tensor_rows(register: int, free: int, x: Tensor, captured: Iterable[int]) -> list[Row]:
+    """The register holds a tensor whose array is laid out like that of this one, that has a history or is a leaf where this is,
+    and whose id is not in ``captured``.
 
     Two registers from ``free`` on are used.
     """
+    at, history = offset_of(Tensor.__dict__["_node"]), list[Row]()
+    if x._node is None:
+        history = [(FIELD, register, at, id(None))]
+    else:
+        history = [(FOLLOW, register, at, free), (OTHER, free, id(None), 0), (FOLLOW, free, TYPE, free + 1)]
+        history.append((IS if type(x._node) is Leaf else OTHER, free + 1, id(Leaf), 0))
     return [
         (FIELD, register, TYPE, id(Tensor)),
-        (FIELD, register, offset_of(Tensor.__dict__["_node"]), id(None)),
+        *history,
         *((OTHER, register, other, 0) for other in captured),
         (FOLLOW, register, offset_of(slot), free),
-        *array_rows(free, free + 1, array),
+        *array_rows(free, free + 1, x._array),
     ]
 
 

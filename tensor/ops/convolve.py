@@ -82,7 +82,7 @@ class Geometry(NamedTuple):
 
     def thin(self, batch: int, image_bytes: int, channels: int, kernel: Sequence[int], places: Sequence[int]) -> bool:
         """Whether small images, whose patches take that many bytes, are better worked on side by side, as one more dimension."""
-        several = min(batch, _CACHE // max(image_bytes, 1)) >= _SEVERAL
+        several = batch >= _MANY and min(batch, _CACHE // max(image_bytes, 1)) >= _SEVERAL
         little = channels // self.groups * math.prod(kernel) < _LITTLE
         return several and places[-1] <= _SHORT_ROW and not little and not self.pointwise(kernel)
 
@@ -94,7 +94,7 @@ def _way(how: Geometry, shape: tuple[int, ...], out: int, kernel: tuple[int, ...
     places = places_of(padded, kernel, how.stride, how.dilation)
     count = math.prod(places)
     image_bytes = channels * math.prod(kernel) * count * itemsize
-    thin = batch >= _MANY and how.thin(batch, image_bytes, channels, kernel, places)
+    thin = how.thin(batch, image_bytes, channels, kernel, places)
     whole = not thin and batch * image_bytes <= _CACHE and not how.pointwise(kernel)
     run = kernel[-1] * channels if how.dilation[-1] == 1 else channels
     last = whole and how.groups == 1 and run >= 2 * places[-1] // how.stride[-1] and batch * count >= 2 * out

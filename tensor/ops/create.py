@@ -30,7 +30,7 @@ def _finish(array: Any, device: Any, requires_grad: bool) -> Tensor:
 def _shape(size: tuple[Any, ...]) -> tuple[int, ...]:
     if len(size) == 1 and isinstance(size[0], (tuple, list)):
         size = tuple(size[0])
-    return tuple(int(n) for n in size)
+    return tuple([int(n) for n in size])
 
 
 def _dtype(dtype: Any) -> Any:

@@ -32,8 +32,12 @@ def raw_index(index: Any) -> Any:
 
 
 def _is_basic(index: Any) -> bool:
-    parts = index if type(index) is tuple else (index,)
-    return all(type(i) in _BASIC_TYPES for i in parts)
+    if type(index) is not tuple:
+        return type(index) in _BASIC_TYPES
+    for i in index:  # noqa: SIM110  # a third of the time of all()
+        if type(i) not in _BASIC_TYPES:
+            return False
+    return True
 
 
 _BASIC_TYPES = {int, slice, type(None), type(Ellipsis)}

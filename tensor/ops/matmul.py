@@ -64,11 +64,34 @@ def matmul(a: Array, b: Array) -> Array:
     return np.matmul(a, b)
 
 
+#: Up to so many rows, those of several uses of a weight are worth being put together for one product.
+_FEW = 32
+
+
+def _bias_rule(g: Tensor, bias_shape: Any) -> Any:
+    a = g._array
+    if a.ndim != 2 or not bias_shape:
+        return g.sum_to_size(bias_shape)
+    return Term(_sum_of_rows, a) if len(a) <= _FEW and a.__class__ is np.ndarray and not is_grad_enabled() else row_sum(g)
+
+
+def _weight_rule(g: Tensor, x: Tensor, weight_shape: Any) -> Any:
+    if len(weight_shape) == 1:
+        return (cj(x) * g.unsqueeze(-1)).reshape(-1, weight_shape[0]).sum(0)
+    a = g._array
+    if a.ndim != 2:
+        g, x = g.reshape(-1, weight_shape[0]), x.reshape(-1, weight_shape[1])
+        a = g._array
+    if len(a) <= _FEW and a.__class__ is np.ndarray and a.dtype.kind == "f" and not is_grad_enabled():
+        return Term(_sum_of_outer, (a, x._array))
+    return outer_sum(g, cj(x))
+
+
 @operator(
     {
         "x": lambda g, weight: g @ cj(weight),
-        "weight": lambda g, x, weight_shape: _weight_rule(g, x, weight_shape),
-        "bias": lambda g, bias_shape: _bias_rule(g, bias_shape),
+        "weight": _weight_rule,
+        "bias": _bias_rule,
     },
     method=False,
     onnx="Gemm",
@@ -89,31 +112,6 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     if bias is not None:
         r += bias  # our own fresh array (or a number): no second pass over memory
     return r
-
-
-def _bias_rule(g: Tensor, shape: Any) -> Any:
-    if g._array.ndim != 2 or not shape:
-        return g.sum_to_size(shape)
-    return Term(_sum_of_rows, g._array) if _few_rows(g) else row_sum(g)
-
-
-def _weight_rule(g: Tensor, x: Tensor, shape: Any) -> Any:
-    if len(shape) == 1:
-        return (cj(x) * g.unsqueeze(-1)).reshape(-1, shape[0]).sum(0)
-    if g._array.ndim != 2:
-        g, x = g.reshape(-1, shape[0]), x.reshape(-1, shape[1])
-    if _few_rows(g) and x._array.dtype.kind == "f":
-        return Term(_sum_of_outer, (g._array, x._array))
-    return outer_sum(g, cj(x))
-
-
-#: Up to so many rows, those of several uses of a weight are worth being put together for one product.
-_FEW = 32
-
-
-def _few_rows(g: Tensor) -> bool:
-    a = g._array
-    return a.__class__ is np.ndarray and a.shape[0] <= _FEW and not is_grad_enabled()
 
 
 def _sum_of_rows(parts: list[Array]) -> Array:

@@ -1,14 +1,14 @@
 """The array whose contents are not there yet.
 
 It sits in a tensor in place of a NumPy array, and NumPy's protocols bring every call on it to its session, which defers the call
-or runs it. ``held`` is a real array of the right shape and strides; its contents may be looked at once `settled` has run what fills
-it.
+or runs it. ``held`` is a real array of the right shape and strides; its contents are there once `settled` has run what fills it.
 """
 
 from __future__ import annotations
 
 import operator
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import numpy as np
 
@@ -98,7 +98,9 @@ class Deferred:
             base = self.held.base
             if not isinstance(base, np.ndarray):
                 return base
-            self.root = Deferred(base, self.memory, self.session)
+            known = None if self.memory.root is None else self.memory.root()
+            self.root = known if known is not None and known.held is base else Deferred(base, self.memory, self.session)
+            self.memory.root = ref(self.root)
         return self.root
 
     def __len__(self) -> int:
@@ -140,6 +142,12 @@ class Deferred:
         if copy or (dtype is not None and dtype != self.held.dtype):
             return np.array(self.session.contents(self), dtype=dtype, copy=copy)
         return self.session.handed_out(self)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.session.handed_out(self).__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self.held.__dlpack_device__()
 
     # --- reading and writing elements -----------------------------------------------------------------------------------
 

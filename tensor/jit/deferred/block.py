@@ -14,10 +14,12 @@ from tensor.jit import seams
 from tensor.jit.compiled import Compiled
 from tensor.jit.deferred.array import Deferred
 from tensor.jit.deferred.session import Session
-from tensor.jit.seams import slot
+from tensor.jit.seams import plain_step, slot
 from tensor.jit.traced import Traced
+from tensor.optim.adafactor import Adafactor
 from tensor.optim.flat_optimizer import FlatOptimizer
-from tensor.optim.optimizer import evaluate
+from tensor.optim.lbfgs import LBFGS
+from tensor.optim.optimizer import Optimizer, evaluate
 
 __all__ = ["lazy"]
 
@@ -45,27 +47,33 @@ def _step(optimizer: FlatOptimizer, closure: Callable[[], Any] | None = None) ->
     """An optimizer's step writes into memory that pending calls may read."""
     session = _sessions.get(get_ident())
     if session is None or not session.active:
-        return _plain_step(optimizer, closure)
+        return plain_step(optimizer, closure)
     loss = None if closure is None else evaluate(closure)
     params = [p for group in optimizer.param_groups for p in group["params"]]
     grads = [g._array.memory for p in params if (g := p.grad) is not None and type(g._array) is Deferred]
-    session.run(grads, session.readers_of(params))
+    flats = [flat for flats in optimizer._flats for flat in flats]
+    moments = [memory for flat in flats if (memory := session.memory_of(flat.moments)) is not None]
+    session.run(grads, session.readers_of([slot.__get__(p) for p in params], moments))
     with session.paused():
-        _plain_step(optimizer)
-    for flats in optimizer._flats:
-        for flat in flats:
-            session.vouch(flat)
+        plain_step(optimizer)
+    for flat in flats:
+        session.vouch(flat)
     return loss
 
 
-def _call(compiled: Compiled, *args: Any, **kwargs: Any) -> Any:
-    """A compiled function sees and changes real arrays."""
-    session = _sessions.get(get_ident())
-    if session is None or not session.active:
-        return _plain_call(compiled, *args, **kwargs)
-    session.run_all()
-    with session.paused():
-        return _plain_call(compiled, *args, **kwargs)
+def _paused(function: Any) -> Any:
+    """A function that sees and changes real arrays: all that is pending runs before it."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        session = _sessions.get(get_ident())
+        if session is None or not session.active:
+            return function(*args, **kwargs)
+        session.run_all()
+        with session.paused():
+            return function(*args, **kwargs)
+
+    return call
 
 
 def _followed(function: Any) -> Any:
@@ -81,32 +89,39 @@ def _followed(function: Any) -> Any:
     return call
 
 
-_plain_step = FlatOptimizer.step
-_plain_call = Compiled.__call__
+#: What stands in the place of methods while a block is on.
+_REPLACED: list[tuple[Any, str, Any, Any]] = [
+    (owner, name, vars(owner)[name], _paused(vars(owner)[name]))
+    for owner, name in (
+        (Compiled, "__call__"), (Optimizer, "__init__"), (Optimizer, "load_state_dict"), (Optimizer, "state_dict"),
+        (Optimizer, "add_param_group"), (FlatOptimizer, "add_param_group"), (LBFGS, "add_param_group"),
+        (FlatOptimizer, "moved"), (FlatOptimizer, "lay"), (Adafactor, "step"), (LBFGS, "step"),
+    )
+]  # fmt: skip
 
 
 def _install() -> None:
-    seams.lay(property(_get, _put), _followed)
-    FlatOptimizer.step = functools.wraps(_plain_step)(_step)  # type: ignore[method-assign]
-    Compiled.__call__ = _call  # type: ignore[method-assign, assignment]
+    seams.lay((property(_get, _put), _followed, functools.wraps(plain_step)(_step)))
+    for owner, name, _, replacement in _REPLACED:
+        setattr(owner, name, replacement)
 
 
 def _remove() -> None:
-    seams.lay(slot, lambda function: function)
-    FlatOptimizer.step = _plain_step  # type: ignore[method-assign]
-    Compiled.__call__ = _plain_call  # type: ignore[method-assign]
+    seams.lay(seams.PLAIN_GROUND)
+    for owner, name, plain, _ in _REPLACED:
+        setattr(owner, name, plain)
 
 
 class lazy(ContextDecorator):
     """A block, or a decorated function, in which operators are only noted, and run when a value is asked for.
 
-    ``item``, ``tolist``, ``numpy``, ``bool``, ``float``, ``print`` and the like run what the value depends on, and nothing else; an
-    optimizer's step runs the gradients. Shapes and dtypes are there at once, and so are errors about them. On leaving the block
-    everything that can still be looked at is run. What nobody looks at is never run.
+    ``item``, ``tolist``, ``numpy``, ``bool``, ``float``, ``print`` and the like run what the value depends on, and nothing
+    else; an optimizer's step runs the gradients. Shapes and dtypes are there at once, and so are errors about them. On leaving
+    the block everything that can still be looked at is run. What nobody looks at is never run.
 
-    A graph that comes for the second time is compiled in the background where llvmlite is installed, and then runs as machine code,
-    whose results differ by rounding; with ``native=False``, or without llvmlite, results are those of the same code outside, to
-    the last bit. An inner block joins the outer one. Other threads see ordinary arrays.
+    A graph that comes for the second time is compiled in the background where llvmlite is installed, and then runs as machine
+    code, whose results differ by rounding; with ``native=False``, or without llvmlite, results are those of the same code
+    outside, to the last bit. An inner block joins the outer one. Other threads see ordinary arrays.
 
     >>> import tensor as T
     >>> with T.lazy() as block:

@@ -15,8 +15,8 @@ from typing import Any
 
 from tensor.jit.deferred.form import without_holes
 from tensor.jit.deferred.graph import Node, owner_of
+from tensor.jit.instructions import Instruction, Ref
 from tensor.jit.lower import Lowering, Segment
-from tensor.jit.recorder import Instruction, Ref
 
 __all__ = ["KEPT", "clear", "run", "settle"]
 
@@ -132,7 +132,11 @@ class _Entry:
         instructions = graph.instructions()
         calls = {id(made): n for n, made in enumerate(i for i in instructions if type(i) is _Call)}
         lowering = Lowering(graph, instructions, graph.wanted)  # type: ignore[arg-type]  # it has what is asked of a recording
-        if not lowering.segments:
+        known = len(graph.arrays)
+        slots = [s for segment in lowering.segments for s in (*segment.inputs, *segment.outputs, *segment.scalars)]
+        own = {id(made) for made in instructions}
+        added = [p for p in lowering.parts if not isinstance(p, Segment) and id(p) not in own]
+        if not slots or added or max(slots) >= known:  # it wants checks or copies of its own, for which there is no place here
             return
         parts: list[Any] = []
         for part in lowering.parts:
@@ -178,7 +182,11 @@ def run(nodes: Sequence[Node], native: bool) -> int:
                 _later(entry, graph)
         del graph
     for node in nodes:
-        node.fill()
+        try:
+            node.fill()
+        except Exception as e:
+            e.add_note(f"in {getattr(node.function, '__name__', node.function)}, which T.lazy had deferred")
+            raise
         node.finish()
     return seen
 

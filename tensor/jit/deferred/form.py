@@ -30,7 +30,10 @@ _HOLE, _NUMBER = _Mark("array"), _Mark("number")
 
 
 def form_of(x: Any, arrays: list[Any], numbers: bool) -> Any:
-    """The form of nested arguments; ``arrays`` gets what fills the holes: arrays, and with ``numbers`` floats."""
+    """The form of nested arguments; ``arrays`` gets what fills the holes: arrays, and with ``numbers`` floats.
+
+    Raises TypeError for arrays of other kinds.
+    """
     kind = type(x)
     if kind is Deferred or kind is np.ndarray:
         arrays.append(x)
@@ -46,6 +49,9 @@ def form_of(x: Any, arrays: list[Any], numbers: bool) -> Any:
         return (kind, *[(k, form_of(v, arrays, numbers)) for k, v in x.items()])
     if kind is slice:
         return (kind, *[form_of(v, arrays, numbers) for v in (x.start, x.stop, x.step)])
+    if hasattr(kind, "__array_function__") or hasattr(kind, "_array"):
+        msg = f"an operand of type {kind.__name__}"
+        raise TypeError(msg)
     return (kind, x)
 
 

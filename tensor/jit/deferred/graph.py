@@ -21,13 +21,14 @@ class Memory:
     """One piece of memory. ``last``: the pending call that writes it last; ``readers``: pending calls that read it as that leaves
     it."""
 
-    __slots__ = ("__weakref__", "exposed", "handles", "last", "owner", "readers")
+    __slots__ = ("__weakref__", "exposed", "handles", "last", "owner", "readers", "root")
 
     def __init__(self, owner: Any) -> None:
         self.owner = owner
         self.last: Node | None = None
         self.readers: list[ref[Node]] = []
         self.handles: list[ref[Any]] = []  #: the deferred arrays over it
+        self.root: ref[Any] | None = None  #: the deferred array that its views name as their base
         self.exposed = False  #: whether NumPy code outside of the library may write it, unseen
 
     def read_by(self, node: Node) -> None:

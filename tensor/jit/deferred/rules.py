@@ -9,8 +9,7 @@ is made right away.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -18,32 +17,31 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from tensor.jit.deferred.graph import owner_of
+from tensor.jit.deferred.indexing import added_at, copy_to, gathered, item, set_item, taken, writer
+from tensor.jit.deferred.outcomes import (
+    Args,
+    Options,
+    Outcome,
+    arrays_in,
+    blank,
+    called,
+    common_shape,
+    copied,
+    filled,
+    has_arrays,
+    hashable,
+    new_like,
+    small_result,
+    ufunc_dtypes,
+    untouched,
+)
 from tensor.jit.functions import INPLACE
 from tensor.jit.traced import VIEWS
 
-__all__ = ["UFUNCS", "Outcome", "arrays_in", "copied", "has_arrays", "outcome"]
+__all__ = ["outcome"]
 
 ndarray = np.ndarray
-#: Answers of NumPy that are remembered, for each kind of question.
-_REMEMBERED = 4096
-Args = tuple[Any, ...]
-Options = dict[str, Any]
-
-
-@dataclass(slots=True)
-class Outcome:
-    """``view``: the result, which exists already. Else new arrays ``outs`` and ``into``, how the call fills them; or, without
-    ``outs``, arrays ``writes`` that the call changes."""
-
-    outs: tuple[Any, ...] = ()
-    into: Callable[..., Callable[[], Any]] | None = None  #: (function, args, kwargs, outs) -> what runs it
-    scalar: bool = False  #: NumPy gives a scalar
-    view: Any = None
-    writes: tuple[Any, ...] = ()
-    pack: Any = None  #: makes what is returned of several results
-    function: Any = None  #: what to call instead
-
-
+_to_array, _to_rows = np.array, np.ascontiguousarray  # while a block is on, other functions have these names
 Rule = Callable[[Any, Args, Options], Outcome | None]
 
 
@@ -63,116 +61,6 @@ def outcome(function: Any, args: Args, kwargs: Options) -> Outcome | None:
         return None
 
 
-# --- how results are filled ---------------------------------------------------------------------------------------------
-
-
-def filled(function: Any, args: Args, kwargs: Options, outs: Args) -> Callable[[], Any]:
-    """By a function with an argument ``out``."""
-    out = outs[0] if len(outs) == 1 else outs
-    return lambda: function(*args, **kwargs, out=out)
-
-
-def copied(function: Any, args: Args, kwargs: Options, outs: Args) -> Callable[[], Any]:
-    """By copying what a function gives."""
-
-    def fill() -> None:
-        result = function(*args, **kwargs)
-        for out, r in zip(outs, (result,) if len(outs) == 1 else result, strict=True):
-            np.copyto(out, r, "unsafe")
-
-    return fill
-
-
-def untouched(function: Any, args: Args, kwargs: Options, outs: Args) -> Callable[[], Any]:
-    """Not at all: any contents will do."""
-    return lambda: None
-
-
-def called(function: Any, args: Args, kwargs: Options, outs: Args) -> Callable[[], Any]:
-    """A call that writes into its arguments."""
-    return lambda: function(*args, **kwargs)
-
-
-# --- shapes, dtypes and strides -----------------------------------------------------------------------------------------
-
-
-def arrays_in(x: Any) -> Iterator[Any]:
-    """The arrays among nested arguments."""
-    if isinstance(x, ndarray):
-        yield x
-    elif type(x) in (tuple, list):
-        for v in x:
-            yield from arrays_in(v)
-    elif type(x) is dict:
-        yield from arrays_in(list(x.values()))
-    elif type(x) is slice:
-        yield from arrays_in((x.start, x.stop, x.step))
-
-
-def has_arrays(x: Any) -> bool:
-    """Whether there is an array among nested arguments."""
-    return next(arrays_in(x), None) is not None
-
-
-def _blank(x: Any) -> Any:
-    """An argument as far as it decides dtypes: hashable, and made an argument again by `_sample`."""
-    kind = type(x)
-    if kind is ndarray:
-        return x.dtype
-    if kind is float or kind is complex:
-        return kind
-    if kind is int:
-        return x if not 0 <= x < 128 else int  # larger ones may not fit
-    return kind if issubclass(kind, np.generic) else (kind, x)
-
-
-def _sample(x: Any) -> Any:
-    if isinstance(x, np.dtype):
-        return np.ones((), x)
-    return x(1) if isinstance(x, type) else x if type(x) is int else x[1]
-
-
-@lru_cache(_REMEMBERED)
-def _ufunc_dtypes(function: Any, blanks: tuple[Any, ...], options: tuple[Any, ...]) -> tuple[Any, ...]:
-    with np.errstate(all="ignore"):
-        result = function(*map(_sample, blanks), **dict(options))
-    return tuple(r.dtype for r in result) if type(result) is tuple else (result.dtype,)
-
-
-@lru_cache(_REMEMBERED)
-def _small(function: Any, shapes: tuple[Any, ...], args: tuple[Any, ...], options: tuple[Any, ...]) -> Any:
-    """What a function gives for arrays of ones: ``shapes`` has (shape, dtype) of the first ones."""
-    with np.errstate(all="ignore"):
-        return function(*(np.ones(*s) for s in shapes), *args, **dict(options))
-
-
-def _options(kwargs: Options) -> tuple[Any, ...]:
-    return tuple(kwargs.items())
-
-
-def _common_shape(arrays: Sequence[Any]) -> tuple[int, ...]:
-    """The shape that they broadcast to."""
-    shape: tuple[int, ...] = arrays[0].shape
-    for a in arrays:
-        if a.shape != shape:
-            return np.broadcast(*arrays).shape if len(arrays) < 32 else np.broadcast_shapes(*(a.shape for a in arrays))
-    return shape
-
-
-def _new(shape: tuple[int, ...], dtype: Any, arrays: Sequence[Any]) -> Any:
-    """Memory for a result, element for element, in the order that NumPy would choose."""
-    for a in arrays:
-        if not a.flags.c_contiguous:
-            break
-    else:
-        return np.empty(shape, dtype)
-    if len(arrays) == 1:
-        return np.empty_like(arrays[0], dtype=dtype, subok=False)
-    flags: Any = [["readonly"]] * len(arrays) + [["writeonly", "allocate"]]
-    types: Any = [None] * len(arrays) + [dtype]
-    return np.nditer([*arrays, None], ["zerosize_ok"], flags, types).operands[-1]  # type: ignore[arg-type]
-
-
 # --- families -----------------------------------------------------------------------------------------------------------
 
 
@@ -182,21 +70,21 @@ def _ufunc(f: Any, args: Args, kwargs: Options) -> Outcome | None:
         if f.signature is not None:
             return _product(f, args, kwargs) if f is np.matmul else None
         if not kwargs:
-            dtypes = _ufunc_dtypes(f, tuple([_blank(a) for a in args]), ())
-            shape = _common_shape(arrays)
+            dtypes = ufunc_dtypes(f, tuple([blank(a) for a in args]), ())
+            shape = common_shape(arrays)
             if len(args) != f.nin:
                 return None
-            outs = tuple([_new(shape, d, arrays) for d in dtypes])
+            outs = tuple([new_like(shape, d, arrays) for d in dtypes])
             return Outcome(outs, filled, not shape, pack=tuple if len(outs) > 1 else None)
         rest = {k: v for k, v in kwargs.items() if k not in ("out", "where")}
-        dtypes = _ufunc_dtypes(f, tuple([_blank(a) for a in args[: f.nin]]), _options(rest))
+        dtypes = ufunc_dtypes(f, tuple([blank(a) for a in args[: f.nin]]), hashable(rest))
         out = kwargs.get("out", args[f.nin] if len(args) > f.nin else None)
         if out is None or f.nout > 1:
             if "where" in kwargs or f.nout > 1 or len(args) > f.nin:
                 return None
-            shape = _common_shape(arrays)
+            shape = common_shape(arrays)
             kwargs.pop("out", None)
-            return Outcome((_new(shape, dtypes[0], arrays),), filled, not shape)
+            return Outcome((new_like(shape, dtypes[0], arrays),), filled, not shape)
         (target,) = out if type(out) is tuple else (out,)
         where = [w for w in (kwargs.get("where", True),) if w is not True]
         if type(target) is not ndarray or np.broadcast(*args[: f.nin], *where, target).shape != target.shape:
@@ -231,8 +119,8 @@ def _in_place(f: Any, args: Args, kwargs: Options) -> Outcome | None:
     target = args[0]
     if type(target) is not ndarray or f is operator.imatmul:
         return None
-    dtype = _ufunc_dtypes(UFUNCS[f], tuple([_blank(a) for a in args]), ())[0]
-    shape = _common_shape([target, *arrays_in(args[1])])
+    dtype = ufunc_dtypes(UFUNCS[f], tuple([blank(a) for a in args]), ())[0]
+    shape = common_shape([target, *arrays_in(args[1])])
     if shape != target.shape or not np.can_cast(dtype, target.dtype, "same_kind"):
         return None
     if f is operator.ipow and target.dtype.kind in "biu":
@@ -261,8 +149,8 @@ def _as_array(f: Any, args: Args, kwargs: Options) -> Outcome | None:
     dtype = np.dtype(kwargs.get("dtype") or (rest[0] if rest else None) or a.dtype)
     if set(kwargs) - {"dtype", "copy"} or len(rest) > 1 or (a.dtype.kind == "c") > (dtype.kind == "c"):
         return None
-    copies = dtype != a.dtype or (f is np.array and kwargs.get("copy", True))
-    if f is np.ascontiguousarray:
+    copies = dtype != a.dtype or (f is _to_array and kwargs.get("copy", True))
+    if f is _to_rows:
         if not copies and a.flags.c_contiguous and a.ndim:
             return Outcome(view=a)
         return Outcome((np.empty(a.shape or (1,), dtype),), copied)
@@ -275,96 +163,6 @@ def _views(f: Any, args: Args, kwargs: Options) -> Outcome | None:
     if len(list(arrays_in((args, kwargs)))) > 1 or not isinstance(result, list | tuple):
         return None
     return Outcome(view=result) if all(owner_of(r) is owner_of(args[0]) for r in result) else None
-
-
-def _item(f: Any, args: Args, kwargs: Options) -> Outcome | None:
-    a, index = args
-    parts = index if type(index) is tuple else (index,)
-    if any(isinstance(p, bool | np.bool_ | list) or getattr(p, "dtype", np.dtype(int)).kind not in "iu" for p in parts):
-        return None
-    if not any(isinstance(p, ndarray) for p in parts):
-        if any(isinstance(v, ndarray) for p in parts if type(p) is slice for v in (p.start, p.stop, p.step)):
-            return None
-        result = a[index]
-        return Outcome(view=result) if type(result) is ndarray else Outcome((np.empty((), a.dtype),), copied, True)
-    return _picked(a, parts)
-
-
-def _picked(a: Any, parts: Sequence[Any]) -> Outcome | None:
-    """Elements by arrays of indices: their axes come where the first of them stood if they stand together, else first."""
-    if Ellipsis in [p for p in parts if not isinstance(p, ndarray)]:
-        at = next(i for i, p in enumerate(parts) if p is Ellipsis)
-        missing = a.ndim - sum(p is not None and p is not Ellipsis for p in parts)
-        parts = [*parts[:at], *[slice(None)] * missing, *parts[at + 1 :]]
-    parts = [*parts, *[slice(None)] * (a.ndim - sum(p is not None for p in parts))]
-    advanced = [i for i, p in enumerate(parts) if isinstance(p, ndarray | int | np.integer)]
-    index_shape = np.broadcast_shapes(*(np.shape(parts[i]) for i in advanced))
-    rest = tuple(slice(None) if i in advanced else p for i, p in enumerate(parts))
-    basic = a[rest]
-    sizes = [basic.shape[i] for i in range(len(parts)) if i not in advanced]
-    if len(parts) != basic.ndim or 0 in a.shape:
-        return None
-    for i in advanced:  # numbers can be checked now
-        if not isinstance(parts[i], ndarray) and not -basic.shape[i] <= parts[i] < basic.shape[i]:
-            return None
-    if not sizes:
-        return Outcome((_new(index_shape, a.dtype, [parts[i] for i in advanced if isinstance(parts[i], ndarray)]),), copied)
-    out = np.empty((*index_shape, *sizes), a.dtype)
-    together = advanced == list(range(advanced[0], advanced[-1] + 1))
-    if together and advanced[0]:
-        k, n = advanced[0], len(index_shape)
-        out = out.transpose([*range(n, n + k), *range(n), *range(n + k, out.ndim)])
-    return Outcome((out,), copied)
-
-
-def _set_item(f: Any, args: Args, kwargs: Options) -> Outcome | None:
-    target, index, value = args
-    if type(target) is not ndarray:
-        return None
-    parts = index if type(index) is tuple else (index,)
-    if any(type(p) is slice and has_arrays(p) for p in parts):
-        return None
-    masked = any(isinstance(p, bool | np.bool_) or (isinstance(p, ndarray) and p.dtype.kind == "b") for p in parts)
-    if masked:
-        if np.ndim(value):
-            return None
-    else:
-        found = _item(operator.getitem, (target, index), {})
-        if found is None or isinstance(value, list):
-            return None
-        shape = () if found.scalar else found.outs[0].shape if found.outs else found.view.shape
-        given = np.shape(value)
-        while given and given[0] == 1:
-            given = given[1:]
-        if np.broadcast_shapes(shape, given) != shape:
-            return None
-    if hasattr(value, "dtype") and not np.can_cast(value.dtype, target.dtype, "same_kind"):
-        return None
-    if not isinstance(value, ndarray | np.generic | bool | int | float | complex):
-        return None
-    if isinstance(value, int | float | complex):
-        target.dtype.type(value)  # which may raise
-    return Outcome((), called, writes=(target,))
-
-
-def _writer(f: Any, args: Args, kwargs: Options) -> Outcome | None:
-    return Outcome((), called, writes=(args[0],)) if type(args[0]) is ndarray else None
-
-
-def _copy_to(f: Any, args: Args, kwargs: Options) -> Outcome | None:
-    target, source, *rest = args
-    where = kwargs.get("where", True)
-    dtype = getattr(source, "dtype", None)
-    casting = rest[0] if rest else kwargs.get("casting", "same_kind")
-    if type(target) is not ndarray or len(rest) > 1 or type(source) is list:
-        return None
-    if np.broadcast_shapes(target.shape, np.shape(source), np.shape(where)) != target.shape:
-        return None
-    if dtype is None:
-        target.dtype.type(source)
-    elif not np.can_cast(dtype, target.dtype, casting):
-        return None
-    return Outcome((), called, writes=(target,))
 
 
 def _like(f: Any, args: Args, kwargs: Options) -> Outcome | None:
@@ -390,7 +188,7 @@ def _duplicated(f: Any, args: Args, kwargs: Options) -> Outcome | None:
         dtype = np.dtype(given["dtype"])
         if not np.can_cast(a.dtype, dtype, given.get("casting", "unsafe")) or (a.dtype.kind == "c") > (dtype.kind == "c"):
             return None
-        order = given.get("order", "K")
+        order: Any = given.get("order", "K")
         if not given.get("copy", True) and dtype == a.dtype and order in "KA":
             return Outcome(view=a)
         return Outcome((np.empty_like(a, dtype=dtype, order=order, subok=False),), copied)
@@ -404,7 +202,7 @@ def _reduced(f: Any, args: Args, kwargs: Options) -> Outcome | None:
     if type(a) is not ndarray or not a.size or has_arrays((rest, kwargs)) or kwargs.get("out") is not None:
         return None
     rest = [tuple(r) if type(r) is list else r for r in rest]
-    small = _small(f, (((1,) * a.ndim, a.dtype),), tuple(rest), _options(kwargs))
+    small = small_result(f, (((1,) * a.ndim, a.dtype),), tuple(rest), hashable(kwargs))
     if not isinstance(small, ndarray | np.generic):
         return None
     default = 0 if isinstance(getattr(f, "__self__", None), np.ufunc) else None
@@ -422,7 +220,7 @@ def _along(f: Any, args: Args, kwargs: Options) -> Outcome | None:
     a, *rest = args
     if type(a) is not ndarray or has_arrays((rest, kwargs)) or kwargs.get("out") is not None:
         return None
-    small = _small(f, (((1,) * a.ndim, a.dtype),), tuple(rest), _options(kwargs))
+    small = small_result(f, (((1,) * a.ndim, a.dtype),), tuple(rest), hashable(kwargs))
     if small.ndim != a.ndim:
         return Outcome((np.empty(a.size, small.dtype),), copied)
     order: Any = "C" if f in (np.argsort, np.ndarray.argsort) else "K"
@@ -437,12 +235,12 @@ def _clipped(f: Any, args: Args, kwargs: Options) -> Outcome | None:
         return None
     bounds = [given[k] for k in ("a_min", "min", "a_max", "max") if given.get(k) is not None]
     whole = [args[0], *bounds]
-    dtypes = _ufunc_dtypes(np.maximum, tuple([_blank(x) for x in whole[:2]]), ())
-    if any(_ufunc_dtypes(np.maximum, tuple([_blank(x) for x in (whole[0], b)]), ()) != dtypes for b in bounds):
+    dtypes = ufunc_dtypes(np.maximum, tuple([blank(x) for x in whole[:2]]), ())
+    if any(ufunc_dtypes(np.maximum, tuple([blank(x) for x in (whole[0], b)]), ()) != dtypes for b in bounds):
         return None
     arrays = list(arrays_in(whole))
-    shape = _common_shape(arrays)
-    return Outcome((_new(shape, dtypes[0], arrays),), copied, scalar=not shape)
+    shape = common_shape(arrays)
+    return Outcome((new_like(shape, dtypes[0], arrays),), copied, scalar=not shape)
 
 
 def _product(f: Any, args: Args, kwargs: Options) -> Outcome | None:
@@ -459,7 +257,7 @@ def _product(f: Any, args: Args, kwargs: Options) -> Outcome | None:
     inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
     if a.shape[-1] != inner:
         return None
-    (dtype,) = {_small(np.matmul, (((1, 1), a.dtype), ((1, 1), b.dtype)), (), ()).dtype}
+    (dtype,) = {small_result(np.matmul, (((1, 1), a.dtype), ((1, 1), b.dtype)), (), ()).dtype}
     tail = b.shape[-1:] if b.ndim > 1 else ()
     head = a.shape[-2:-1] if a.ndim > 1 else ()
     if f in _DOTS and (a.ndim > 2 or b.ndim > 2):
@@ -491,7 +289,7 @@ def _einsum(f: Any, args: Args, kwargs: Options) -> Outcome | None:
 
 def _tensordot(f: Any, args: Args, kwargs: Options) -> Outcome | None:
     a, b, *rest = args
-    axes = kwargs.get("axes", rest[0] if rest else 2)
+    axes: Any = kwargs.get("axes", rest[0] if rest else 2)
     if type(axes) is int:
         left, right = list(range(a.ndim - axes, a.ndim)), list(range(axes))
     else:
@@ -544,32 +342,8 @@ def _where(f: Any, args: Args, kwargs: Options) -> Outcome | None:
     if len(args) != 3 or kwargs:
         return None
     arrays = list(arrays_in(args))
-    shape = _common_shape(arrays)
-    return Outcome((_new(shape, np.result_type(*args[1:]), arrays),), copied)
-
-
-def _taken(f: Any, args: Args, kwargs: Options) -> Outcome | None:
-    a, index, *rest = args
-    axis = kwargs.get("axis", rest[0] if rest else -1)
-    if axis is None or a.ndim != index.ndim or index.dtype.kind not in "iu":
-        return None
-    axis = range(a.ndim)[axis]
-    n = index.shape[axis]
-    shape = np.broadcast_shapes((*a.shape[:axis], n, *a.shape[axis + 1 :]), index.shape)
-    same = shape == index.shape
-    return Outcome((np.empty_like(index, dtype=a.dtype, subok=False) if same else np.empty(shape, a.dtype),), copied)
-
-
-def _gathered(f: Any, args: Args, kwargs: Options) -> Outcome | None:
-    a, index, *rest = args
-    axis = kwargs.get("axis", rest[0] if rest else None)
-    if kwargs.get("out") is not None or len(rest) > 1 or 0 in a.shape:
-        return None
-    shape = np.shape(index)
-    if axis is not None:
-        axis = range(a.ndim)[axis]
-        shape = (*a.shape[:axis], *shape, *a.shape[axis + 1 :])
-    return Outcome((np.empty(shape, a.dtype),), copied, scalar=not shape)
+    shape = common_shape(arrays)
+    return Outcome((new_like(shape, np.result_type(*args[1:]), arrays),), copied)
 
 
 def _square_matrices(f: Any, args: Args, kwargs: Options) -> Outcome | None:
@@ -577,24 +351,16 @@ def _square_matrices(f: Any, args: Args, kwargs: Options) -> Outcome | None:
     a, *rest = args
     if a.ndim < 2 or a.shape[-1] != a.shape[-2] or has_arrays((rest, kwargs)) or not a.size:
         return None
-    small = _of_unit(f, a.shape[-1], a.dtype, tuple(rest), _options(kwargs))
+    small = _of_unit(f, a.shape[-1], a.dtype, tuple(rest), hashable(kwargs))
     parts = small if isinstance(small, tuple) else (small,)
     outs = tuple([np.empty((*a.shape[:-2], *np.shape(r)), r.dtype) for r in parts])
     pack = (lambda parts: type(small)(*parts)) if isinstance(small, tuple) else None
     return Outcome(outs, copied, scalar=a.ndim == 2 and not np.shape(parts[0]), pack=pack)
 
 
-@lru_cache(_REMEMBERED)
+@lru_cache(1024)
 def _of_unit(f: Any, n: int, dtype: Any, args: tuple[Any, ...], options: tuple[Any, ...]) -> Any:
     return f(np.eye(n, dtype=dtype), *args, **dict(options))
-
-
-def _solved(f: Any, args: Args, kwargs: Options) -> Outcome | None:
-    a, b = args
-    if kwargs or a.ndim < 2 or a.shape[-1] != a.shape[-2] or b.ndim < 2 or b.shape[-2] != a.shape[-1] or not a.size:
-        return None
-    dtype = _small(f, (((1, 1), a.dtype), ((1, 1), b.dtype)), (), ()).dtype
-    return Outcome((np.empty((*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), *b.shape[-2:]), dtype),), copied)
 
 
 def _transformed(f: Any, args: Args, kwargs: Options) -> Outcome | None:
@@ -609,7 +375,7 @@ def _transformed(f: Any, args: Args, kwargs: Options) -> Outcome | None:
     if n < 1:
         return None
     shape = (*a.shape[:axis], n // 2 + 1 if f is np.fft.rfft else n, *a.shape[axis + 1 :])
-    return Outcome((np.empty(shape, _small(f, (((2,), a.dtype),), (), ()).dtype),), copied)
+    return Outcome((np.empty(shape, small_result(f, (((2,), a.dtype),), (), ()).dtype),), copied)
 
 
 UFUNCS = {
@@ -639,12 +405,12 @@ _FAMILIES: list[tuple[Rule, Sequence[Any]]] = [
         _array.transpose, _array.swapaxes, _array.reshape, _array.ravel, _array.squeeze, _array.diagonal, _array.view,
         *VIEWS.values(),
     ]),
-    (_as_array, [np.asarray, np.array, np.ascontiguousarray, as_strided]),
+    (_as_array, [np.asarray, _to_array, _to_rows, as_strided]),
     (_views, [np.split, np.array_split, np.hsplit, np.vsplit, np.dsplit, np.unstack]),
-    (_item, [operator.getitem]),
-    (_set_item, [operator.setitem]),
-    (_writer, [_array.fill, _array.sort, np.putmask]),
-    (_copy_to, [np.copyto]),
+    (item, [operator.getitem]),
+    (set_item, [operator.setitem]),
+    (writer, [_array.fill, _array.sort, np.putmask]),
+    (copy_to, [np.copyto]),
     (_like, [np.empty_like, np.zeros_like, np.ones_like, np.full_like]),
     (_duplicated, [np.copy, _array.copy, _array.astype, _array.flatten]),
     (_reduced, [
@@ -668,27 +434,14 @@ _FAMILIES: list[tuple[Rule, Sequence[Any]]] = [
         np.diagflat, _array.repeat,
     ]),
     (_where, [np.where]),
-    (_taken, [np.take_along_axis]),
-    (_gathered, [np.take, _array.take]),
-    (_square_matrices, [
-        np.linalg.inv, np.linalg.det, np.linalg.slogdet, np.linalg.cholesky, np.linalg.eigh, np.linalg.eigvalsh,
-        np.linalg.matrix_power,
-    ]),
-    (_solved, [np.linalg.solve]),
+    (taken, [np.take_along_axis]),
+    (gathered, [np.take, _array.take]),
+    (_square_matrices, [np.linalg.det, np.linalg.slogdet]),  # others raise for some values: where they are called, as ever
     (_transformed, [np.fft.fft, np.fft.ifft, np.fft.rfft, np.fft.irfft]),
 ]  # fmt: skip
 
 RULES: dict[Any, Rule] = {f: rule for rule, functions in _FAMILIES for f in functions}
 
 
-def _at(f: Any, args: Args, kwargs: Options) -> Outcome | None:
-    """``ufunc.at``: indices are checked when it runs."""
-    target = args[0]
-    if type(target) is not ndarray or any(isinstance(p, list) for p in args):
-        return None
-    operands = [x for x in args[2:] if hasattr(x, "dtype")]
-    return Outcome((), called, writes=(target,)) if all(np.can_cast(x.dtype, target.dtype) for x in operands) else None
-
-
 #: Methods of ufuncs, which are new objects each time.
-_METHODS: dict[str, Rule] = {"reduce": _reduced, "accumulate": _along, "at": _at}
+_METHODS: dict[str, Rule] = {"reduce": _reduced, "accumulate": _along, "at": added_at}

@@ -19,7 +19,8 @@ from tensor.jit.deferred import cache
 from tensor.jit.deferred.array import Deferred
 from tensor.jit.deferred.form import FLOATS, form_of, without_holes
 from tensor.jit.deferred.graph import Memory, Node, _add, needed_for, owner_of
-from tensor.jit.deferred.rules import Outcome, arrays_in, has_arrays, outcome
+from tensor.jit.deferred.outcomes import Outcome, arrays_in, has_arrays
+from tensor.jit.deferred.rules import outcome
 from tensor.jit.functions import INPLACE, QUERIES, WRITERS
 from tensor.jit.seams import slot
 from tensor.jit.traced import Traced
@@ -180,7 +181,10 @@ class Session:
                 return self._run_now(function, args, kwargs, None if written is not None else "writes into an array")
         reads: list[Memory] = []
         arrays: list[Any] = []
-        form = (function, form_of((args, kwargs), arrays, function in FLOATS))
+        try:
+            form = (function, form_of((args, kwargs), arrays, function in FLOATS))
+        except TypeError as e:
+            return self._run_now(function, args, kwargs, str(e))
         copied = False
         for i, x in enumerate(arrays):
             if type(x) is Deferred:
@@ -262,16 +266,20 @@ class Session:
             self.hits += how > 0
             self.compiled += how > 1
 
-    def readers_of(self, tensors: Iterable[Tensor]) -> list[Node]:
-        """The pending calls that read the memory of tensors."""
-        arrays = [slot.__get__(t) for t in tensors]
-        return [n for a in arrays if type(a) is Deferred and a.session is self for n in a.memory.pending_readers()]
+    def memory_of(self, array: Any) -> Memory | None:
+        """What is known of a real array's memory."""
+        return self._memories.get(id(owner_of(array)))
+
+    def readers_of(self, arrays: Iterable[Any], memories: Iterable[Memory]) -> list[Node]:
+        """The pending calls that read these."""
+        mine = [a.memory for a in arrays if type(a) is Deferred and a.session is self]
+        return [n for m in (*mine, *memories) for n in m.pending_readers()]
 
     def vouch(self, flat: Flat) -> None:
         """An optimizer's buffer is the library's own, unless somebody holds one of its views."""
         owner = owner_of(flat.data)
         self._private[id(owner)] = owner
-        memory = self._memories.get(id(owner))
+        memory = self.memory_of(owner)
         if memory is not None and all(sys.getrefcount(view) <= 4 for view in flat.views):
             memory.exposed = False
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tensor.jit.instructions import Instruction as Recorded
 from tensor.jit.program import Literal, Slot, View
-from tensor.jit.recorder import Instruction as Recorded
 from tensor.jit.rules import arithmetic, places
 from tensor.jit.slots import Slots, decline
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from tensor.jit.instructions import Instruction as Recorded
+from tensor.jit.instructions import Ref
 from tensor.jit.program import ArgReduce, Literal, MatMul, Reduce, Scan, View
-from tensor.jit.recorder import Instruction as Recorded
-from tensor.jit.recorder import Ref
 from tensor.jit.rules.common import Operand, Rule, bound, flat, given, insert
 from tensor.jit.slots import Slots, broadcast, decline, overlap
 

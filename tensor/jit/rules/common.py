@@ -6,9 +6,9 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
+from tensor.jit.instructions import Instruction as Recorded
+from tensor.jit.instructions import Ref
 from tensor.jit.program import Literal, Slot, View, c_strides
-from tensor.jit.recorder import Instruction as Recorded
-from tensor.jit.recorder import Ref
 from tensor.jit.slots import Slots, decline
 
 Rule = Callable[[Slots, Recorded], object]

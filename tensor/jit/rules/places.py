@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from tensor.jit.instructions import Instruction as Recorded
+from tensor.jit.instructions import Ref, references
 from tensor.jit.program import Gather, Literal, Scatter, View, c_strides
-from tensor.jit.recorder import Instruction as Recorded
-from tensor.jit.recorder import Ref, references
 from tensor.jit.rules.common import Operand, Rule, bound, flat, given, insert
 from tensor.jit.slots import Slots, broadcast, decline, overlap
 

@@ -1,0 +1,262 @@
+"""Results that are differentiated later, by the caller: what a recorded call has to keep for that, and how it is done.
+
+Once the function has returned tensors with a history, the backward pass through it is recorded too (`record_history`), for
+gradients of the results that are given at that time: of all, and of each alone. A replay makes the results and one `ReplayNode`,
+which keeps the arrays that the backward scripts read, as the nodes of operators keep theirs. Whatever no script was made for,
+gradients of gradients above all, is done by the function itself, run again from where the replay began.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tensor.autograd import engine, node
+from tensor.autograd.inplace import ReplaceRegion
+from tensor.autograd.modes import record_gradients
+from tensor.autograd.node import Leaf, OpNode, OutputNode, SeveralOutputs
+from tensor.autograd.tensor import Tensor
+from tensor.jit.instructions import Instruction, references
+from tensor.jit.recorder import Recording
+from tensor.jit.results import tensors_in
+from tensor.jit.seams import slot
+from tensor.jit.traced import Traced, unwrap
+
+__all__ = ["History", "Target", "Unfollowed", "Way", "record_history", "settle"]
+
+#: Nodes whose backward does what operators' rules say, and nothing besides.
+_KNOWN = {OpNode, SeveralOutputs, OutputNode, Leaf, ReplaceRegion}
+_op_node = node.op_node
+
+
+class Unfollowed(Exception):
+    """A history that a replay could not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What gradients go to: a tensor from outside, or an argument, which the expression gives at every call."""
+
+    text: str
+    tensor: Tensor
+
+    @property
+    def argument(self) -> bool:
+        """Whether it is another tensor at every call."""
+        return bool(self.text)
+
+
+@dataclass(slots=True)
+class Way:
+    """The backward for gradients of some of the results: ``cotangents`` and ``grads`` are slots, by result and by target."""
+
+    cotangents: dict[int, int]
+    grads: list[int | None]
+    instructions: list[Instruction]
+    reads: list[int] = field(default_factory=list)  #: what it wants of the forward: slots
+
+
+@dataclass(slots=True)
+class History:
+    """The backward of a recorded call."""
+
+    targets: list[Target]
+    places: list[int]  #: of the tensors returned, those with a history, by their number
+    outputs: list[int]  #: their slots
+    others: list[int]  #: the slots of the other tensors returned that the call made
+    ways: dict[tuple[int, ...], Way]
+    forward: list[Instruction]
+    saved: list[int]  #: the slots that the forward has to keep
+    loads: dict[int, Any]  #: by slot, the sources of those that lie in memory from outside
+
+
+def record_history(recording: Recording, result: Any, known: Mapping[int, Any], targets: Sequence[Target]) -> History | None:
+    """Record the backward of what a function has just returned; None where there is none. Raises `Unfollowed`.
+
+    ``known``: by id, the tensors from outside.
+    """
+    found = list(tensors_in(result))
+    live: dict[int, int] = {}
+    for i, t in enumerate(found):
+        if t._node is not None and id(t) not in known and not was_backward(t._node):
+            live.setdefault(id(t), i)
+    if not live:
+        return None
+    recording.grads()
+    count = len(recording.instructions)
+    outputs = [found[i] for i in live.values()]
+    slots = [_slot(t) for t in outputs]
+    _check(recording, outputs, slots)
+    outer = {t.tensor._node for t in targets}
+    nodes = list(_nodes([t._node for t in outputs], outer))
+    refused = next((n for n in nodes if n not in outer and (type(n) not in _KNOWN or n.hooks)), None)
+    if refused is not None:
+        what = "a hook" if refused.hooks else f"a {refused.name()}, whose backward may do anything"
+        msg = f"it returns a tensor whose history has {what}"
+        raise Unfollowed(msg)
+    if any(t.tensor._node.hooks for t in targets if t.argument and t.tensor._node is not None):
+        msg = "an argument's gradient has a hook"
+        raise Unfollowed(msg)
+    if node.op_node is not _op_node or engine.watch.backward is not None:
+        msg = "nodes are watched as they are made"
+        raise Unfollowed(msg)
+    others = [a.slot for t in found if id(t) not in live and id(t) not in known and type(a := slot.__get__(t)) is Traced]
+    every = tuple(range(len(outputs)))
+    ways = {key: _record_way(recording, outputs, key, targets) for key in dict.fromkeys([every, *((i,) for i in every)])}
+    return _split(recording, count, History(list(targets), list(live.values()), slots, others, ways, [], [], {}))
+
+
+def _slot(t: Tensor) -> int:
+    array = slot.__get__(t)
+    if type(array) is not Traced:
+        msg = "it returns a tensor of an unknown kind of array"
+        raise Unfollowed(msg)
+    return int(array.slot)
+
+
+def _check(recording: Recording, outputs: list[Tensor], slots: list[int]) -> None:
+    """That the results are new tensors over memory of their own."""
+    owners = [recording.owner[s] for s in slots]
+    if any(type(t) is not Tensor or type(t._node) is Leaf or t._extra for t in outputs):
+        msg = "it returns a leaf that it has made, or a tensor that keeps its gradient"
+        raise Unfollowed(msg)
+    if len(set(owners)) < len(owners) or any(recording.of_outside.get(o) == "load" for o in owners):
+        msg = "it returns tensors with a history that are views of each other, or of a tensor from outside"
+        raise Unfollowed(msg)
+
+
+def _nodes(roots: Sequence[Any], ends: set[Any]) -> Iterator[Any]:
+    seen: set[Any] = set()
+    stack = list(roots)
+    while stack:
+        n = stack.pop()
+        if n is None or n in seen:
+            continue
+        seen.add(n)
+        yield n
+        if n not in ends:
+            stack += n.edges
+
+
+def was_backward(root: Any) -> bool:
+    """Whether a backward pass has used, and released, the history of this node."""
+    return any(isinstance(n, OpNode) and n.saved is node.FREED for n in _nodes([root], set()))
+
+
+def settle(result: Any, known: Mapping[int, Any]) -> None:
+    """Let a history that was recorded go on with plain arrays."""
+    for n in _nodes([t._node for t in tensors_in(result) if id(t) not in known], set()):
+        if isinstance(n, OpNode) and n.saved is not node.FREED:
+            n.saved = unwrap(n.saved)
+        elif type(n) is ReplaceRegion:
+            n.steps = unwrap(n.steps)
+
+
+def _record_way(recording: Recording, outputs: list[Tensor], key: tuple[int, ...], targets: Sequence[Target]) -> Way:
+    start = len(recording.instructions)
+    cotangents, roots = {}, []
+    for i in key:
+        real = slot.__get__(outputs[i]).held
+        g = recording._slot_for(np.ones(real.shape, real.dtype))
+        recording.of_outside[recording.owner[g.slot]] = "load"
+        recording.instructions.append(Instruction("given", "kwargs", (i,), out=g.slot))
+        cotangents[i] = g.slot
+        roots.append((outputs[i]._node, Tensor(g)))
+    try:
+        found = gradients(roots, [t.tensor._node for t in targets], create_graph=False, retain_graph=True)
+    except Exception as e:
+        msg = f"its backward fails: {e}"
+        raise Unfollowed(msg) from e
+    grads: list[int | None] = []
+    for gradient in found:
+        if gradient is None:
+            grads.append(None)
+            continue
+        number = _slot(gradient)
+        mine = {recording.owner[s] for made in recording.instructions[start:] for s in _outs(made)}
+        if recording.owner[number] not in mine:  # the caller may write into it
+            number = recording.run(np.ndarray.copy, (slot.__get__(gradient),), {}).slot
+        grads.append(number)
+    return Way(cotangents, grads, recording.instructions[start:])
+
+
+def gradients(roots: Any, ends: Sequence[Any], *, create_graph: bool, retain_graph: bool) -> list[Tensor | None]:
+    """The gradients that arrive at nodes, before any hook of theirs."""
+    targets = set(ends)
+    captured: dict[Any, Any] = {n: None for n in targets if type(n) is not Leaf}
+    wanted = engine.nodes_between([n for n, _ in roots], targets)
+    before = record_gradients(create_graph)
+    try:
+        leaves = engine.run(
+            roots, create_graph=create_graph, retain_graph=retain_graph, wanted=wanted, captured=captured, ends=True
+        )
+    finally:
+        record_gradients(before)
+    return [leaves.get(n) if type(n) is Leaf else captured[n] for n in ends]
+
+
+# --- who does what -------------------------------------------------------------------------------------------------------
+
+
+def _split(recording: Recording, count: int, history: History) -> History:
+    """Give each way what it needs of the forward: constants and views made again, all else kept by the forward."""
+    instructions = recording.instructions
+    forward = instructions[:count]
+    makers: dict[int, Instruction] = {}
+    for made in instructions:
+        for s in _outs(made):
+            makers.setdefault(s, made)
+    mine = {id(made) for way in history.ways.values() for made in way.instructions}
+    loads: dict[int, Any] = {made.out: made.function for made in forward if made.kind == "load"}
+    saved: dict[int, None] = {}
+    for way in history.ways.values():
+        own = {id(made) for made in way.instructions}
+        again: dict[int, None] = {}  # instructions of the forward, by id
+        reads: dict[int, None] = {}
+        wanted = [s for made in way.instructions for s in (*references(made.args), *references(made.kwargs))]
+        wanted += [s for s in way.grads if s is not None]
+        while wanted:
+            s = wanted.pop()
+            made = makers[s]
+            if made.kind == "load":
+                reads[s], loads[s] = None, made.function
+            elif id(made) in own:
+                continue
+            elif recording.origin[s] != s and made.kind == "call":
+                again[id(made)] = None
+                wanted += [*references(made.args), *references(made.kwargs)]
+            elif made.kind == "create" and recording.owner[s] not in recording.written:
+                again[id(made)] = None
+            elif id(made) in mine:
+                msg = "the gradients of its results depend on each other"
+                raise Unfollowed(msg)
+            else:
+                reads[s] = None
+        _check_way(recording, way)
+        early = [made for made in instructions if id(made) in again and id(made) not in own]
+        way.instructions = [*early, *(made for made in way.instructions if made.kind != "load")]
+        way.reads = list(reads)
+        saved |= reads
+    late = [made for made in instructions[count:] if made.kind == "load"]
+    history.forward, history.saved, history.loads = [*forward, *late], list(saved), loads
+    place = {s: i for i, s in enumerate(history.saved)}
+    for way in history.ways.values():
+        given = [Instruction("given", "args", (place[s],), out=s) for s in way.reads]
+        way.instructions = [*given, *way.instructions]
+    return history
+
+
+def _check_way(recording: Recording, way: Way) -> None:
+    """That a backward only computes: what it does besides would have happened while recording already."""
+    own = {recording.owner[s] for made in way.instructions if made.kind in ("call", "create") for s in _outs(made)}
+    for made in way.instructions:
+        if made.kind in ("draw", "store", "grads", "step") or any(recording.owner[s] not in own for s in made.writes):
+            msg = "its backward does more than to compute gradients"
+            raise Unfollowed(msg)
+
+
+def _outs(made: Instruction) -> list[int]:
+    return [] if made.out is None else made.out if isinstance(made.out, list) else [made.out]
