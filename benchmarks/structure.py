@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Edits of networks that learn: what they cost, and what they are good for.
 
-    python benchmarks/structure.py [--tasks 150] [--json FILE]
+    python benchmarks/structure.py [--tasks 100] [--json FILE]
 
 *Edits*: planning and applying a growth by 8 units, with Adam's state, and a learning step before and after it; medians of 25.
 
@@ -109,7 +109,7 @@ def permuted_digits(policy: str, tasks: int, seed: int) -> tuple[list[float], in
 def main() -> int:
     """Print the figures; 1 where an edit takes longer than it may."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", type=int, default=150)
+    parser.add_argument("--tasks", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()

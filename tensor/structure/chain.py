@@ -39,7 +39,7 @@ class Walk:
         for name, t in [*net.named_parameters(), *net.named_buffers()]:
             self.names[id(t)] = name
             if t.ndim:
-                self.units.labels.update({(name, axis): self.units.fresh(n) for axis, n in enumerate(t.shape)})
+                self.units.labels.update({(name, axis): self.units.fresh(n) for axis, n in enumerate(t._array.shape)})
         self.labels: Any = None  #: None before the first layer
         self.channels = False  #: on axis 1, with more axes behind it
         self.flat: str = ""  #: "repeat" or "tile": flattened, to a width that the next layer knows

@@ -35,10 +35,10 @@ STEEP = tuple(
 class Draws:
     """New slices for the axes that hold the units, by a rule of `INITS`."""
 
-    def __init__(self, net: Module, found: Units, init: str, units: int, size: int) -> None:
+    def __init__(self, found: Units, init: str, units: int, size: int) -> None:
         self.rng = np.random.default_rng(int(randint(0, 2**31 - 1, (1,)).item()))
         self.found, self.init, self.units = found, init, units
-        self.shapes = {name: list(t.shape) for name, t in [*net.named_parameters(), *net.named_buffers()]}
+        self.shapes = {name: list(t._array.shape) for name, t in found.tensors.items()}
         self.copied = self.rng.integers(size, size=units) if init == "net2wider" else None
         self.directions: dict[str, Any] = {}  #: for "gradmax": what goes out, by the name of the consumer
 

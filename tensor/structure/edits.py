@@ -13,7 +13,7 @@ from tensor.nn.normalization import GroupNorm
 from tensor.structure.change import Change
 from tensor.structure.draws import INITS, Draws, steepest
 from tensor.structure.edit import Edit
-from tensor.structure.finding import Place, find, layer_named, made_up, numbers, places
+from tensor.structure.finding import Place, find, made_up, numbers, places
 from tensor.structure.resize import Resize
 from tensor.structure.sizes import MIXING
 
@@ -72,7 +72,7 @@ def prune(net: Module, name: str, units: Sequence[int], *, x: Any = None, reason
         msg = f"prune: expected at least 1 unit to be left in {name!r}, got all {len(group)} to prune"
         raise ValueError(msg)
     mask = found.mask(group[gone])
-    changes = [Change(key, axis, np.flatnonzero(~mask[roots])) for key, axis, roots in places("prune", net, found, group)]
+    changes = [Change(key, axis, np.flatnonzero(~mask[roots])) for key, axis, roots in places("prune", found, group)]
     return _edit(net, "prune", name, changes, reason, len(gone), x, found.plain)
 
 
@@ -80,11 +80,11 @@ def reset_units(net: Module, name: str, units: Sequence[int], *, x: Any = None, 
     """Start units anew in place: random weights in, zeros out, no moments and a step count of zero."""
     found, group = find("reset_units", net, name, x, inputs=False)
     again = numbers("reset_units", units, len(group))
-    draw = Draws(net, found, "zero_out", len(again), len(group))
+    draw = Draws(found, "zero_out", len(again), len(group))
     mask = found.mask(group[again])
     changes = [
         draw.change(key, axis, np.where(mask[roots], -1, np.arange(len(roots))))
-        for key, axis, roots in places("reset_units", net, found, group)
+        for key, axis, roots in places("reset_units", found, group)
     ]
     return _edit(net, "reset_units", name, changes, reason, len(again), x, found.plain)
 
@@ -100,7 +100,6 @@ def _widen(
     if init not in STARTS[kind]:
         msg = f"{kind}: expected init {', '.join(STARTS[kind])}, got {init!r}"
         raise ValueError(msg)
-    layer_named(kind, net, name)
     if units < 1:
         msg = f"{kind}: expected at least 1 new unit, got {units}"
         raise ValueError(msg)
@@ -108,7 +107,7 @@ def _widen(
         msg = f"{kind}: expected an even number of new units for init 'pair', got {units}"
         raise ValueError(msg)
     found, group = find(kind, net, name, x, kind == "add_inputs", REACH[kind])
-    draw = Draws(net, found, "zero_in" if kind == "add_outputs" and init == "zero_out" else init, units, len(group))
+    draw = Draws(found, "zero_in" if kind == "add_outputs" and init == "zero_out" else init, units, len(group))
     if init == "gradmax":
         if loss is None:
             msg = f"{kind}: expected loss, a function that runs the network, for init 'gradmax', got None"
@@ -116,7 +115,7 @@ def _widen(
         draw.directions = steepest(net, name, units, loss)
     mask = found.mask(group)
     changes = []
-    for place in places(kind, net, found, group):
+    for place in places(kind, found, group):
         index, repeats = _spread(kind, name, place, group, mask, units, draw.copied)
         changes.append(draw.change(place.key, place.axis, index, repeats))
     return _edit(net, kind, name, changes, reason, units, x, found.plain or kind == "add_inputs")

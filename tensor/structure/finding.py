@@ -12,6 +12,7 @@ from tensor.nn.conv import Conv1d, Conv2d, Conv3d
 from tensor.nn.embedding import Embedding
 from tensor.nn.linear import Linear
 from tensor.nn.module import Module
+from tensor.nn.parameter import Parameter
 from tensor.nn.rnn import GRU, LSTM, RNN
 from tensor.ops.create import ones, zeros
 from tensor.structure.chain import follow_chain
@@ -96,8 +97,9 @@ def find(kind: str, net: Module, name: str, x: Any, inputs: bool, allowed: Seque
         raise ValueError(msg)
     attribute, axis = ends.inputs if inputs else ends.units
     weight = layer._parameters[attribute]
-    key = next(n for n, p in net.named_parameters() if p is weight)
     found = follow(kind, net, x)
+    found.tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+    key = next(n for n, p in found.tensors.items() if p is weight)
     labels = found.labels[key, axis]
     roots = found.roots(labels)
     group = roots[np.sort(np.unique(roots, return_index=True)[1])]
@@ -110,16 +112,15 @@ def find(kind: str, net: Module, name: str, x: Any, inputs: bool, allowed: Seque
     return found, group
 
 
-def places(kind: str, net: Module, found: Units, group: Any) -> list[Place]:
+def places(kind: str, found: Units, group: Any) -> list[Place]:
     """The axes of parameters and buffers that hold any of the units."""
-    frozen = {name for name, p in net.named_parameters() if not p.requires_grad}
     mask = found.mask(group)
     result = []
     for (key, axis), labels in found.labels.items():
         roots = found.roots(labels)
         if mask[roots].any():
             result.append(Place(key, axis, roots))
-            if key in frozen:
+            if isinstance(found.tensors[key], Parameter) and not found.tensors[key].requires_grad:
                 msg = f"{kind}: {key} is frozen; call requires_grad_() on it first"
                 raise ValueError(msg)
     return result

@@ -19,11 +19,12 @@ class Slices:
     def __init__(self, index_map: Any) -> None:
         index = self.index = np.asarray(index_map, dtype=np.intp)
         old = index >= 0
-        jump = (np.diff(index) != old[1:]) | (old[1:] != old[:-1])
+        jump = (index[1:] - index[:-1] != old[1:]) | (old[1:] != old[:-1])
         starts = [0, *(np.flatnonzero(jump) + 1).tolist(), index.size] if index.size else [0]
         self.runs = [(a, b, int(index[a])) for a, b in pairwise(starts)]
-        self.fresh = np.flatnonzero(index < 0)
-        self.bounds = (int(index.min()), int(index.max())) if index.size else (0, -1)
+        self.fresh = np.flatnonzero(~old)
+        ends = [(first, first + b - a - 1 if first >= 0 else first) for a, b, first in self.runs]
+        self.bounds = (min(first for first, _ in ends), max(last for _, last in ends)) if ends else (0, -1)
 
     def check(self, n: int) -> None:
         """Raise ValueError for indices that n slices do not have."""

@@ -22,7 +22,7 @@ class Resize:
         by_name: dict[str, list[Change]] = {}
         for change in changes:
             by_name.setdefault(change.name, []).append(change)
-        self.changes = {name: Changes(by_name[name], tuple(t.shape)) for name, t in _named(net) if name in by_name}
+        self.changes = {name: Changes(by_name[name], t._array.shape) for name, t in _named(net) if name in by_name}
         self._owners = {name.rpartition(".")[0] for name in self.changes}
 
     def lines(self, net: Module) -> list[str]:
@@ -32,7 +32,7 @@ class Resize:
         return {name: p for name, p in net.named_parameters() if name in self.changes}
 
     def check_fit(self, kind: str, module: Module, who: str) -> None:
-        have = {name: tuple(t.shape) for name, t in _named(module)}
+        have = {name: t._array.shape for name, t in _named(module)}
         for name, changes in self.changes.items():
             if have.get(name) != changes.before:
                 got = list(have[name]) if name in have else "nothing"
