@@ -12,6 +12,7 @@ from __future__ import annotations
 import builtins
 import dis
 import functools
+import importlib.util
 import inspect
 import os
 import sysconfig
@@ -22,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy
 
 from tensor.autograd.tensor import Tensor
 from tensor.jit import watch
@@ -64,8 +64,15 @@ _REGISTRIES = ("_parameters", "_buffers", "_modules")
 #: A search that finds more than this is given up.
 LIMIT = 5000
 
+
+def _file_of(module: str) -> str:
+    """Where a module lies, which need not be imported."""
+    spec = importlib.util.find_spec(module)
+    return "" if spec is None or spec.origin is None else spec.origin
+
+
 #: Where code lives that is taken to depend on its arguments only.
-_OWN_FILES = tuple(f"{Path(p).parent}{os.sep}" for p in (str(Path(__file__).parent), np.__file__, scipy.__file__))
+_OWN_FILES = tuple(f"{Path(p).parent}{os.sep}" for p in (str(Path(__file__).parent), np.__file__, _file_of("scipy")))
 _PYTHON_FILES = tuple({f"{sysconfig.get_path(kind)}{os.sep}" for kind in ("stdlib", "platstdlib")})
 _SITE_FILES = tuple({f"{sysconfig.get_path(kind)}{os.sep}" for kind in ("purelib", "platlib")})
 _TRUSTED = ("tensor", "numpy", "scipy", "math", "cmath",
