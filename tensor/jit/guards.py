@@ -94,17 +94,24 @@ class Surroundings:
     """Everything that a function can see; ``reasons`` say what of it cannot be followed."""
 
     def __init__(self, roots: Iterable[Any], grads: bool = True) -> None:
-        self.names: set[str] = set()
+        self._names: set[str] = set()
         roots = list(roots)
         while True:  # names found late open attributes of objects found early
-            known = len(self.names)
             self._start()
             for root in roots:
                 self._visit(root, "the function")
-            if len(self.names) == known or self.reasons:
+            if self._asked in (None, len(self._names)) or self.reasons:
                 break
 
+    @property
+    def names(self) -> set[str]:
+        """The names that occur in the code found so far."""
+        if self._asked is None:
+            self._asked = len(self._names)
+        return self._names
+
     def _start(self) -> None:
+        self._asked: int | None = None  # how many names there were when one was first looked for
         self.places: list[Place] = []
         self.reasons: list[str] = []
         self.tensors: dict[int, Tensor] = {}
@@ -299,12 +306,12 @@ class Surroundings:
             return
         self._read_codes.add((id(code), id(scope)))
         self.codes.add(code)
-        self.names.update(code.co_names)
+        self._names.update(code.co_names)
         for constant in code.co_consts:
             if isinstance(constant, types.CodeType):
                 self._code(constant, scope, name)
             elif isinstance(constant, str) and constant.isidentifier():
-                self.names.add(constant)  # for `getattr`
+                self._names.add(constant)  # for `getattr`
         if code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
             self.refuse(f"{name}: asynchronous code")
         imported, variables = _names_in(code)

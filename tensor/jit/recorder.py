@@ -12,7 +12,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from threading import get_ident
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -114,8 +114,7 @@ class Recording:
 
     def _slot_for(self, real: Any, made: Instruction | None = None) -> Traced:
         """A new slot; ``made``: the instruction that it may be a view from."""
-        traced = Traced(real, len(self.shapes), self)
-        self._place(real)
+        traced = Traced(real, self._place(real), self)
         if made is not None and real.base is not None:
             owner = self.owner[-1]
             parents = [s for s in references(made.args) if self.owner[s] == owner]
@@ -240,11 +239,12 @@ class Recording:
 
     def _place(self, real: Any) -> int:
         """Note where an array lies in memory: what compiled code sees of it."""
-        self.origin.append(len(self.shapes))
+        number = len(self.shapes)
+        self.origin.append(number)
         self.shapes.append((real.shape, real.dtype))
         self.layout.append((address_of(real), real.strides))
         self.owner.append(_owner(real))
-        return len(self.shapes) - 1
+        return number
 
     # --- operations -----------------------------------------------------------------------------------------------------
 
@@ -269,9 +269,11 @@ class Recording:
         targets: list[Any] = [] if outs is None else list(outs) if isinstance(outs, tuple) else [outs]
         if function in WRITERS or function in INPLACE or getattr(function, "__name__", "") == "at":
             targets.append(args[0])
-        if any(type(x) is np.ndarray and not _is_dense(x) and all(x is not t for t in targets) for x in args):
-            # A constant is kept without gaps, so the recording has to see it like that.
-            args = tuple([x if type(x) is not np.ndarray or _is_dense(x) else x.copy(order="K") for x in args])
+        for x in args:
+            if type(x) is np.ndarray and not _is_dense(x) and all(x is not t for t in targets):
+                # A constant is kept without gaps, so the recording has to see it like that.
+                args = tuple([x if type(x) is not np.ndarray or _is_dense(x) else x.copy(order="K") for x in args])
+                break
         made = Instruction("call", function, tuple([self._refer(x) for x in args]), self._refer(kwargs) if kwargs else {})
         result = function(*[unwrap(x) for x in args], **unwrap(kwargs))
         slots = []
@@ -433,7 +435,8 @@ class Recording:
             self.refuse("an optimizer is used that was not found from the function and the variables it names")
         self.grads()
         before = [0 if p._version is None else p._version.value for p in params]
-        with self.paused():
+        calls, own = self.calls, type(optimizer).__module__.startswith("tensor.")
+        with self.paused(), nullcontext() if calls is None else calls.away(own):
             result = plain_step(optimizer, closure)
         for p, version in zip(params, before, strict=True):
             self.stepped[id(p)] = self.stepped.get(id(p), 0) + (0 if p._version is None else p._version.value) - version
@@ -478,8 +481,9 @@ def grad_of(t: Tensor) -> Tensor | None:
 
 def _owner(a: Any) -> int:
     """The identity of whoever owns an array's memory."""
-    while (base := getattr(a, "base", None)) is not None:  # also through what `as_strided` puts between
-        a = base
+    base = a.base
+    while base is not None:  # also through what `as_strided` puts between
+        a, base = base, getattr(base, "base", None)
     return id(a)
 
 

@@ -101,8 +101,9 @@ class Traced:
     # --- NumPy's protocols ----------------------------------------------------------------------------------------------
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        if any(type(x) is Batched for x in inputs):
-            return NotImplemented
+        for x in inputs:
+            if type(x) is Batched:
+                return NotImplemented
         return self.recording.run(ufunc if method == "__call__" else getattr(ufunc, method), inputs, kwargs)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
