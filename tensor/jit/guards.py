@@ -47,6 +47,7 @@ from tensor.jit.places import (
     settings,
     settings_rows,
 )  # fmt: skip
+from tensor.jit.written import function
 from tensor.nn.hooks import Hook
 from tensor.nn.module import Module
 from tensor.ops.random import Generator
@@ -175,7 +176,7 @@ class Surroundings:
         for i, place in enumerate((*self.places, *self.watched)):
             scope[f"x{i}"] = place.holder
             parts.append(place.reader.text.replace("@", f"x{i}"))
-        self._read = eval(f"lambda: ({', '.join(parts)},)", scope)
+        self._read = function(f"lambda: ({', '.join(parts)},)", scope)
         self._now = self._read()
 
     def rows(self) -> tuple[list[watch.Row], list[Callable[[], bool]]]:
