@@ -106,6 +106,10 @@ def _engine() -> Any:
     return llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine(OPTIMIZATION))
 
 
+class Gone(LookupError):
+    """Machine code of which only the name is known is not on disk any more."""
+
+
 _addresses: dict[str, int] = {}
 _unkept: list[tuple[Code, int]] = []  # made, and not on disk yet; with the optimization it was made with
 _kept: list[bytes] = []  # LLVM reads object files where they lie, now and later
@@ -139,6 +143,8 @@ def _objects(codes: list[Code], optimization: int) -> list[bytes]:
     store = objects.current()
     kept = {code.name: store.get(code.name) for code in codes} if store is not None else {}
     rest = [code for code in codes if kept.get(code.name) is None]
+    if not all(code.text for code in rest):
+        raise Gone
     if store is not None:
         _unkept.extend((code, optimization) for code in rest)
     return [content for content in kept.values() if content is not None] + ([_generated(rest, optimization)] if rest else [])
