@@ -155,13 +155,16 @@ class Attempt:
             return
         targets = [Target("", t) for t in self.surroundings.tensors.values() if type(t._node) is Leaf]
         targets += [Target(text, t) for text, t in self.histories.items()]
-        bumped = {key: 0 if t._version is None else t._version.value for key, (t, *_) in self.before.items()}
+        bumped = self._versions()
         try:
             self.history = record_history(self.recording, result, self.sources, targets)
         except Unfollowed as why:
             self.recording.refuse(str(why))
-        if any((0 if t._version is None else t._version.value) != bumped[key] for key, (t, *_) in self.before.items()):
+        if self._versions() != bumped:
             self.recording.refuse("its backward writes into tensors from outside")
+
+    def _versions(self) -> list[int]:
+        return [0 if t._version is None else t._version.value for t, *_ in self.before.values()]
 
     def _find_results(self, result: Any) -> None:
         """The slots of the tensors returned; while the recording is on, since it is in them."""

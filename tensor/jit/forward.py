@@ -8,7 +8,7 @@ gradients of gradients above all, is done by the function itself, run again from
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -95,7 +95,7 @@ def record_history(recording: Recording, result: Any, known: Mapping[int, Any], 
     outputs = [found[i] for i in live.values()]
     slots = [_slot(t) for t in outputs]
     _check(recording, outputs, slots)
-    refused = foreign(nodes([t._node for t in outputs], outer))
+    refused = foreign([t._node for t in outputs], outer)
     if refused is not None:
         what = "a hook" if refused.hooks else f"a {refused.name()}, whose backward may do anything"
         decline(f"it returns a tensor whose history has {what}")

@@ -96,6 +96,7 @@ class Surroundings:
 
     def __init__(self, roots: Iterable[Any], grads: bool = True) -> None:
         self._names: set[str] = set()
+        self._asked: int | None = None
         roots = list(roots)
         while True:  # names found late open attributes of objects found early
             self._start()
@@ -112,7 +113,7 @@ class Surroundings:
         return self._names
 
     def _start(self) -> None:
-        self._asked: int | None = None  # how many names there were when one was first looked for
+        self._asked = None  # how many names there were when one was first looked for
         self.places: list[Place] = []
         self.reasons: list[str] = []
         self.tensors: dict[int, Tensor] = {}

@@ -12,24 +12,20 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from tensor.autograd.node import version_of
 from tensor.autograd.tensor import Tensor
 from tensor.jit import watch
 from tensor.jit.instructions import Instruction, Ref, needed, references
 from tensor.jit.lower import Lowering, Segment, contiguous_layout
-from tensor.jit.places import same
 from tensor.jit.recorder import Recording
 from tensor.jit.results import Made, Source, numbers_in, slots_in
 from tensor.jit.stepping import FlatStep, flat_step
 from tensor.jit.traced import ReadNumber
-from tensor.jit.written import function
+from tensor.jit.written import MISS, bump, function, same_value, undo
 
 __all__ = ["MISS", "Later", "Script", "wrap"]
 
 #: Numbers from here on may be sizes.
 SMALL = 10
-#: What a run gives when it took another way than the recording: nothing has happened yet, and the function has to be run.
-MISS = object()
 
 _INFIX = {
     operator.add: "+", operator.sub: "-", operator.mul: "*", operator.truediv: "/", operator.floordiv: "//", operator.mod: "%",
@@ -49,25 +45,6 @@ def wrap(array: Any) -> Tensor:
 
 
 _new_tensor = Tensor.__new__
-
-
-def bump(t: Tensor, by: int) -> None:
-    """Tell what saved this memory that it has changed."""
-    version_of(t).value += by
-
-
-def same_value(a: Any, b: Any) -> bool:
-    """Whether a value read is the one recorded; NaN is NaN."""
-    if type(a) is list and type(b) is list:
-        return len(a) == len(b) and all(map(same_value, a, b))
-    return same(a, b) or (type(a) is type(b) and a != a and b != b)
-
-
-def undo(*calls: tuple[Any, ...]) -> object:
-    """Take changes back."""
-    for function, *args in calls:
-        function(*args)
-    return MISS
 
 
 class Handed(NamedTuple):
@@ -373,9 +350,7 @@ class Script:
             self._use(lowering.parts, make_check)
         return bool(lowering.segments)
 
-    def _use(
-        self, parts: Sequence[Instruction | Segment], make_check: Callable[..., Any] = lambda *args: None
-    ) -> None:
+    def _use(self, parts: Sequence[Instruction | Segment], make_check: Callable[..., Any] = lambda *args: None) -> None:
         self.text, w = self._write(parts, make_check)
         self._scope, self._step_names = w.scope, w.step_names
         self.run: Any = function(self.text, w.scope)

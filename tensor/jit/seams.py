@@ -15,7 +15,7 @@ import numpy as np
 from tensor.autograd import engine
 from tensor.autograd.node import Leaf
 from tensor.autograd.tensor import Tensor
-from tensor.jit.tape import foreign, nodes
+from tensor.jit.tape import foreign
 from tensor.jit.traced import Traced
 from tensor.ops.random import Generator
 from tensor.optim.flat_optimizer import FlatOptimizer
@@ -118,7 +118,7 @@ def install(recording: Recording) -> None:
         calls = recording.calls
         if calls is None:
             return _pass(roots, **kwargs)
-        plain = engine.watch.backward is None and foreign(nodes([n for n, _ in roots])) is None
+        plain = engine.watch.backward is None and foreign([n for n, _ in roots]) is None
         with calls.away(plain):
             return _pass(roots, **kwargs)
 

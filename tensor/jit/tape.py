@@ -28,9 +28,15 @@ def nodes(roots: Iterable[Any], ends: Collection[Any] = ()) -> Iterator[Any]:
             stack += n.edges
 
 
-def foreign(found: Iterable[Any]) -> Any:
-    """The first node whose backward may run code from elsewhere, or that has a hook before it; None where there is none."""
-    for n in found:
+def foreign(roots: Iterable[Any], ends: Collection[Any] = ()) -> Any:
+    """A node on that way whose backward may run code from elsewhere, or that has a hook; None where there is none."""
+    seen, stack = set(ends), list(roots)
+    while stack:
+        n = stack.pop()
+        if n is None or n in seen:
+            continue
         if type(n) not in _KNOWN or n.hooks:
             return n
+        seen.add(n)
+        stack += n.edges
     return None

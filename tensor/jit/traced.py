@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,8 +64,8 @@ class Traced:
     def __init__(self, real: Any, slot: int, recording: Recording) -> None:
         self.held, self.slot, self.recording = real, slot, recording
 
-    # Code that asks for the class takes the paths it takes for arrays.
-    __class__ = property(lambda self: np.ndarray)
+    # Code that asks for the class takes the paths it takes for arrays; asked often, hence without a function of Python's.
+    __class__ = property(partial(getattr, np, "ndarray"))
 
     # --- what it looks like ---------------------------------------------------------------------------------------------
 

@@ -1,4 +1,7 @@
-"""Functions made of source text; of the same text Python's compiler sees only the first, whatever its names stand for."""
+"""Functions made of source text, and what such text calls.
+
+Of the same text Python's compiler sees only the first, whatever its names stand for.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,14 @@ import functools
 from types import CodeType, FunctionType
 from typing import Any
 
-__all__ = ["function"]
+from tensor.autograd.node import version_of
+from tensor.autograd.tensor import Tensor
+from tensor.jit.places import same
+
+__all__ = ["MISS", "bump", "function", "same_value", "undo"]
+
+#: What a run gives when it took another way than the recording: nothing has happened yet, and the function has to be run.
+MISS = object()
 
 
 def function(text: str, scope: dict[str, Any]) -> Any:
@@ -21,3 +31,22 @@ def function(text: str, scope: dict[str, Any]) -> Any:
 def _code(text: str) -> CodeType:
     module = compile(text, "<string>", "exec")
     return next(x for x in module.co_consts if type(x) is CodeType)
+
+
+def bump(t: Tensor, by: int) -> None:
+    """Tell what saved this memory that it has changed."""
+    version_of(t).value += by
+
+
+def same_value(a: Any, b: Any) -> bool:
+    """Whether a value read is the one recorded; NaN is NaN."""
+    if type(a) is list and type(b) is list:
+        return len(a) == len(b) and all(map(same_value, a, b))
+    return same(a, b) or (type(a) is type(b) and a != a and b != b)
+
+
+def undo(*calls: tuple[Any, ...]) -> object:
+    """Take changes back."""
+    for call, *args in calls:
+        call(*args)
+    return MISS

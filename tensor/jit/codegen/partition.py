@@ -11,7 +11,7 @@ import contextlib
 import functools
 import hashlib
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +62,6 @@ def _source() -> str:
         return ""
 
 
-@functools.cache
-def _names(kind: type[Any]) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))
-
-
 def _spelt(x: Any) -> str:
     kind = type(x)
     if kind is View:
@@ -78,7 +73,7 @@ def _spelt(x: Any) -> str:
     if kind is tuple:
         return f"({';'.join(map(_spelt, x))})"
     if isinstance(x, Instruction):
-        return f"{kind.__name__} {'|'.join(_spelt(getattr(x, name)) for name in _names(kind))}"
+        return f"{kind.__name__} {'|'.join(_spelt(getattr(x, name)) for name in kind.__match_args__)}"
     return repr(x)
 
 
@@ -121,7 +116,7 @@ def _encoded(made: Partition) -> bytes:
     def code_of(code: Code | None) -> Any:
         if code is None:
             return None
-        arguments = [[type(a).__name__, *(getattr(a, name) for name in _names(type(a)))] for a in code.arguments]
+        arguments = [[type(a).__name__, *(getattr(a, name) for name in a.__match_args__)] for a in code.arguments]
         return [code.name, code.declared, arguments]
 
     parts = [[part.instructions, code_of(part.code)] for part in made.parts]
