@@ -90,7 +90,7 @@ def multilabel_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "m
         msg = f"multilabel_margin_loss: expected targets of the scores' shape {list(input.shape)}, got {list(target.shape)}"
         raise RuntimeError(msg)
     x, y = _scores("multilabel_margin_loss", input, target, 2)
-    listed = np.logical_and.accumulate(y._array >= 0, 1)
+    listed = np.cumprod(y._array >= 0, 1) > 0
     classes = np.where(listed, y._array, 0)
     among = (((classes[:, :, None] == np.arange(x.shape[1])) & listed[:, :, None]).any(1))[:, None, :]
     short = (1 - x.gather(1, Tensor(classes)).unsqueeze(2) + x.unsqueeze(1)).relu()

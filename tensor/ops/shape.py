@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tensor import dtypes
+from tensor import cuda, dtypes
 from tensor.autograd.tensor import Tensor
 from tensor.ops.record import Array, composite, operator
 from tensor.ops.reduce import axes, check_axis, constant
@@ -329,8 +329,8 @@ def _as_strided_rule(g: Tensor, x_shape: Any, size: Any, stride: Any, storage_of
 @operator({"x": _as_strided_rule}, view=True)
 def as_strided(x: Array, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Array:
     """A view with any size, strides and offset (in elements) over the memory of a contiguous tensor."""
-    flat = np.ascontiguousarray(x).reshape(-1)[storage_offset or 0 :]
-    return np.lib.stride_tricks.as_strided(flat, tuple(size), tuple(s * x.itemsize for s in stride))
+    flat = (x if x.flags.c_contiguous else x.copy(order="C")).reshape(-1)[storage_offset or 0 :]
+    return cuda.array_module(x).lib.stride_tricks.as_strided(flat, tuple(size), tuple(s * x.itemsize for s in stride))
 
 
 # --- flips, rolls, repeats ---------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tensor import cuda
 from tensor.autograd.tensor import Tensor
 from tensor.ops.linalg.common import adjoint, check_square, check_triangular_pair, lapack, over_batch, raise_for, same_dtype
 from tensor.ops.linalg.results import InvEx, SolveEx
@@ -32,7 +33,7 @@ def _where_regular(function: Callable[..., Array], a: Array, *rest: Array) -> tu
     except np.linalg.LinAlgError:  # some matrix of the batch: find which, and give the others what they should have
         info = _singular_pivots(a)
         bad = (info != 0)[..., None, None]
-        r = function(np.where(bad, np.eye(a.shape[-1], dtype=a.dtype, like=a), a), *rest)
+        r = function(np.where(bad, cuda.native(np.eye, a)(a.shape[-1], dtype=a.dtype), a), *rest)
         return np.where(bad, r.dtype.type(math.nan), r), info
 
 
