@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tensor import cuda
 from tensor.autograd.tensor import Tensor
 from tensor.ops.loss import reduced
 from tensor.ops.record import Array, operator
@@ -104,7 +105,7 @@ def ctc_nll(log_probs: Array, paths: Any) -> Array:
 
 
 def _numbers(x: Any) -> Array:
-    return np.asarray(x._array if isinstance(x, Tensor) else x, np.int64).reshape(-1)
+    return np.asarray(cuda.to_host(x._array) if isinstance(x, Tensor) else x, np.int64).reshape(-1)
 
 
 def _padded(targets: Tensor, lengths: Array, blank: int) -> Array:

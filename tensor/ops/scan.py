@@ -33,7 +33,13 @@ def cumsum(x: Array, dim: int, dtype: Any = None) -> Array:
     x, axis = accumulator(x, dtype), check_axis(dim, x.ndim)
     if not x.ndim:
         return x.copy()
-    if x.size >= 65536 and x.dtype.kind == "f" and x.dtype.itemsize >= 4 and x.shape[axis] >= 8 * _BLOCK:
+    if (
+        x.size >= 65536
+        and x.dtype.kind == "f"
+        and x.dtype.itemsize >= 4
+        and x.shape[axis] >= 8 * _BLOCK
+        and cuda.device_of(x) is None
+    ):
         r = _block_cumsum(np.ascontiguousarray(np.moveaxis(x, axis, -1)))
         if r is not None:
             return np.moveaxis(r, -1, axis)

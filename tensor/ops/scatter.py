@@ -206,7 +206,7 @@ def _extreme_ties(x: Tensor, y: Tensor, dim: int, index: Tensor, source: Tensor)
 def _scatter_extreme(x: Array, dim: int, index: Array, source: Array, largest: bool) -> Array:
     """The operator behind `scatter_reduce` with "amax" and "amin"; ties share the gradient."""
     r = x.copy()
-    cuda.native(np.maximum if largest else np.minimum, r).at(r, _index_parts(x, check_axis(dim, x.ndim), index), source)
+    (np.maximum if largest else np.minimum).at(r, _index_parts(x, check_axis(dim, x.ndim), index), source)
     return r
 
 
