@@ -110,7 +110,7 @@ def _numbers(x: Any) -> Array:
 
 def _padded(targets: Tensor, lengths: Array, blank: int) -> Array:
     """Targets as a matrix with a row for each sequence, however they were given."""
-    a = targets._array.astype(np.int64)
+    a = cuda.to_host(targets._array).astype(np.int64)
     if a.ndim == 2:
         return a[:, : int(lengths.max(initial=0))]
     rows = np.full((len(lengths), int(lengths.max(initial=0))), blank, np.int64)

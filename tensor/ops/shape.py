@@ -66,7 +66,7 @@ def _view(x: Array, *shape: Any) -> Array:
     if len(shape) == 1 and isinstance(shape[0], dtypes.dtype):
         return x.view(shape[0].numpy)
     r = x.reshape(shape)
-    if not np.shares_memory(r, x) and x.size:
+    if not (np.shares_memory(r, x) or r.base is x) and x.size:
         msg = "the shape is not compatible with the tensor's strides; use reshape"
         raise RuntimeError(msg)
     return r

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tensor import dtypes
+from tensor import cuda, dtypes
 from tensor.autograd.tensor import Tensor
 from tensor.ops.dispatch import as_array
 from tensor.ops.record import Array, composite, operator
@@ -133,7 +133,7 @@ def unique_consecutive(x: Tensor, return_inverse: bool = False, return_counts: b
     a = x._array.reshape(-1) if dim is None else np.moveaxis(x._array, dim, 0)
     n = a.shape[0]
     rows = a.reshape(n, -1) if n else a.reshape(0, 1)
-    new = np.concatenate([np.ones_like(a, dtype=bool, shape=min(n, 1)), (rows[1:] != rows[:-1]).any(1)])
+    new = np.concatenate([cuda.native(np.ones, a)(min(n, 1), bool), (rows[1:] != rows[:-1]).any(1)])
     starts = np.flatnonzero(new)
     values = a[starts] if dim is None else np.moveaxis(a[starts], 0, dim)
     inverse = np.cumsum(new) - 1
