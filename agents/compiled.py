@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import tensor as T
-from tensor.jit import compiled as jit
+from tensor import jit
 from tensor.optim.flat_optimizer import FlatOptimizer
 
 __all__ = ["LearningStep"]
@@ -61,7 +61,8 @@ class LearningStep:
         kept = [(flat, flat.data.copy(), flat.moments.copy(), flat.steps) for flat in flats]
         for _ in range(2):
             self._call(*tensors)
-        jit._queue.join()
+        if isinstance(self._call, jit.Compiled):
+            self._call.wait()
         optimizer.zero_grad()
         for flat, data, moments, steps in kept:
             flat.data[...], flat.moments[...], flat.steps = data, moments, steps
