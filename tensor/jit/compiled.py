@@ -19,6 +19,7 @@ from tensor.jit.attempt import Attempt
 from tensor.jit.plan import Plan
 from tensor.jit.script import MISS
 from tensor.jit.seams import current
+from tensor.jit.watch import layout_is_known
 
 __all__ = ["Compiled", "compile"]
 
@@ -45,6 +46,7 @@ class Compiled:
         self.recorded = self.eager = self.missed = self._forgotten = 0
         self._patience = PATIENCE
         self._lock = threading.RLock()
+        layout_is_known()  # which is found out once, on objects made for it, and not in the middle of a call
         _all.add(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
