@@ -262,12 +262,17 @@ def _work() -> None:
                     plan.lower_quickly(codegen.checker())
                     if whole and plan.wanted():  # still: steps may have gone on with another one meanwhile
                         plan.lower(codegen.compile_program, codegen.checker())
-                    if _queue.empty():
-                        codegen.keep_on_disk()
         except Exception:
             log.exception("compile: no machine code for a recording; NumPy goes on replaying it")
         finally:
+            del plan
             _queue.task_done()
+        if _queue.empty() and codegen.available():
+            try:
+                with _giving_way():
+                    codegen.keep_on_disk()
+            except Exception:
+                log.exception("compile: machine code could not be kept on disk")
 
 
 @contextmanager

@@ -45,6 +45,7 @@ for _ in range(8):
     losses.append(step(x).item())
     compiled._queue.join()
 assert step.plans[0].tier == 1
+codegen.keep_on_disk()
 print(*losses, "llvmlite.binding" in sys.modules)
 """
 
