@@ -78,6 +78,7 @@ class ActionValues:
         self.rng = np.random.Generator(np.random.PCG64(seed))
         T.manual_seed(seed)
         (inputs,) = observation_space.shape
+        self.inputs = inputs
         self.network = sparse_mlp(inputs, config.hidden_sizes, self.actions, sparsity=config.sparsity)
         self.parameters = list(self.network.parameters())
         self.traces = Traces(self.parameters, num_envs)
@@ -94,6 +95,13 @@ class ActionValues:
         c = self.config
         done = min(self.steps / max(c.exploration_fraction * self.total_steps, 1), 1.0)
         return c.exploration_initial_epsilon + done * (c.exploration_final_epsilon - c.exploration_initial_epsilon)
+
+    def prepare(self) -> None:
+        """Have machine code made before the first step."""
+        x, action = T.zeros(1, self.inputs), T.zeros(1, dtype=T.int64)
+        numbers = Numbers(0.0, 0.0, 0.0, 0.0).row()
+        self._learn.prepare(x, action, x.clone(), action.clone(), numbers, self.scales.running[0], *self.traces.tensors[0])
+        self._values.prepare(T.zeros(self.num_envs, self.inputs))
 
     # --- acting -------------------------------------------------------------------------------------------------
 
@@ -133,7 +141,7 @@ class ActionValues:
             self.scales.running[step.env],
             *self.traces.tensors[step.env],
         )
-        return delta.item()
+        return float(delta.item())
 
     def _step(
         self,
@@ -156,7 +164,7 @@ class ActionValues:
         value = values.gather(1, action.unsqueeze(1)).squeeze(1)
         gradients = T.autograd.grad(value.sum(), self.parameters)
         with T.no_grad():
-            delta = (reward + discount * following - value).squeeze(0)
+            delta: Tensor = (reward + discount * following - value).squeeze(0)
             if self.watkins:
                 decay = decay * (value >= values.amax(1)).squeeze(0).to(T.float32)
             obgd(

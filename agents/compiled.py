@@ -46,9 +46,14 @@ class LearningStep:
     def __call__(self, *tensors: Tensor) -> Any:
         """What the function gives."""
         if not self._ready:
+            self.prepare(*tensors)
+        return self._call(*tensors)
+
+    def prepare(self, *tensors: Tensor) -> None:
+        """Have machine code made for arguments of these shapes, whatever their values, so that no call has to wait for it."""
+        if not self._ready:
             self._prepare(tensors)
             self._ready = True
-        return self._call(*tensors)
 
     def restored(self) -> None:
         """The optimizer's state was replaced, and with it the memory that machine code was made for."""

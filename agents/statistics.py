@@ -48,7 +48,8 @@ class RunningStatistics:
     def std(self) -> Tensor:
         """The deviation over all samples, never quite 0; 1 before there are two."""
         variance = T.where(self.count > 1, self.squares / self.count.clamp(min=1.0), T.ones_like(self.squares))
-        return (variance + _EPSILON).sqrt()
+        std: Tensor = (variance + _EPSILON).sqrt()
+        return std
 
     def standardized(self, x: Tensor) -> Tensor:
         """``x`` (``[..., *shape]``) less the mean, over the deviation, as float32."""

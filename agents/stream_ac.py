@@ -83,6 +83,7 @@ class StreamAC:
         self.rng = np.random.Generator(np.random.PCG64(seed))
         T.manual_seed(seed)
         (inputs,) = observation_space.shape
+        self.inputs = inputs
         self.head = make_head(action_space, "stream-ac", spread=True)
         self.actor = sparse_mlp(inputs, config.hidden_sizes, self.head.size, sparsity=config.sparsity)
         self.critic = sparse_mlp(inputs, config.hidden_sizes, 1, sparsity=config.sparsity)
@@ -103,6 +104,14 @@ class StreamAC:
         """How many numbers are learnt."""
         return sum(p.numel() for p in self.networks.parameters())
 
+    def prepare(self) -> None:
+        """Have machine code made before the first step."""
+        x, head = T.zeros(1, self.inputs), self.head
+        action = T.from_numpy(np.zeros((1, *head.action_shape), head.action_dtype))
+        numbers = Numbers(0.0, 0.0, 0.0, 0.0).row()
+        self._learn.prepare(x, action, x.clone(), numbers, self.scales.running[0], *self.traces.tensors[0])
+        self._outputs.prepare(T.zeros(self.num_envs, self.inputs))
+
     # --- acting -------------------------------------------------------------------------------------------------
 
     def act(self, observation: NDArray[np.float32], *, deterministic: bool = False) -> NDArray[Any]:
@@ -110,8 +119,7 @@ class StreamAC:
         if deterministic:
             return self.head.mode(self._evaluate(T.from_numpy(observation)))
         outputs = self._outputs if len(observation) == self.num_envs else self._evaluate  # one shape, one recording
-        with T.no_grad():
-            return self.head.sample(outputs(T.from_numpy(observation)), self.rng)
+        return self.head.sample(outputs(T.from_numpy(observation)), self.rng)
 
     def _evaluate(self, observation: Tensor) -> Tensor:
         with T.no_grad():
@@ -172,7 +180,7 @@ class StreamAC:
             following = self.critic(self.scales.standardized(next_observation))
             x = self.scales.standardized(observation)
         value = self.critic(x)
-        delta = (reward + discount * following - value.detach()).reshape(())
+        delta: Tensor = (reward + discount * following - value.detach()).reshape(())
         outputs = self.actor(x)
         score = self.head.log_prob(outputs, action)
         if c.entropy_coefficient:

@@ -85,6 +85,10 @@ class StreamQ:
         """How many numbers are learnt."""
         return sum(p.numel() for p in self.values.parameters)
 
+    def prepare(self) -> None:
+        """Have machine code made before the first step."""
+        self.values.prepare()
+
     def act(self, observation: NDArray[np.float32], *, deterministic: bool = False) -> NDArray[Any]:
         """The best action, or with a probability that falls any; never any with ``deterministic``."""
         return self.values.act(observation, deterministic=deterministic)

@@ -77,7 +77,9 @@ class Scales:
         self.gamma = gamma
         self.observations = RunningStatistics((inputs,)) if observations else None
         self.returns = RunningStatistics() if rewards else None
-        self.running = [T.zeros((), dtype=T.float64) for _ in range(num_envs)]  #: the discounted return so far, of each environment
+        self.running = [
+            T.zeros((), dtype=T.float64) for _ in range(num_envs)
+        ]  #: the discounted return so far, of each environment
 
     @property
     def tensors(self) -> list[Tensor]:

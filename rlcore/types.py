@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium.spaces import Box, Space
 from numpy.typing import NDArray
 
-__all__ = ["Agent", "EpisodeEnd", "Metrics", "State", "Step", "World"]
+__all__ = ["Agent", "EpisodeEnd", "LiveAgent", "Metrics", "State", "Step", "World"]
 
 #: What a checkpoint can hold: nested ``dict[str, State]`` and lists whose leaves are NumPy arrays (saved exactly as
 #: safetensors) or ``None | bool | int | float | str`` (saved as JSON; integers of any size, floats exactly, NaN and
@@ -123,4 +123,20 @@ class Agent(Protocol):
 
     def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` gave."""
+        ...
+
+
+class LiveAgent(Agent, Protocol):
+    """What an agent may offer beside, for runs in real time; where it does not, its whole state is handed over instead."""
+
+    def policy(self) -> State:
+        """What `act` depends on, as copies that nobody writes to."""
+        ...
+
+    def load_policy(self, state: State) -> None:
+        """Act as the agent that gave `policy` does; the generator stays this agent's own."""
+        ...
+
+    def prepare(self) -> None:
+        """Do before the clock starts what would make the first steps slow."""
         ...

@@ -16,7 +16,15 @@ import tensor as T
 from rlcore.errors import SpaceError
 from tensor import Tensor, nn
 
-__all__ = ["ActionHead", "BernoulliHead", "CategoricalHead", "GaussianHead", "MultiCategoricalHead", "SpreadGaussianHead", "make_head"]
+__all__ = [
+    "ActionHead",
+    "BernoulliHead",
+    "CategoricalHead",
+    "GaussianHead",
+    "MultiCategoricalHead",
+    "SpreadGaussianHead",
+    "make_head",
+]
 
 
 LEAST_DEVIATION = 1e-6  # a density needs a deviation above 0

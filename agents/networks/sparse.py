@@ -13,7 +13,7 @@ __all__ = ["sparse_init_", "sparse_mlp"]
 
 
 def sparse_init_(linear: nn.Linear, sparsity: float) -> None:
-    """Weights uniform in ±fan_in^-1/2, of which the part ``sparsity`` of each unit's is zero, at places drawn for each; no biases.
+    """Weights uniform in ±fan_in^-1/2, but zero for the part ``sparsity`` of each unit's inputs, drawn for each; no biases.
 
     Few units then share the inputs of a sample, so that what is learnt from one sample disturbs the others less
     (arXiv 2410.14606, section 3).
@@ -23,7 +23,7 @@ def sparse_init_(linear: nn.Linear, sparsity: float) -> None:
     >>> (linear.weight == 0).sum(1)
     tensor([18, 18, 18])
     """
-    units, inputs = linear.weight.shape
+    inputs = linear.weight.shape[1]
     zeros = math.ceil(sparsity * inputs)
     with T.no_grad():
         linear.weight.uniform_(-(inputs**-0.5), inputs**-0.5)

@@ -5,7 +5,6 @@ import pytest
 from agents.checks import CHECKS
 from rlcore.registry import AGENTS
 
-
 OURS = ["dqn", "ppo", "stream-ac", "stream-q", "stream-sarsa"]
 
 
