@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium.spaces import Box, Space
 from numpy.typing import NDArray
 
-__all__ = ["Agent", "EpisodeEnd", "LiveAgent", "Metrics", "State", "Step", "World"]
+__all__ = ["Agent", "EpisodeEnd", "Learner", "LiveAgent", "Metrics", "State", "Step", "World"]
 
 #: What a checkpoint can hold: nested ``dict[str, State]`` and lists whose leaves are NumPy arrays (saved exactly as
 #: safetensors) or ``None | bool | int | float | str`` (saved as JSON; integers of any size, floats exactly, NaN and
@@ -139,4 +139,16 @@ class LiveAgent(Agent, Protocol):
 
     def prepare(self) -> None:
         """Do before the clock starts what would make the first steps slow."""
+        ...
+
+
+class Learner(Protocol):
+    """What predicts samples of a stream, and learns from them one by one."""
+
+    def predict_one(self, x: Any) -> Any:
+        """The answer for a sample, before it is known; None where there is none yet."""
+        ...
+
+    def learn_one(self, x: Any, y: Any) -> None:
+        """Learn a sample's answer."""
         ...
