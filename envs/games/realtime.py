@@ -127,9 +127,10 @@ def run_car(
     Raises:
         StreamAddressError: an address that cannot be opened, or not safely.
     """
+    options: dict[str, Any] = {"insecure": True} if insecure else {}  # memory:// has no such word
     with (
-        publish(publish_to, insecure=insecure) as publisher,
-        open_stream(actions_from, topics=[ACTION, RESET], insecure=insecure) as actions,
+        publish(publish_to, **options) as publisher,
+        open_stream(actions_from, topics=[ACTION, RESET], **options) as actions,
     ):
         if on_start is not None:
             on_start(publisher.uri)
