@@ -7,8 +7,23 @@
 (19,)
 """
 
+from envs.games.car import CarEnv
+from envs.games.driving import CentreLine
+from envs.games.play import Drive, play_car
 from envs.games.race import RATES, Controls, Race
 from envs.games.realtime import CarProcess, run_car
 from envs.games.track import Track, make_track
 
-__all__ = ["RATES", "CarProcess", "Controls", "Race", "Track", "make_track", "run_car"]
+__all__ = [
+    "RATES",
+    "CarEnv",
+    "CarProcess",
+    "CentreLine",
+    "Controls",
+    "Drive",
+    "Race",
+    "Track",
+    "make_track",
+    "play_car",
+    "run_car",
+]

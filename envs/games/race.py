@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.games.sensors import Camera, Lidar
-from envs.games.track import Track
+from envs.games.track import Place, Track
 from envs.games.vehicle import Vehicle
 
 __all__ = ["DT", "RATES", "Controls", "Race"]
@@ -131,3 +131,21 @@ class Race:
             "offset": self.place.offset,
             "speed": self.vehicle.forward,
         }
+
+    def get_state(self) -> dict[str, Any]:
+        """All that the next steps depend on, as plain data."""
+        place = self.place
+        return {
+            "track": self.track.seed,
+            "vehicle": self.vehicle.state,
+            "place": [place.index, place.along, place.offset, place.heading],
+            "progress": self.progress,
+            "time": self.time,
+            "since": self._since,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from there, on the same track."""
+        self.vehicle.state = state["vehicle"]
+        self.place = Place(*state["place"])
+        self.progress, self.time, self._since = state["progress"], state["time"], state["since"]

@@ -57,6 +57,7 @@ class CarProcess:
     def run(self, seconds: float | None = None, on_tick: Callable[[], bool] | None = None) -> None:
         """Go on for so many seconds (None: without end), or until ``on_tick``, called after each step, says False."""
         due = time.monotonic_ns()
+        wall = time.time_ns() - due  # a step of the system's clock must not bend the sensors' times
         last = None if seconds is None else self._tick + round(seconds / DT)
         while last is None or self._tick < last:
             due += _TICK
@@ -66,12 +67,12 @@ class CarProcess:
             elif wait < -_LATEST:  # the machine slept, or somebody stopped us
                 due = time.monotonic_ns()
                 self.reanchored += 1
-            self.step()
+            self.step(due + wall)
             if on_tick is not None and not on_tick():
                 return
 
-    def step(self) -> None:
-        """One step of the physics, and whatever sensors are due."""
+    def step(self, now: int) -> None:
+        """One step of the physics, and whatever sensors are due; ``now`` (ns) is when they capture."""
         self._listen()
         if self.acted < 0 or time.monotonic_ns() - self.acted > HOLD * 1e9:
             self.controls = SAFE
@@ -80,12 +81,21 @@ class CarProcess:
         self._tick += 1
         for topic, read in self._sensors.items():
             if self._tick % _EVERY[topic] == 0:
-                self.publisher.send(topic, read())
+                self.publisher.send(topic, read(), now)
         if race.off_road:
             self.crashes += 1
             if self._tick % _EVERY["race"]:  # else it has just been said
-                self.publisher.send("race", self._judge())
+                self.publisher.send("race", self._judge(), now)
             race.put_back()
+
+    @property
+    def seconds(self) -> float:
+        """How long it has run, by its own clock."""
+        return self._tick * DT
+
+    def drive(self, controls: Controls) -> None:
+        """Take an action, as if it had come from the stream."""
+        self.controls, self.acted = controls, time.monotonic_ns()
 
     def _listen(self) -> None:
         while (sample := self.actions.poll(0)) is not None:
@@ -93,11 +103,9 @@ class CarProcess:
                 self.race.start(0)
             elif sample.topic == ACTION:
                 try:
-                    self.controls = Controls.of(sample.value)
+                    self.drive(Controls.of(sample.value))
                 except (ValueError, TypeError):
                     self.rejected += 1  # not a reason for a car to stop
-                else:
-                    self.acted = time.monotonic_ns()
 
     def _judge(self) -> dict[str, Any]:
         return {**self.race.race(), "crashed": self.race.off_road, "crashes": self.crashes}

@@ -27,25 +27,25 @@ class Lidar:
         self._count = walls.shape[1]
         # A ray sees no further along the road than this: the inner edge of a bend is the shortest way.
         self._reach = min(math.ceil(RANGE / (2 * track.spacing) * 1.6), self._count // 2)
-        self.angles = np.linspace(np.pi / 2, -np.pi / 2, BEAMS)
+        self._rays = np.exp(1j * np.linspace(np.pi / 2, -np.pi / 2, BEAMS))
 
     def scan(self, x: float, y: float, heading: float, index: int) -> NDArray[np.float32]:
         """Metres along each ray, ``[BEAMS]``, at most `RANGE`; ``index`` is the nearest point of the centre line."""
         first = (index // 2 - self._reach) % self._count
-        points = self._twice[:, :, first : first + 2 * self._reach + 1]
-        dx, dy = points[0] - x, points[1] - y
-        angles = self.angles + heading
-        ray_x, ray_y = np.cos(angles), np.sin(angles)
-        # How far each point of a wall lies to the left of each ray: a wall crosses where the sign changes.
-        across = ray_x[:, None, None] * dy - ray_y[:, None, None] * dx
+        count = 2 * self._reach + 1
+        points = (self._twice[:, :, first : first + count] - np.array((x, y)).reshape(2, 1, 1)).reshape(2, 2 * count)
+        turned = self._rays * complex(math.cos(heading), math.sin(heading))
+        rays = turned.view(np.float64).reshape(BEAMS, 2)
+        # How far each point lies to the left of each ray: an edge crosses where the sign changes.
+        across = (turned * 1j).view(np.float64).reshape(BEAMS, 2) @ points
         is_left = across > 0
-        beam, wall, at = np.nonzero(is_left[..., 1:] != is_left[..., :-1])
-        before, after = across[beam, wall, at], across[beam, wall, at + 1]
-        share = before / (before - after)
-        from_x, from_y = dx[wall, at], dy[wall, at]
-        hit_x = from_x + share * (dx[wall, at + 1] - from_x)
-        hit_y = from_y + share * (dy[wall, at + 1] - from_y)
-        ahead = hit_x * ray_x[beam] + hit_y * ray_y[beam]
+        crossing = is_left[:, 1:] != is_left[:, :-1]
+        crossing[:, count - 1] = False  # from the end of one edge to the beginning of the other there is no wall
+        beam, at = divmod(np.flatnonzero(crossing), 2 * count - 1)
+        before, after = across[beam, at], across[beam, at + 1]
+        start = points[:, at]
+        hit = start + before / (before - after) * (points[:, at + 1] - start)
+        ahead = (hit * rays.T[:, beam]).sum(0)
         distance = np.full(BEAMS, RANGE)
         np.minimum.at(distance, beam, np.where(ahead > 0, ahead, RANGE))
         return distance.astype(np.float32)
@@ -55,7 +55,7 @@ class Camera:
     """Looks ahead over the road: sky, grass, tarmac with its lines, and kerbs where it bends."""
 
     HEIGHT, PITCH, FOCAL = 1.4, 0.12, 0.8  # metres above ground, radians down, focal length in picture widths
-    CELL = 0.5  # metres
+    CELL = 0.25  # metres
     SKY, GRASS = (135, 190, 235), (70, 130, 60)
 
     def __init__(self, track: Track) -> None:
@@ -80,15 +80,15 @@ class Camera:
         shape = np.ceil((track.centre.max(0) + 30 - low) / self.CELL).astype(int)
         ground = np.empty((*shape, 3), np.uint8)
         ground[:] = self.GRASS
-        stripes = (np.indices(shape).sum(0) // 16 % 2).astype(bool)
+        stripes = (np.indices(shape).sum(0) // 32 % 2).astype(bool)
         ground[stripes] = np.array(self.GRASS) + 8
-        along = np.arange(0, len(track.centre), 0.2)
+        along = np.arange(0, len(track.centre), 0.15)
         floor = along.astype(int)
         share = (along - floor)[:, None]
         following = (floor + 1) % len(track.centre)
         centre = track.centre[floor] * (1 - share) + track.centre[following] * share
         bend = np.abs(track.curvature[floor]) > 1 / 40
-        for offset in np.arange(-track.half_width - 1, track.half_width + 1.01, 0.2):
+        for offset in np.arange(-track.half_width - 1, track.half_width + 1.01, 0.15):
             cells = ((centre + offset * track.left[floor] - low) / self.CELL).astype(int)
             ground[cells[:, 0], cells[:, 1]] = self._paint(abs(offset), along * track.spacing, bend)
         return ground, low
@@ -100,7 +100,7 @@ class Camera:
             return np.asarray(np.where(bend[:, None], kerb, np.array(self.GRASS, np.uint8)))
         if offset > self._track.half_width - 0.5:
             return np.tile(white, (len(along), 1))
-        dash = (along // 4 % 2 < 1) & (offset < 0.25)
+        dash = (along // 4 % 2 < 1) & (offset < 0.18)
         return np.asarray(np.where(dash[:, None], white, tarmac))
 
     def picture(self, x: float, y: float, heading: float) -> NDArray[np.uint8]:

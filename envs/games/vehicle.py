@@ -15,6 +15,12 @@ __all__ = ["Body", "Vehicle"]
 GRAVITY = 9.81
 #: m/s: kinematic below the first, dynamic above the second, mixed between.
 KINEMATIC, DYNAMIC = 1.0, 4.0
+#: Share of its grip that a tyre gives to pedals at most, as anti-lock brakes see to: the rest still steers.
+ALONG = 0.85
+
+_STATE = (
+    "x", "y", "heading", "forward", "sideways", "yaw_rate", "wheel_angle", "ahead_acceleration", "left_acceleration", "slip",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +64,14 @@ class Vehicle:
     (11, 10)
     """
 
-    __slots__ = (
-        "ahead_acceleration", "body", "forward", "heading", "left_acceleration", "sideways", "slip", "wheel_angle",
-        "x", "y", "yaw_rate",
-    )  # fmt: skip
+    __slots__ = ("_base", "_front_grip", "_rear_grip", "body", *_STATE)
 
     def __init__(self, body: Body | None = None) -> None:
-        self.body = body or Body()
+        self.body = body = body or Body()
+        self._base = body.front + body.rear
+        weight = body.mass * GRAVITY
+        self._front_grip = body.front_friction * weight * body.rear / self._base
+        self._rear_grip = body.rear_friction * weight * body.front / self._base
         self.place(0.0, 0.0, 0.0)
 
     def place(self, x: float, y: float, heading: float, speed: float = 0.0) -> None:
@@ -75,12 +82,13 @@ class Vehicle:
 
     @property
     def state(self) -> list[float]:
-        """All that the next step depends on, plain numbers."""
-        return [self.x, self.y, self.heading, self.forward, self.sideways, self.yaw_rate, self.wheel_angle]
+        """All that the next step and the sensors depend on, plain numbers."""
+        return [getattr(self, name) for name in _STATE]
 
     @state.setter
     def state(self, state: list[float]) -> None:
-        self.x, self.y, self.heading, self.forward, self.sideways, self.yaw_rate, self.wheel_angle = state
+        for name, value in zip(_STATE, state, strict=True):
+            setattr(self, name, value)
 
     def step(self, steering: float, throttle: float, brake: float, dt: float) -> None:
         """Go on for ``dt`` seconds (at most 0.01); steering from -1 (right) to 1 (left), pedals from 0 to 1."""
@@ -91,13 +99,11 @@ class Vehicle:
         angle += min(max(steering * body.steering - angle, -most), most)
         self.wheel_angle = angle
 
-        base = body.front + body.rear
-        front_grip = body.front_friction * body.mass * GRAVITY * body.rear / base
-        rear_grip = body.rear_friction * body.mass * GRAVITY * body.front / base
+        base, front_grip, rear_grip = self._base, self._front_grip, self._rear_grip
         braking = min(brake * body.brake, body.mass * forward / dt)  # brakes stop a car, they never push it back
         drive = throttle * min(body.drive, body.power / max(forward, 1.0))
-        front_along = max(-braking * body.brake_front, -0.98 * front_grip)
-        rear_along = min(max(drive - braking * (1 - body.brake_front), -0.98 * rear_grip), 0.98 * rear_grip)
+        front_along = max(-braking * body.brake_front, -ALONG * front_grip)
+        rear_along = min(max(drive - braking * (1 - body.brake_front), -ALONG * rear_grip), ALONG * rear_grip)
 
         speed = max(forward, KINEMATIC)
         front_slip = angle - math.atan2(sideways + body.front * yaw_rate, speed)

@@ -1,17 +1,17 @@
-"""`run-agent world`: a world in a process of its own, which publishes sensors and takes actions."""
+"""`run-agent world` and `run-agent play`: worlds in real time, for programs and for people."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
-from rlcore.cli.parsing import Flag, parse
+from rlcore.cli.parsing import File, Flag, parse
 from rlcore.errors import UsageError
-from rlcore.registry import WORLDS
+from rlcore.registry import GAMES, WORLDS
 
-__all__ = ["world_command"]
+__all__ = ["play_command", "world_command"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,32 @@ class WorldOptions:
     """Show the traceback of an error."""
 
 
+@dataclass(frozen=True)
+class PlayOptions:
+    """What to play, and where it is recorded."""
+
+    game: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="GAME", help_behavior_hint="")] = "car"
+    """The game: car (arrow keys; Escape ends it)."""
+
+    out: File = None
+    """Record the sensors and the controls to this MCAP file."""
+
+    track: int = 0
+    """Seed of the road."""
+
+    driver: Literal["keyboard", "centre-line"] = "keyboard"
+    """Who drives: you, or the one that follows the middle of the road."""
+
+    window: bool = True
+    """Show it."""
+
+    seconds: float | None = None
+    """How long (default: until the window is closed)."""
+
+    debug: Flag = False
+    """Show the traceback of an error."""
+
+
 def world_command(arguments: list[str]) -> int:
     """Run the world until it is stopped; returns the exit code."""
     options = parse(
@@ -64,4 +90,20 @@ def world_command(arguments: list[str]) -> int:
         insecure=options.insecure,
         on_start=lambda uri: print(f"{options.world}: sensors at {uri}, actions from {options.actions}", flush=True),
     )
+    return 0
+
+
+def play_command(arguments: list[str]) -> int:
+    """Play until the window is closed; returns the exit code."""
+    options = parse(PlayOptions(), arguments, command="play", description="Play a world with the keyboard, and record it.")
+    if options.out is not None and options.out.suffix != ".mcap":
+        message = f"--out: expected a file that ends in .mcap, got {options.out}"
+        raise UsageError(message)
+    if not options.window and options.driver == "keyboard":
+        message = "--no-window leaves no keyboard; expected --driver centre-line with it"
+        raise UsageError(message)
+    drive = GAMES.load(options.game)(
+        track=options.track, out=options.out, driver=options.driver, window=options.window, seconds=options.seconds
+    )
+    print(drive)
     return 0
