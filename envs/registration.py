@@ -21,6 +21,7 @@ OURS: dict[str, _Entry] = {
     "rlcore/CarSensors-v0": _Entry(
         "envs.games.car:CarEnv", {"max_episode_steps": 2000, "kwargs": {"observation": "dict", "camera": True}}
     ),
+    "rlcore/CarLive-v0": _Entry("envs.games.live:car_live", {"max_episode_steps": 2000, "nondeterministic": True}),
 }
 
 

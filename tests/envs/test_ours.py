@@ -48,9 +48,8 @@ def _arrays(observation: object) -> list[np.ndarray]:
     return list(observation.values()) if isinstance(observation, dict) else [np.asarray(observation)]
 
 
-@pytest.mark.parametrize("vectorization", ["sync", "async"])
-def test_is_a_world(vectorization: envs.Vectorization):
-    world = envs.make_world("rlcore/Car", num_envs=2, vectorization=vectorization)
+def test_is_a_world():
+    world = envs.make_world("rlcore/Car", num_envs=2)
     observation = world.reset(seed=0)
     step = world.step(np.zeros((2, 2)))
     assert observation.shape == step.observation.shape == (2, 29)
