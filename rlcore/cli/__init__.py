@@ -1,4 +1,4 @@
-"""The command line: `run-agent train | live | eval | list | info`.
+"""The command line: `run-agent train | live | eval | list | info | world | play`.
 
 This module imports nothing heavy: the help of `run-agent` itself must appear at once, and the number of threads must
 be settled before NumPy is imported.
@@ -27,6 +27,8 @@ commands:
   eval    evaluate a trained agent
   list    list environments or agents
   info    describe a run
+  world   run a world in real time: it publishes sensors and takes actions
+  play    drive it yourself, with the keyboard, and record the drive
 
 examples:
   run-agent train --env CartPole-v1 --agent ppo --dir runs/cartpole
@@ -38,7 +40,15 @@ examples:
 Every command has --help, and --debug to show the traceback of an error.
 """
 
-_COMMANDS = {"train": "train", "live": "live", "eval": "evaluate", "list": "inspect", "info": "inspect"}
+_COMMANDS = {
+    "train": "train",
+    "live": "live",
+    "eval": "evaluate",
+    "list": "inspect",
+    "info": "inspect",
+    "world": "world",
+    "play": "world",
+}
 
 _ENVIRONMENT = {
     # Small networks run fastest on one thread; whoever sets these variables knows better.
