@@ -175,6 +175,7 @@ def make_run_world(settings: Settings, *, num_envs: int, training: bool, render_
         discount=settings.discount,
         training=training,
         render_mode=render_mode,
+        env_kwargs=run.env_kwargs,
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium.spaces import Box, Space
 from numpy.typing import NDArray
 
-__all__ = ["Agent", "EpisodeEnd", "Learner", "LiveAgent", "Metrics", "State", "Step", "World"]
+__all__ = ["Agent", "EpisodeEnd", "Learner", "LiveAgent", "Metrics", "Sensors", "State", "Step", "World"]
 
 #: What a checkpoint can hold: nested ``dict[str, State]`` and lists whose leaves are NumPy arrays (saved exactly as
 #: safetensors) or ``None | bool | int | float | str`` (saved as JSON; integers of any size, floats exactly, NaN and
@@ -75,6 +75,35 @@ class World(Protocol):
 
     def close(self) -> None:
         """Release windows, processes and sockets."""
+        ...
+
+
+class Sensors(Protocol):
+    """What a world in real time says of its sensors; found as ``world.sensors``, which others have not, or None."""
+
+    @property
+    def rate(self) -> float:
+        """Observations a second."""
+        ...
+
+    @property
+    def moment(self) -> int:
+        """When the newest observation was due, by `time.time_ns`."""
+        ...
+
+    @property
+    def missed(self) -> int:
+        """Observations that passed while nobody waited for them, so far."""
+        ...
+
+    @property
+    def stale(self) -> bool:
+        """Whether a sensor is silent, or too old to act on."""
+        ...
+
+    @property
+    def lost(self) -> int:
+        """Samples that were sent and never arrived, so far."""
         ...
 
 

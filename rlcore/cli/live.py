@@ -48,6 +48,9 @@ class LiveOptions:
     seed: int = 0
     """Seed of every random generator."""
 
+    env_args: tuple[str, ...] = ()
+    """Arguments of the environment, each as name=value with a value of TOML, or else a text."""
+
     json: Flag = False
     """Print the result as one JSON object, on the last line of stdout."""
 
@@ -117,12 +120,12 @@ def _parse(arguments: list[str]) -> tuple[LiveOptions, LiveConfig, Settings, Pat
         ],
         frozen=True,
     )
-    default = command_line(LiveOptions(seed=settings.run.seed), LiveConfig(), settings.agent)
+    default = command_line(LiveOptions(seed=settings.run.seed, env_args=settings.run.env_args), LiveConfig(), settings.agent)
     parsed: Any = parse(default, arguments, command="live AGENT ENV", description=_DESCRIPTION)
     options: LiveOptions = parsed.options
     if resume is None and settings.run.num_envs != 1:
         settings = dataclasses.replace(settings, run=dataclasses.replace(settings.run, num_envs=1))
-    run: RunConfig = dataclasses.replace(settings.run, seed=options.seed)
+    run: RunConfig = dataclasses.replace(settings.run, seed=options.seed, env_args=options.env_args)
     settings = Settings(run, parsed.hyperparameters)
     name = f"live-{run.env}-{run.agent}-{run.seed}".replace("/", "_").replace(":", "_")
     directory = options.resume or options.dir or Path("runs") / name

@@ -71,7 +71,7 @@ class Hooks:
     take_over: Callable[[NDArray[np.float32], NDArray[Any]], NDArray[Any] | None] | None = None
     #: Given the figures of the last interval, a reason to stop, or None.
     stop: Callable[[Figures], str | None] | None = None
-    #: Whether the sensors are stale, whatever the time says; by default the world's own ``stale``, where it has one.
+    #: Whether the observation is not to be acted on, whatever the sensors say of themselves.
     stale: Callable[[], bool] | None = None
     #: Given the seconds without an action; called by the watchdog's thread.
     on_watchdog: Callable[[float], None] | None = None

@@ -23,7 +23,7 @@ from rlcore.live.figures import Account, Figures
 from rlcore.live.learner import Learner, load_policy
 from rlcore.logging import Logger, Progress
 from rlcore.runner import Runner, check_step, deferred_signals, one_line
-from rlcore.types import Agent, State, Step, World
+from rlcore.types import Agent, Sensors, State, Step, World
 from tensor.structure import Adwin
 
 __all__ = ["LiveRunner"]
@@ -49,8 +49,8 @@ class LiveRunner:
         config: the rates.
         learner: the agent that learns.
         actor: another of the same kind, which acts by what the first one publishes.
-        world: with one environment. Where it has ``realtime = True`` its ``step`` waits for the next observation by a clock of
-            its own; else it is stepped at the rate of the configuration.
+        world: with one environment. Where it has ``sensors`` (`rlcore.types.Sensors`) its ``step`` waits for the next
+            observation; else it is stepped at the rate of the configuration.
         path: the checkpoint file.
         hooks: who else has a say.
     """
@@ -71,7 +71,7 @@ class LiveRunner:
         self.config, self.hooks = config, hooks or Hooks()
         self._base = Runner(settings, learner, world, path)
         self._actor, self._agent, self._world = actor, learner, world
-        self._realtime = bool(getattr(world, "realtime", False))
+        self._sensors: Sensors | None = None
         self._safe = np.asarray(getattr(world, "safe_action", safe_action(world.action_space)))[None]
         self._thread = Learner(learner, capacity=config.backlog, save=self._save)
         self._observation = np.zeros((1, *world.observation_space.shape), np.float32)
@@ -110,6 +110,10 @@ class LiveRunner:
             message = "call begin() or restore() before run()"
             raise RuntimeError(message)
         self._observation = self._base.observation
+        self._sensors = getattr(self._world, "sensors", None)
+        if self._sensors is not None and self._sensors.rate != self.config.hz:
+            message = f"hz: expected {self._sensors.rate:g}, the rate of {self._base.settings.run.env}, got {self.config.hz:g}"
+            raise ConfigError(message)
         start = time.perf_counter()
         progress.start(self._base.tally.steps, self._base.settings.run.steps)
         with deferred_signals() as received, _quick_turns(), self._watchdog():
@@ -140,16 +144,16 @@ class LiveRunner:
         received: list[int],
         intervals: list[Figures],
         start: float,
-        before: float,
+        earlier: float,
     ) -> str:
-        config, thread = self.config, self._thread
+        config, thread, sensors = self.config, self._thread, self._sensors
         clock = Clock(config.hz)
         clock.start()
         end = start + config.minutes * 60
         next_log, next_save = start + config.log_seconds, start + config.save_seconds
         next_show = start + min(progress.interval, 1.0)
         self._acted_at = observed = time.perf_counter()
-        version = -1
+        version, passed, missed = -1, 0, 0 if sensors is None else sensors.missed
         while True:
             now = time.perf_counter()
             if received:
@@ -157,33 +161,40 @@ class LiveRunner:
             if now >= end:
                 return "the time is over"
             self._raise_learner_error()
-            if not self._realtime:
+            if sensors is None:
                 clock.wait(_ADOPT)
+            else:
+                clock.due = now - (time.time_ns() - sensors.moment) / 1e9
             snapshot = thread.snapshot
             if snapshot.version != version:
                 load_policy(self._actor, snapshot.policy)
                 version = snapshot.version
-            if not self._realtime:
+            if sensors is None:
                 clock.wait()
-            due = observed if self._realtime else clock.due
+            due = clock.due
             action, kind = self._choose(observed)
-            ready = time.perf_counter()
-            self._acted_at = ready
-            step = self._step(action)
-            if self._realtime:
-                clock.due = observed
-            observed = time.perf_counter()
+            self._acted_at = ready = time.perf_counter()
             late = ready - due > config.deadline
-            self._count(kind, ready - due, late, snapshot.learnt_at, ready)
+            if sensors is not None:  # its step waits: this is the time for learning, but for whoever was late
+                thread.run_until(0.0 if late or passed else due + clock.period - _GUARD)
+            step = self._step(action)
+            observed = time.perf_counter()
+            for account in (self._total, self._interval):
+                account.tick(kind, ready - due, late, ready - snapshot.learnt_at)
             self._learn_from(action, step, usable=kind != "safe")
-            passed = clock.advance()
+            if sensors is None:
+                passed = clock.advance()
+                self._make_up(action, passed)
+                thread.run_until(0.0 if late or passed else clock.due - _GUARD)
+            else:
+                missed, before = sensors.missed, missed
+                passed = max(missed - before, 0)
             if passed:
-                observed = self._make_up(action, passed, clock)
-                late = True
-            thread.run_until(0.0 if late else clock.due - _GUARD)
+                self._total.held(passed)
+                self._interval.held(passed)
             now = time.perf_counter()
             if now >= next_log:
-                intervals.append(self._report(loggers, now - start + before))
+                intervals.append(self._report(loggers, now - start + earlier))
                 next_log = max(next_log + config.log_seconds, now)
                 reason = self.hooks.stop(intervals[-1]) if self.hooks.stop is not None else None
                 if reason:
@@ -199,8 +210,9 @@ class LiveRunner:
     def _choose(self, observed: float) -> tuple[NDArray[Any], str]:
         """An action, and who chose it."""
         observation = self._observation
-        stale = self.hooks.stale() if self.hooks.stale is not None else bool(getattr(self._world, "stale", False))
-        if stale:
+        if self.hooks.stale is not None and self.hooks.stale():
+            return self._safe, "safe"
+        if self._sensors is not None and self._sensors.stale:
             return self._safe, "safe"
         try:
             action = self._actor.act(observation)
@@ -224,15 +236,10 @@ class LiveRunner:
             raise self._base.world_error(error) from error.__cause__ or error
         return step
 
-    def _make_up(self, action: NDArray[Any], passed: int, clock: Clock) -> float:
+    def _make_up(self, action: NDArray[Any], passed: int) -> None:
         """The world went on with the action before for so many ticks: so does ours, which only goes on when it is stepped."""
-        self._total.held(passed)
-        self._interval.held(passed)
-        if self._realtime:
-            return time.perf_counter()
         for _ in range(min(passed, _MAKE_UP)):
             self._learn_from(action, self._step(action), usable=True)
-        return time.perf_counter()
 
     def _learn_from(self, action: NDArray[Any], step: Step, *, usable: bool) -> None:
         tally = self._base.tally
@@ -255,10 +262,6 @@ class LiveRunner:
         for account in (self._total, self._interval):
             account.figures.reward += reward
             account.figures.drifts += drift
-
-    def _count(self, kind: str, latency: float, late: bool, learnt_at: float, now: float) -> None:
-        for account in (self._total, self._interval):
-            account.tick(kind, latency, late, now - learnt_at)
 
     # --- what is said and kept ----------------------------------------------------------------------------------
 
