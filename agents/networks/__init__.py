@@ -2,5 +2,6 @@
 
 from agents.networks.heads import ActionHead, make_head
 from agents.networks.mlp import ACTIVATIONS, mlp
+from agents.networks.sparse import sparse_mlp
 
-__all__ = ["ACTIVATIONS", "ActionHead", "make_head", "mlp"]
+__all__ = ["ACTIVATIONS", "ActionHead", "make_head", "mlp", "sparse_mlp"]
