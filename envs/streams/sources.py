@@ -14,7 +14,7 @@ from mcap.exceptions import McapError
 from mcap.reader import NonSeekingReader
 
 from envs.streams.errors import FrameError, StreamAddressError
-from envs.streams.frames import encode
+from envs.streams.frames import encode, wire_topic
 from envs.streams.transport import Receiver
 
 __all__ = ["ArraySource", "Arrival", "CsvSource", "LiveSource", "McapSource", "Source", "pack", "unpack"]
@@ -31,6 +31,10 @@ class Arrival(NamedTuple):
 
 class Source(Protocol):
     """Gives arrivals."""
+
+    @property
+    def disconnects(self) -> int:
+        """How often a live one was cut off."""
 
     #: Whether it runs by the world's clock, not by the reader's.
     live: bool
@@ -52,6 +56,10 @@ class LiveSource:
     def __init__(self, receiver: Receiver, topics: tuple[str, ...]) -> None:
         self._receiver, self.topics = receiver, topics
 
+    @property
+    def disconnects(self) -> int:
+        return self._receiver.disconnects
+
     def receive(self, timeout: float | None) -> Arrival | None:
         parts = self._receiver.receive(timeout)
         return None if parts is None else Arrival(parts, time.time_ns())
@@ -62,6 +70,7 @@ class LiveSource:
 
 class _FileSource:
     live = False
+    disconnects = 0
     topics: tuple[str, ...] = ()
 
     def __init__(self, arrivals: Iterator[Arrival]) -> None:
@@ -146,7 +155,7 @@ def unpack(topic: str, data: bytes) -> list[Any]:
         msg = f"recording: expected a packed frame, got {len(view)} bytes that say {count} parts"
         raise FrameError(msg)
     lengths = struct.unpack_from(f"<{count}Q", view, 8)
-    at, parts = 8 * (count + 1), [topic.encode()]
+    at, parts = 8 * (count + 1), [wire_topic(topic)]
     if at + sum(lengths) != len(view):
         msg = f"recording: expected {at + sum(lengths)} bytes, got {len(view)}"
         raise FrameError(msg)
@@ -181,5 +190,5 @@ class McapSource(_FileSource):
             try:
                 parts = unpack(channel.topic, message.data)
             except FrameError:
-                parts = [channel.topic.encode()]  # no frame: the stream counts it
+                parts = [wire_topic(channel.topic)]  # no frame: the stream counts it
             yield Arrival(parts, message.log_time)

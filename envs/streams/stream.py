@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from envs.streams.align import Aligned
 from envs.streams.errors import FrameError, StreamAddressError
 from envs.streams.frames import MAX_BYTES, Value, decode, encode
-from envs.streams.sockets import Curve, ZmqReceiver, ZmqSender
+from envs.streams.keys import Curve
+from envs.streams.sockets import ZmqReceiver, ZmqSender
 from envs.streams.sources import ArraySource, Arrival, CsvSource, LiveSource, McapSource, Source
 from envs.streams.tracking import Tracker
 from envs.streams.transport import MemoryReceiver, MemorySender, Sender
@@ -98,6 +99,11 @@ class Stream:
                 return sample
         raise StopIteration
 
+    @property
+    def disconnects(self) -> int:
+        """How often the publisher went or was cut off; what it had not sent by then is known to nobody."""
+        return self.source.disconnects
+
     def align(self, rate: float, **options: Any) -> Aligned:
         """Samples at one rate from sensors of many: `envs.streams.Aligned`, which lists the options."""
         return Aligned(self, rate, **options)
@@ -158,6 +164,11 @@ class Publisher:
     def uri(self) -> str:
         """Where it can be reached, with the port that the system chose."""
         return self._sender.uri
+
+    @property
+    def refused(self) -> int:
+        """Handshakes that failed: peers with an unlisted key, a wrong one, or none."""
+        return self._sender.refused
 
     def send(self, topic: str, value: Any, capture_time: int | None = None) -> None:
         """Send one value, captured at ``capture_time`` nanoseconds (None: now). Its memory may be used again at once."""
