@@ -1,7 +1,7 @@
 """Samples a second and latency over loopback TCP, publisher and subscriber in processes of their own, beside bare pyzmq.
 
-``python benchmarks/streams.py [--json FILE]``. Ours and pyzmq take turns; the best of ``--rounds`` is shown. Bare pyzmq sends and receives the
-same bytes as parts of one message, and looks at nothing. Exits with 1 where a floor is missed.
+``python benchmarks/streams.py [--json FILE]``. Ours and pyzmq take turns; the best of ``--rounds`` is shown. Bare
+pyzmq sends and receives the same bytes as parts of one message, and looks at nothing. Exits with 1 where a floor is missed.
 """
 
 from __future__ import annotations

@@ -18,7 +18,19 @@ from numpy.typing import NDArray
 
 from envs.streams.errors import FrameError
 
-__all__ = ["MAX_BYTES", "MAX_BUFFERS", "MAX_TOPIC", "VERSION", "Frame", "Header", "Value", "decode", "encode", "schema_id", "wire_topic"]
+__all__ = [
+    "MAX_BUFFERS",
+    "MAX_BYTES",
+    "MAX_TOPIC",
+    "VERSION",
+    "Frame",
+    "Header",
+    "Value",
+    "decode",
+    "encode",
+    "schema_id",
+    "wire_topic",
+]
 
 VERSION = 1
 MAX_BYTES = 1 << 28
@@ -75,7 +87,7 @@ def wire_topic(topic: str) -> bytes:
     """
     name = topic.encode()
     if not 0 < len(name) <= MAX_TOPIC or 0 in name:
-        msg = f"frame: expected a topic of 1 to {MAX_TOPIC} bytes of UTF-8, none of them zero, got {topic[:40]!r} ({len(name)} bytes)"
+        msg = f"frame: expected a topic of 1 to {MAX_TOPIC} bytes of UTF-8, none zero, got {topic[:40]!r} ({len(name)} bytes)"
         raise FrameError(msg)
     return name + b"\0"
 
@@ -112,14 +124,21 @@ def _array(value: Any) -> NDArray[Any]:
 
 
 @lru_cache(maxsize=1024)
-def _layout(names: tuple[str, ...], dtypes: tuple[np.dtype[Any], ...], shapes: tuple[tuple[int, ...], ...]) -> tuple[int, msgspec.Raw]:
+def _layout(
+    names: tuple[str, ...], dtypes: tuple[np.dtype[Any], ...], shapes: tuple[tuple[int, ...], ...]
+) -> tuple[int, msgspec.Raw]:
     """Schema and msgpack of the buffers' description."""
     described = tuple([(name, dtype.str, shape) for name, dtype, shape in zip(names, dtypes, shapes, strict=True)])
     packed = _encode(described)
     total = sum(dtype.itemsize * math.prod(shape) for dtype, shape in zip(dtypes, shapes, strict=True))
-    if not 1 <= len(names) <= MAX_BUFFERS or len(packed) > MAX_HEADER - 64 or total > MAX_BYTES or max(map(len, shapes)) > MAX_DIMENSIONS:
+    if (
+        not 1 <= len(names) <= MAX_BUFFERS
+        or len(packed) > MAX_HEADER - 64
+        or total > MAX_BYTES
+        or max(map(len, shapes)) > MAX_DIMENSIONS
+    ):
         msg = (
-            f"frame: expected 1 to {MAX_BUFFERS} arrays of {MAX_BYTES} bytes together and of {MAX_DIMENSIONS} dimensions at most, "
+            f"frame: expected 1 to {MAX_BUFFERS} arrays of {MAX_BYTES} bytes together, of at most {MAX_DIMENSIONS} dimensions, "
             f"got {len(names)} arrays of {total} bytes"
         )
         raise FrameError(msg)

@@ -19,6 +19,8 @@ from envs.streams.keys import Curve
 
 __all__ = ["ZmqReceiver", "ZmqSender"]
 
+#: From this size on a view of a message's memory is cheaper than a copy.
+LARGE = 1 << 13
 SENDERS = {"pub": zmq.XPUB, "push": zmq.PUSH}
 RECEIVERS = {"pub": zmq.SUB, "push": zmq.PULL}
 
@@ -67,7 +69,7 @@ MAX_SUBSCRIPTION = 4096
 PATIENCE = 3
 
 _ACCEPTED, _LEFT = zmq.EVENT_HANDSHAKE_SUCCEEDED, zmq.EVENT_DISCONNECTED
-_REFUSED = {
+_REFUSED: dict[int, str] = {
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: "it does not list our key",
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "only one of the two ends has keys",
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "server= is not its key, or it does not list ours, or it wants keys",
@@ -121,14 +123,18 @@ class _Socket:
         return refusal if self._refusals >= PATIENCE else 0
 
     def close(self) -> None:
+        """Let go of everything, without waiting for anybody."""
+        self._close(0)
+
+    def _close(self, linger: int) -> None:
         if not self._socket.closed:
             self._watch()
             self._socket.disable_monitor()
             self._monitor.close(0)
-            self._socket.close()
+            self._socket.close(linger)
             if self._authenticator is not None:
                 self._authenticator.stop()
-            self._context.term()
+            self._context.term()  # comes back when what lingers has left
 
     def _attach(self, uri: str, method: Any, address: str) -> None:
         try:
@@ -172,7 +178,7 @@ class ZmqReceiver(_Socket):
         self._attach(uri, self._socket.connect, address)
 
     def receive(self, timeout: float | None) -> Sequence[Any] | None:
-        """The parts of a message, as read-only views of the memory it came in; see `Receiver`.
+        """The parts of a message: bytes, or views of the memory they came in where they are large; see `Receiver`.
 
         Raises:
             PeerRefusedError: the other end is there, and refuses us.
@@ -184,11 +190,11 @@ class ZmqReceiver(_Socket):
             if not self._wait(timeout):
                 return None
             part = receive(0, False)
-        parts = [part.buffer]
+        parts = [part.bytes if len(part) < LARGE else part.buffer]
         while part.more:
             part = receive(0, False)
             if len(parts) <= MAX_BUFFERS + 2:  # of a message without an end no more is kept than shows that it is none
-                parts.append(part.buffer)
+                parts.append(part.bytes if len(part) < LARGE else part.buffer)
         return parts
 
     def _wait(self, timeout: float | None) -> bool:
@@ -222,6 +228,7 @@ class ZmqSender(_Socket):
             self._authenticator.configure_curve_callback("*", _AllowList(curve.allowed))
             self._socket.curve_server = True
             self._socket.curve_publickey, self._socket.curve_secretkey = curve.public, curve.secret
+        self._send = super(zmq.Socket, self._socket).send  # without zmq.Socket's own, whose checks cost more than sending does
         self._is_pub, self._listeners = pattern == "pub", 0
         self._flags = 0 if block else zmq.NOBLOCK
         self._sent = 0
@@ -232,7 +239,7 @@ class ZmqSender(_Socket):
         self.uri = f"zmq+{bound}" + ("" if self._is_pub else "?pattern=push")
 
     def send(self, parts: Sequence[Any]) -> None:
-        send, flags = self._socket.send, self._flags
+        send, flags = self._send, self._flags
         *leading, last = parts
         try:
             for part in leading:
@@ -245,6 +252,9 @@ class ZmqSender(_Socket):
             if not self._sent % 256:  # what nobody reads would pile up
                 self._hear(0)
                 self._watch()
+
+    def drain(self, timeout: float) -> None:
+        self._close(math.ceil(timeout * 1000))
 
     def _hear(self, timeout: float) -> None:
         """Take subscriptions and their ends."""

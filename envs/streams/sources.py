@@ -1,8 +1,7 @@
-"""Where frames come from: live transports, MCAP files, CSV files, arrays. Each gives the same arrivals."""
+"""Where frames come from: live transports, MCAP files, arrays; tables and CAN are beside it. Each gives the same arrivals."""
 
 from __future__ import annotations
 
-import csv
 import struct
 import time
 from collections.abc import Iterator, Mapping
@@ -11,22 +10,23 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from mcap.exceptions import McapError
-from mcap.reader import NonSeekingReader
+from mcap.reader import NonSeekingReader, SeekingReader
 
 from envs.streams.errors import FrameError, StreamAddressError
 from envs.streams.frames import encode, wire_topic
 from envs.streams.transport import Receiver
 
-__all__ = ["ArraySource", "Arrival", "CsvSource", "LiveSource", "McapSource", "Source", "pack", "unpack"]
+__all__ = ["ArraySource", "Arrival", "FileSource", "LiveSource", "McapSource", "Source", "pack", "unpack"]
 
 SECOND = 1_000_000_000
 
 
 class Arrival(NamedTuple):
-    """The parts of a frame, and when they came (nanoseconds)."""
+    """The parts of a frame, and when they came (nanoseconds); or the error that tells why there is none."""
 
     parts: Any
     receive_time: int
+    error: FrameError | None = None
 
 
 class Source(Protocol):
@@ -68,7 +68,9 @@ class LiveSource:
         self._receiver.close()
 
 
-class _FileSource:
+class FileSource:
+    """What has an end, and waits for its reader."""
+
     live = False
     disconnects = 0
     topics: tuple[str, ...] = ()
@@ -88,7 +90,7 @@ class _FileSource:
             close()
 
 
-class ArraySource(_FileSource):
+class ArraySource(FileSource):
     """Arrays by topic, one sample a row; ``rates`` in Hz by topic, or ``times`` in seconds by topic."""
 
     def __init__(self, arrays: Any, *, rates: Any = 1.0, times: Mapping[str, Any] | None = None) -> None:
@@ -116,29 +118,6 @@ class ArraySource(_FileSource):
         for i in np.argsort(when, kind="stable").tolist():
             (topic, values), number, at = columns[which[i]], int(row[i]), int(when[i])
             yield Arrival(encode(topic, values[number], sequence=number, capture_time=at), at)
-
-
-class CsvSource(ArraySource):
-    """A table with a header line. Column ``time`` is in seconds; each other column is a topic, and an empty cell no sample."""
-
-    def __init__(self, path: Path, *, rates: Any = 1.0) -> None:
-        with path.open(newline="", encoding="utf-8") as file:
-            lines = csv.DictReader(file)
-            names = [name for name in lines.fieldnames or () if name != "time"]
-            cells: dict[str, list[float]] = {name: [] for name in names}
-            times: dict[str, list[float]] = {name: [] for name in names}
-            timed = "time" in (lines.fieldnames or ())
-            for number, line in enumerate(lines):
-                try:
-                    at = float(line["time"]) if timed else float(number)
-                    for name in names:
-                        if line[name]:
-                            cells[name].append(float(line[name]))
-                            times[name].append(at)
-                except ValueError as error:
-                    msg = f"{path}: expected numbers in line {number + 2}, got {error}"
-                    raise StreamAddressError(msg) from None
-        super().__init__(cells, rates=rates, times=times if timed else None)
 
 
 def pack(parts: Any) -> bytes:
@@ -175,20 +154,31 @@ def _messages(path: Path) -> Iterator[tuple[Any, Any]]:
             return
 
 
-class McapSource(_FileSource):
+def _topics(path: Path) -> tuple[str, ...]:
+    """By the summary at the end of the file; one that was cut off is gone through."""
+    with path.open("rb") as file:
+        try:
+            summary = SeekingReader(file, record_size_limit=1 << 30).get_summary()
+        except (McapError, EOFError, struct.error, OSError):
+            summary = None
+    if summary is not None and summary.channels:
+        return tuple(channel.topic for _, channel in sorted(summary.channels.items()))
+    return tuple(dict.fromkeys(channel.topic for channel, _ in _messages(path)))
+
+
+class McapSource(FileSource):
     """A recording, in the order it was made; a file that was cut off is read up to its last whole message."""
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             msg = f"open_stream: no such file: {path}"
             raise StreamAddressError(msg)
-        self.topics = tuple(dict.fromkeys(channel.topic for channel, _ in _messages(path)))
+        self.topics = _topics(path)
         super().__init__(self._all(path))
 
     def _all(self, path: Path) -> Iterator[Arrival]:
         for channel, message in _messages(path):
             try:
-                parts = unpack(channel.topic, message.data)
-            except FrameError:
-                parts = [wire_topic(channel.topic)]  # no frame: the stream counts it
-            yield Arrival(parts, message.log_time)
+                yield Arrival(unpack(channel.topic, message.data), message.log_time)
+            except FrameError as error:
+                yield Arrival((), message.log_time, error)

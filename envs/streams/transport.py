@@ -42,6 +42,9 @@ class Sender(Protocol):
     def wait(self, timeout: float) -> bool:
         """Whether somebody listens, after ``timeout`` seconds at most."""
 
+    def drain(self, timeout: float) -> None:
+        """Wait until what was sent has left, ``timeout`` seconds at most; nothing can be sent after it."""
+
     def close(self) -> None:
         """Let go of everything; a second call does nothing."""
 
@@ -103,6 +106,9 @@ class MemorySender:
     def wait(self, timeout: float) -> bool:
         with MemoryReceiver.changed:
             return MemoryReceiver.changed.wait_for(lambda: bool(MemoryReceiver.listeners.get(self._name)), timeout)
+
+    def drain(self, timeout: float) -> None:
+        """It is there already."""
 
     def close(self) -> None:
         """Nothing is held."""

@@ -1,4 +1,4 @@
-"""The command line: `run-agent train | eval | list | info`.
+"""The command line: `run-agent train | eval | list | info | record | replay | keys`.
 
 This module imports nothing heavy: the help of `run-agent` itself must appear at once, and the number of threads must
 be settled before NumPy is imported.
@@ -26,6 +26,9 @@ commands:
   eval    evaluate a trained agent
   list    list environments or agents
   info    describe a run
+  record  record a stream of sensors
+  replay  send a recording again
+  keys    make keys for a stream
 
 examples:
   run-agent train --env CartPole-v1 --agent ppo --dir runs/cartpole
@@ -37,6 +40,7 @@ Every command has --help, and --debug to show the traceback of an error.
 """
 
 _COMMANDS = {"train": "train", "eval": "evaluate", "list": "inspect", "info": "inspect"}
+_COMMANDS |= dict.fromkeys(("record", "replay", "keys"), "streams")
 
 _ENVIRONMENT = {
     # Small networks run fastest on one thread; whoever sets these variables knows better.
