@@ -162,6 +162,7 @@ class Aligned(Pipeline[Moment]):
             at = sample.capture_time + self._offsets.of(sample, sample.receive_time)
             if at < high - self._max_gap:  # the publishers' clock was set back
                 yield from self._emit(high, ahead, pace)
+                self._settle(high)
                 self._begin_anew()
                 high = settled = -1
             if at <= settled:
