@@ -3,15 +3,15 @@
 
     python benchmarks/plasticity.py [regression] [policy] [digits] [--seeds 30] [--examples 2000000] [--tasks 500] [--json FILE]
 
-*Regression*: the slowly-changing regression of Dohare et al. (Nature 632, 2024): 20 bits, of which 5 are random and one of 15 flips
-every 10,000 examples; the target is a fixed network of 100 threshold units; learners are a linear one and one of 5 hidden ReLUs, by
-SGD, an example at a time. Shown is the squared error before learning from an example. The networks of all seeds lie side by side
-on the first axis of their arrays, and a learning step of all is one compiled call. Continual backprop tests units by
+*Regression*: the slowly-changing regression of Dohare et al. (Nature 632, 2024): 20 bits, of which 5 are random and one of 15
+flips every 10,000 examples; the target is a fixed network of 100 threshold units; learners are a linear one and one of 5 hidden
+ReLUs, by SGD, an example at a time. Shown is the squared error before learning from an example. The networks of all seeds lie
+side by side on the first axis of their arrays, and a learning step of all is one compiled call. Continual backprop tests units by
 `structure.Tester`, which is what `structure.ContinualBackprop` does its own bookkeeping with; new weights are written into
 the stacked arrays here. *Policy* is `structure.ContinualBackprop` itself on the same examples, one network at a time.
 
-*Digits*: scikit-learn's digits, 8 x 8, their pixels in another order for each task; one pass over each task in batches of 8. Shown
-are the share classified rightly before learning from it, and the share of hidden units that are dormant after the task.
+*Digits*: scikit-learn's digits, 8 x 8, their pixels in another order for each task; one pass over each task in batches of 8.
+Shown are the share classified rightly before learning from it, and the share of hidden units that are dormant after the task.
 """
 
 import argparse
@@ -42,9 +42,9 @@ SIGMAS = 1.96
 def tasks(seed: int) -> Iterator[tuple[Any, Any]]:
     """Bits [10,000, 20] and targets [10,000] of one seed, task after task.
 
-    Weights and biases of the target are 1 or -1. A unit is on where its sum exceeds ``beta (m + 1) - S``: S, the number of negative
-    weights, is computed from weights and bias as the authors' program does it, which gives their errors (with the bias counted
-    among the weights, as in the text, all errors are a third larger).
+    Weights and biases of the target are 1 or -1. A unit is on where its sum exceeds ``beta (m + 1) - S``: S, the number of
+    negative weights, is computed from weights and bias as the authors' program does it, which gives their errors (with the bias
+    counted among the weights, as in the text, all errors are a third larger).
     """
     rng = np.random.default_rng(seed)
     weights, bias = rng.choice([-1.0, 1.0], (TARGET_UNITS, BITS)), rng.choice([-1.0, 1.0], TARGET_UNITS)

@@ -17,6 +17,6 @@ from tensor.structure.units import Units
 
 __all__ = [
     "DEEPENINGS", "INITS", "Adwin", "Change", "ContinualBackprop", "Edit", "Growth", "Injection", "OutputChange", "ReDo",
-    "Residual", "Seen", "Slices", "Tester", "Units", "add_inputs", "add_outputs", "build", "deepen", "describe", "dormant", "drift",
-    "every", "grow", "inject", "new_action", "plateau", "prune", "remap", "replace", "reset_units", "trace", "utility",
+    "Residual", "Seen", "Slices", "Tester", "Units", "add_inputs", "add_outputs", "build", "deepen", "describe", "dormant",
+    "drift", "every", "grow", "inject", "new_action", "plateau", "prune", "remap", "replace", "reset_units", "trace", "utility",
 ]  # fmt: skip

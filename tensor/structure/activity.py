@@ -37,16 +37,21 @@ class Activity(NamedTuple):
 
 
 def hidden_layers(net: Module, x: Any = None) -> list[str]:
-    """The names of the layers whose units can be followed to where they end, first of those that have the same units."""
+    """The names of the layers whose units can be followed to layers that hear them, first of those that have the same units.
+
+    Left out are units that also go into what is no plain weight of a layer, as those of recurrences and attention do.
+    """
     names: list[str] = []
     seen: set[int] = set()
     for name, module in net.named_modules():
         if type(module) in ENDS and name:
             try:
-                _, group = find("hidden_layers", net, name, x, inputs=False)
+                found, group = find("hidden_layers", net, name, x, inputs=False)
             except ValueError:
                 continue
-            if not seen & set(group.tolist()):
+            mask = found.mask(group)
+            into = [key for key, axis in found.contracted if mask[found.roots(found.labels[key, axis])].any()]
+            if all(key.rpartition(".")[2] == "weight" for key in into) and not seen & set(group.tolist()):
                 seen |= set(group.tolist())
                 names.append(name)
     return names
