@@ -47,9 +47,7 @@ def shift(weights: Tensor, shifts: Tensor) -> Tensor:
     """
     around = T.cat([weights[..., -1:], weights, weights[..., :1]], -1)
     n = weights.shape[-1]
-    moved: Tensor = (
-        shifts[..., :1] * around[..., 2 : n + 2] + shifts[..., 1:2] * weights + shifts[..., 2:] * around[..., :n]
-    )
+    moved: Tensor = shifts[..., :1] * around[..., 2 : n + 2] + shifts[..., 1:2] * weights + shifts[..., 2:] * around[..., :n]
     return moved
 
 

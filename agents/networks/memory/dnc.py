@@ -38,11 +38,11 @@ SLOTTED = {
 
 
 class DNCCell(nn.Module):
-    """One step of a differentiable neural computer (Graves et al. 2016, Nature 538, 471-476): an LSTM with a memory that knows its order.
+    """One step of a differentiable neural computer (Graves et al. 2016, Nature 538): an LSTM with a memory that knows its order.
 
-    ``[batch, input_size]`` and a state to ``[batch, output_size]`` and the new state. One head writes: to what is like its key, or to
-    free slots; the others read what is like their keys, or what was written before or after what they read last. The sort of the
-    free slots has no gradient, as in the paper. `add_slots` gives a running machine more slots.
+    ``[batch, input_size]`` and a state to ``[batch, output_size]`` and the new state. One head writes: to what is like its key,
+    or to free slots; the others read what is like their keys, or what was written before or after what they read last. The sort
+    of the free slots has no gradient, as in the paper. `add_slots` gives a running machine more slots.
 
     >>> cell = DNCCell(3, 2, hidden_size=8, slots=16, width=4)
     >>> y, state = cell(T.ones(5, 3))
@@ -60,7 +60,7 @@ class DNCCell(nn.Module):
         self.input_size, self.output_size, self.hidden_size = input_size, output_size, hidden_size
         self.width, self.reads = width, reads
         self.controller = nn.LSTMCell(input_size + reads * width, hidden_size)
-        # keys of all heads, then erase and add; their strengths; a free gate for each read head, allocation and write gates; modes
+        # keys of all heads, erase and add; strengths; a free gate for each read head, allocation and write gates; modes
         self.parts = [(reads + 3) * width, reads + 1, reads + 2, 3 * reads]
         self.interface = nn.Linear(hidden_size, sum(self.parts))
         self.output = nn.Linear(hidden_size + reads * width, output_size)

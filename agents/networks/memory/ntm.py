@@ -25,9 +25,9 @@ class NTMState(NamedTuple):
 class NTMCell(nn.Module):
     """One step of a Neural Turing machine (Graves et al. 2014, arXiv 1410.5401): an LSTM whose heads read and write a memory.
 
-    ``[batch, input_size]`` and a state to ``[batch, output_size]`` and the new state. Heads look for what is like a key, or move from
-    where they looked last. Memory starts as a small constant (Collier and Beel 2018, arXiv 1807.08518), the heads at slot 0; what is
-    read at first is learnt. The slots are state, not parameters: `add_slots` gives a running machine more of them.
+    ``[batch, input_size]`` and a state to ``[batch, output_size]`` and the new state. Heads look for what is like a key, or move
+    from where they looked last. Memory starts as a small constant (Collier and Beel 2018, arXiv 1807.08518), the heads at slot
+    0; what is read at first is learnt. The slots are state, not parameters: `add_slots` gives a running machine more of them.
 
     >>> cell = NTMCell(3, 2, hidden_size=8, slots=16, width=4)
     >>> y, state = cell(T.ones(5, 3))
@@ -76,8 +76,8 @@ class NTMCell(nn.Module):
         """The output and the new state."""
         if state is None:
             state = self.initial_state(len(input))
-        elif new := new_slots(state.memory.shape[1], self.slots, "NTMCell"):
-            memory, weights = extend(state.memory, (1,), new, SMALL), extend(state.weights, (2,), new)
+        elif more := new_slots(state.memory.shape[1], self.slots, "NTMCell"):
+            memory, weights = extend(state.memory, (1,), more, SMALL), extend(state.weights, (2,), more)
             state = state._replace(memory=memory, weights=weights)
         h, c = self.controller(T.cat([input, state.seen], 1), (state.hidden, state.cell))
         asked = self.heads(h)
