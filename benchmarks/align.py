@@ -1,8 +1,8 @@
 """Eight hours of six sensors at 100 Hz through `align`: memory and time of one core. ``python benchmarks/align.py [--hours 8]``.
 
 Simulated: frames are made and read as fast as it goes, and the time of one core is given relative to the simulated time; making
-the frames is part of it. Then live, for ``--seconds``: six sensors of another process over loopback TCP on the wall clock, where only
-this process, its socket threads included, is counted. Exits with 1 where a floor is missed.
+the frames is part of it. Then live, for ``--seconds``: six sensors of another process over loopback TCP on the wall clock, where
+only this process, its socket threads included, is counted. Exits with 1 where a floor is missed.
 """
 
 from __future__ import annotations

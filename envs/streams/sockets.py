@@ -65,6 +65,8 @@ def _address(uri: str, curve: Curve | None, insecure: bool) -> tuple[str, str]:
 
 #: A subscriber sends subscriptions and handshakes, and nothing that is larger.
 MAX_SUBSCRIPTION = 4096
+#: Milliseconds after which a subscriber that takes nothing is let go of by a publisher that waits for it.
+PATIENCE_MS = 60_000
 #: A peer that dies during the handshake looks like one that refuses: only several in a row are taken for a refusal.
 PATIENCE = 3
 
@@ -84,9 +86,12 @@ class _Socket:
         self._context = zmq.Context()
         self._authenticator: ThreadAuthenticator | None = None
         self._socket = self._context.socket(kind)
+        # Cuts are noticed by TCP's own probes, in about four seconds. ZeroMQ's heartbeats cannot tell a busy end from a dead one,
+        # and their answers to an end that has gone destroy what it sent last.
         for option, value in (
             (zmq.LINGER, 0), (zmq.SNDHWM, high_water), (zmq.RCVHWM, high_water), (zmq.MAXMSGSIZE, max_bytes),
-            (zmq.HEARTBEAT_IVL, 1000), (zmq.HEARTBEAT_TIMEOUT, 3000), (zmq.RECONNECT_IVL, 50), (zmq.RECONNECT_IVL_MAX, 1000),
+            (zmq.TCP_KEEPALIVE, 1), (zmq.TCP_KEEPALIVE_IDLE, 1), (zmq.TCP_KEEPALIVE_INTVL, 1), (zmq.TCP_KEEPALIVE_CNT, 3),
+            (zmq.RECONNECT_IVL, 50), (zmq.RECONNECT_IVL_MAX, 1000),
         ):  # fmt: skip
             self._socket.setsockopt(option, value)
         self._monitor = self._socket.get_monitor_socket(_EVENTS)
@@ -234,6 +239,8 @@ class ZmqSender(_Socket):
         self._sent = 0
         if self._is_pub:
             self._socket.setsockopt(zmq.XPUB_NODROP, int(block))
+        if block:  # nobody is waited for longer than this without a sign of life
+            self._socket.setsockopt(zmq.TCP_MAXRT, PATIENCE_MS)
         self._attach(uri, self._socket.bind, address)
         bound = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self.uri = f"zmq+{bound}" + ("" if self._is_pub else "?pattern=push")
@@ -253,8 +260,8 @@ class ZmqSender(_Socket):
                 self._hear(0)
                 self._watch()
 
-    def drain(self, timeout: float) -> None:
-        self._close(math.ceil(timeout * 1000))
+    def drain(self, timeout: float | None) -> None:
+        self._close(-1 if timeout is None else math.ceil(timeout * 1000))
 
     def _hear(self, timeout: float) -> None:
         """Take subscriptions and their ends."""
