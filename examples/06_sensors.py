@@ -1,6 +1,6 @@
 """One learner, three addresses: arrays, a recording, a live socket: `python examples/06_sensors.py [URI]`.
 
-With an address (`zmq+tcp://127.0.0.1:5556`, `drive.mcap`, `log.parquet`) it learns from there: topics `imu` and `steering`.
+With an address (`zmq+tcp://127.0.0.1:5556`, `drive.mcap`) it learns from there: topics `imu` and `steering`.
 """
 
 import subprocess
@@ -25,8 +25,7 @@ def learn(where, **options):
     with open_stream(where, topics=["imu", "steering"], timeout=2.0, **options) as stream:
         aligned = stream.align(rate=50, max_age={"steering": 0.2}, interpolate=["steering"])
         for window in DataLoader(aligned.windows(8).shuffle(256), batch_size=32):
-            predicted = net(window["imu"].float())
-            loss = nn.functional.mse_loss(predicted[:, 0], window["steering"][:, -1].float())
+            loss = nn.functional.mse_loss(net(window["imu"])[:, 0], window["steering"][:, -1])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -34,13 +33,12 @@ def learn(where, **options):
     return [float(np.mean(losses[i : i + 10])) for i in range(0, len(losses), 10)], net
 
 
-def drive(seconds=40, seed=0):
+def drive(seconds=40, draw=np.random.default_rng(0)):  # noqa: B008
     """A car that winds along: the accelerometer at 100 Hz, the steering angle at 20 Hz."""
-    draw = np.random.default_rng(seed)
     t = np.arange(100 * seconds) / 100
     angle = 0.4 * np.sin(0.7 * t) + 0.2 * np.sin(1.9 * t)
     imu = np.stack([0.1 * np.cos(t), 3.3 * np.tan(angle), np.full_like(t, 9.81)], 1) + draw.normal(0, 0.05, (len(t), 3))
-    return {"imu": imu.astype(np.float32), "steering": angle[::5]}
+    return {"imu": imu.astype(np.float32), "steering": angle[::5].astype(np.float32)}
 
 
 def show(name, result):
@@ -49,13 +47,12 @@ def show(name, result):
 
 
 if __name__ == "__main__" and len(sys.argv) > 1:
-    show(sys.argv[1], learn(sys.argv[1]))
+    show("learned", learn(sys.argv[1]))
 elif __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         arrays, rates, recording = drive(), {"imu": 100, "steering": 20}, Path(folder) / "drive.mcap"
-        first = show("arrays", learn(arrays, rates=rates))
         record(open_stream(arrays, rates=rates), recording)
-        others = [show("recording", learn(recording))]
+        first, others = show("arrays", learn(arrays, rates=rates)), [show("recording", learn(recording))]
         replay = [sys.executable, "-m", "rlcore.cli", "replay", str(recording), "--to", "zmq+tcp://127.0.0.1:0", "--speed", "inf"]
         with subprocess.Popen(replay, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
             others.append(show("socket", learn(process.stderr.readline().split()[-1])))
