@@ -1,4 +1,4 @@
-"""The command line: `run-agent train | eval | list | info | world | play`.
+"""The command line: `run-agent train | eval | list | info | world | play | serve-env`.
 
 This module imports nothing heavy: the help of `run-agent` itself must appear at once, and the number of threads must
 be settled before NumPy is imported.
@@ -22,12 +22,13 @@ usage: run-agent [-h] COMMAND ...
 Train and evaluate reinforcement-learning agents.
 
 commands:
-  train   train an agent on an environment, or continue a run
-  eval    evaluate a trained agent
-  list    list environments or agents
-  info    describe a run
-  world   run a world in real time: it publishes sensors and takes actions
-  play    drive it yourself, with the keyboard, and record the drive
+  train      train an agent on an environment, or continue a run
+  eval       evaluate a trained agent
+  list       list environments or agents
+  info       describe a run
+  world      run a world in real time: it publishes sensors and takes actions
+  play       drive it yourself, with the keyboard, and record the drive
+  serve-env  serve an environment to other processes and hosts
 
 examples:
   run-agent train --env CartPole-v1 --agent ppo --dir runs/cartpole
@@ -38,7 +39,10 @@ examples:
 Every command has --help, and --debug to show the traceback of an error.
 """
 
-_COMMANDS = {"train": "train", "eval": "evaluate", "list": "inspect", "info": "inspect", "world": "world", "play": "world"}
+_COMMANDS = {
+    "train": "train", "eval": "evaluate", "list": "inspect", "info": "inspect",
+    "world": "world", "play": "world", "serve-env": "world",
+}  # fmt: skip
 
 _ENVIRONMENT = {
     # Small networks run fastest on one thread; whoever sets these variables knows better.
@@ -98,5 +102,5 @@ def _dispatch(arguments: list[str]) -> int:
         kind = "option" if command.startswith("-") else "command"
         raise UnknownNameError(kind, command, _COMMANDS)
     module = importlib.import_module(f"rlcore.cli.{_COMMANDS[command]}")
-    code: int = getattr(module, f"{command}_command")(rest)
+    code: int = getattr(module, f"{command.replace('-', '_')}_command")(rest)
     return code
