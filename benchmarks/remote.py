@@ -127,8 +127,9 @@ def main() -> int:
     process.join()
     for result in results:
         print(
-            f"{result['env']}: local {result['local_us']} us, remote {result['remote_us']} us ({result['remote_8_us_per_env']} each of 8); "
-            f"cost {result['cost_us']} us (limit {LIMIT}), {result['cost_over_bare']} of a bare pyzmq round trip ({result['bare_pyzmq_us']} us)"
+            f"{result['env']}: local {result['local_us']} us, remote {result['remote_us']} us, "
+            f"{result['remote_8_us_per_env']} us each of 8; cost {result['cost_us']} us (limit {LIMIT}), "
+            f"{result['cost_over_bare']} of a bare pyzmq round trip ({result['bare_pyzmq_us']} us)"
         )
     if options.json is not None:
         options.json.write_text(json.dumps({"limit_us": LIMIT, "results": results}, indent=1) + "\n")

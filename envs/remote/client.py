@@ -52,7 +52,7 @@ class _Session:
         self._sequence = 0
         self.restarts += 1
         try:
-            described, _ = self._exchange("open", self._wanted, None, 0)
+            described, _ = self._exchange("open", self._wanted, b"", 0)
         except BaseException:
             self._socket.close()
             self._socket = None
@@ -62,7 +62,7 @@ class _Session:
             raise WorldError(message)
         self.described = described
 
-    def call(self, name: str, body: Any = None, raw: bytes | None = None) -> tuple[Any, bytes]:
+    def call(self, name: str, body: Any = None, raw: bytes = b"") -> tuple[Any, bytes]:
         """One request and its answer.
 
         Raises:
@@ -74,27 +74,26 @@ class _Session:
         self._sequence += 1
         return self._exchange(name, body, raw, self._sequence)
 
-    def _exchange(self, name: str, body: Any, raw: bytes | None, sequence: int) -> tuple[Any, bytes]:
+    def _exchange(self, name: str, body: Any, raw: bytes, sequence: int) -> tuple[Any, bytes]:
         socket = self._socket
         assert socket is not None
-        header = encode(Request(VERSION, sequence, name, body))
-        parts = [header] if raw is None else [header, raw]
-        socket.send(parts)
+        request = encode(Request(VERSION, sequence, name, body, raw))
+        socket.send(request)
         answer = socket.receive(_AGAIN)
         if answer is None:
-            answer = self._insist(socket, name, parts, time.monotonic() + self.timeout)
-        while (reply := decode_reply(answer[0])).sequence != sequence:  # to a request that we had sent twice
+            answer = self._insist(socket, name, request, time.monotonic() + self.timeout)
+        while (reply := decode_reply(answer)).sequence != sequence:  # to a request that we had sent twice
             answer = socket.receive(self.timeout)
             if answer is None:
                 raise self._given_up(socket, name)
         if reply.outcome == "ok":
-            return reply.body, answer[1] if len(answer) > 1 else b""
+            return reply.body, reply.raw
         if reply.outcome == "unknown":
             raise _Lost
         message = f"{self.address}: {reply.body}"
         raise WorldError(message)
 
-    def _insist(self, socket: ClientSocket, name: str, parts: Sequence[bytes], end: float) -> list[bytes]:
+    def _insist(self, socket: ClientSocket, name: str, request: bytes, end: float) -> bytes:
         wait = _AGAIN
         while (left := end - time.monotonic()) > 0:
             _, refusal = socket.state()
@@ -102,7 +101,7 @@ class _Session:
                 message = f"{self.address}: the server refused the connection: {refusal}"
                 raise WorldError(message)
             wait = min(2 * wait, _AGAIN_MOST, max(left, 0.001))
-            socket.send(parts)
+            socket.send(request)
             answer = socket.receive(wait)
             if answer is not None:
                 return answer
@@ -123,7 +122,7 @@ class _Session:
         """Tell the server, without waiting for long; a second call does nothing."""
         socket, self._socket = self._socket, None
         if socket is not None:
-            socket.send([encode(Request(VERSION, self._sequence + 1, "close"))])
+            socket.send(encode(Request(VERSION, self._sequence + 1, "close")))
             socket.receive(0.2)
             socket.close()
 

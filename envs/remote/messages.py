@@ -1,4 +1,4 @@
-"""Requests and replies: ``[msgpack header]`` or ``[msgpack header][raw bytes]``. Nothing is ever unpickled.
+"""Requests and replies: one msgpack array each, in one part, which is what crosses a socket fastest. Nothing is ever unpickled.
 
 ``docs/worlds.md`` describes them for servers in other languages.
 """
@@ -27,6 +27,7 @@ class Request(msgspec.Struct, array_like=True, frozen=True, gc=False, forbid_unk
     sequence: int
     call: str
     body: Any = None
+    raw: bytes = b""
 
 
 class Reply(msgspec.Struct, array_like=True, frozen=True, gc=False, forbid_unknown_fields=True):
@@ -36,6 +37,7 @@ class Reply(msgspec.Struct, array_like=True, frozen=True, gc=False, forbid_unkno
     sequence: int
     outcome: str
     body: Any = None
+    raw: bytes = b""
 
 
 def _pack(value: Any) -> Any:

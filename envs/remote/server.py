@@ -49,7 +49,7 @@ class _Session:
             "render_fps": first.metadata.get("render_fps"),
         }
         self.sequence = 0
-        self.answer: list[bytes] = []
+        self.answer = b""
         self.seen = time.monotonic()
 
     def close(self) -> None:
@@ -158,11 +158,11 @@ class EnvServer:
         """Serve for so many seconds, or until `stop` is called from another thread."""
         end = None if seconds is None else time.monotonic() + seconds
         while not self._stopped and (end is None or time.monotonic() < end):
-            parts = self._socket.receive(0.1)
+            parts = self._socket.receive()
             if parts is None:
                 self._forget()
             else:
-                self._socket.send([parts[0], *self._answer(parts)])
+                self._socket.send(parts[0], self._answer(parts))
 
     def stop(self) -> None:
         """Make `run` return soon."""
@@ -191,26 +191,25 @@ class EnvServer:
         for identity in [identity for identity, session in self._sessions.items() if session.seen < oldest]:
             self._sessions.pop(identity).close()
 
-    def _answer(self, parts: list[bytes]) -> list[bytes]:
-        identity, *rest = parts
+    def _answer(self, parts: list[bytes]) -> bytes:
         sequence = 0
         try:
-            if not 1 <= len(rest) <= 2:
-                message = f"expected a header and at most one part of raw bytes, got {len(rest)} parts"
+            if len(parts) != 2:
+                message = f"expected a message of one part, got {len(parts) - 1}"
                 raise _Refusal(message)
-            request = decode_request(rest[0])
+            request = decode_request(parts[1])
             sequence = request.sequence
-            return self._serve(identity, request, rest[1] if len(rest) == 2 else b"")
+            return self._serve(parts[0], request)
         except (_Refusal, RlcoreError) as error:
             self.rejected += 1
-            return [encode(Reply(VERSION, sequence, "refused", str(error)))]
+            return encode(Reply(VERSION, sequence, "refused", str(error)))
 
-    def _serve(self, identity: bytes, request: Request, raw: bytes) -> list[bytes]:
+    def _serve(self, identity: bytes, request: Request) -> bytes:
         if request.call == "open":
             return self._open(identity, request)
         session = self._sessions.get(identity)
         if session is None:
-            return [encode(Reply(VERSION, request.sequence, "unknown"))]
+            return encode(Reply(VERSION, request.sequence, "unknown"))
         session.seen = time.monotonic()
         if request.sequence == session.sequence:
             return session.answer
@@ -219,25 +218,24 @@ class EnvServer:
             raise _Refusal(message)
         if request.call == "close":
             self._sessions.pop(identity).close()
-            return [encode(Reply(VERSION, request.sequence, "ok"))]
+            return encode(Reply(VERSION, request.sequence, "ok"))
         call = {"step": session.step, "reset": session.reset, "render": session.render}.get(request.call)
         if call is None:
             message = f"expected open, reset, step, render or close, got {request.call[:20]!r}"
             raise _Refusal(message)
         try:
-            body, data = call(request.body, raw)
+            body, data = call(request.body, request.raw)
         except RlcoreError as error:
-            answer = [encode(Reply(VERSION, request.sequence, "failed", str(error)))]
+            answer = encode(Reply(VERSION, request.sequence, "failed", str(error)))
         except (TypeError, KeyError, ValueError) as error:
             message = f"{request.call}: expected another body, got {str(request.body)[:80]} ({type(error).__name__}: {error})"
             raise _Refusal(message) from None
         else:
-            header = encode(Reply(VERSION, request.sequence, "ok", body))
-            answer = [header, data] if data else [header]
+            answer = encode(Reply(VERSION, request.sequence, "ok", body, data))
         session.sequence, session.answer = request.sequence, answer
         return answer
 
-    def _open(self, identity: bytes, request: Request) -> list[bytes]:
+    def _open(self, identity: bytes, request: Request) -> bytes:
         session = self._sessions.get(identity)
         if session is None:
             count, render_mode = self._wanted(request.body)
@@ -246,7 +244,7 @@ class EnvServer:
                 raise _Refusal(message)
             session = self._sessions[identity] = _Session(self._make, count, render_mode)
         session.seen = time.monotonic()
-        return [encode(Reply(VERSION, request.sequence, "ok", {**session.described, "sequence": session.sequence}))]
+        return encode(Reply(VERSION, request.sequence, "ok", {**session.described, "sequence": session.sequence}))
 
     @staticmethod
     def _wanted(body: Any) -> tuple[int, str | None]:

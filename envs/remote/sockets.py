@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
-from typing import Any
 from urllib.parse import urlsplit
 
 import zmq
@@ -79,7 +77,7 @@ class ServerSocket:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._authenticator: ThreadAuthenticator | None = None
-        for option, value in {**_OPTIONS, zmq.ROUTER_HANDOVER: 1}.items():
+        for option, value in {**_OPTIONS, zmq.ROUTER_HANDOVER: 1, zmq.RCVTIMEO: 100}.items():
             self._socket.setsockopt(option, value)
         if curve is not None:
             self._authenticator = ThreadAuthenticator(self._context)
@@ -96,17 +94,17 @@ class ServerSocket:
         #: Where clients find it, with the port that the system chose.
         self.uri = f"remote+{self._socket.getsockopt_string(zmq.LAST_ENDPOINT)}"
 
-    def receive(self, seconds: float) -> list[bytes] | None:
-        """``[identity, part, ...]``; None where nobody spoke in that time."""
-        self._socket.rcvtimeo = round(seconds * 1000)
+    def receive(self) -> list[bytes] | None:
+        """``[identity, message]``; None where nobody spoke for a tenth of a second."""
         try:
             return self._socket.recv_multipart()
         except zmq.Again:
             return None
 
-    def send(self, parts: Sequence[Any]) -> None:
-        """To the identity that is the first part; dropped where it has gone (it asks again)."""
-        self._socket.send_multipart(parts)
+    def send(self, identity: bytes, message: bytes) -> None:
+        """Dropped where that client has gone: it asks again."""
+        self._socket.send(identity, zmq.SNDMORE)
+        self._socket.send(message)
 
     def close(self) -> None:
         """Let go of the port; a second call does nothing."""
@@ -140,20 +138,20 @@ class ClientSocket:
             message = f"{uri}: {error}"
             raise WorldError(message) from None
 
-    def send(self, parts: Sequence[Any]) -> None:
+    def send(self, message: bytes) -> None:
         """Never waits: what cannot be sent now is sent once there is a connection."""
         try:
-            self._socket.send_multipart(parts, zmq.NOBLOCK)
+            self._socket.send(message, zmq.NOBLOCK)
         except zmq.Again:
             return  # the queue is full of requests that nobody has taken: this one is in it
 
-    def receive(self, seconds: float) -> list[bytes] | None:
-        """The parts of a message; None where none came in that time."""
+    def receive(self, seconds: float) -> bytes | None:
+        """A message; None where none came in that time."""
         waits = max(round(seconds * 1000), 1)
         if waits != self._waits:
             self._socket.rcvtimeo = self._waits = waits
         try:
-            return self._socket.recv_multipart()
+            return self._socket.recv()
         except zmq.Again:
             return None
 
