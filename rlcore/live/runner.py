@@ -82,11 +82,17 @@ class LiveRunner:
 
     def begin(self) -> None:
         """Start the first episode and write the first checkpoint; raises as `Runner.begin`."""
+        self._prepare()
         self._base.begin()
 
     def restore(self, state: State) -> bool:
         """Continue from a checkpoint; returns whether the episode under way continues too. Raises as `Runner.restore`."""
+        self._prepare()
         return self._base.restore(state)
+
+    def _prepare(self) -> None:
+        for agent in (self._agent, self._actor):
+            getattr(agent, "prepare", _nothing)()
 
     # --- the loop -----------------------------------------------------------------------------------------------
 
@@ -103,8 +109,6 @@ class LiveRunner:
             RunError: the agent raised. In both cases what was learnt is saved.
             SaveError: a checkpoint or log could not be written.
         """
-        for agent in (self._agent, self._actor):
-            getattr(agent, "prepare", lambda: None)()
         intervals: list[Figures] = []
         if self._base.observation is None:
             message = "call begin() or restore() before run()"
@@ -114,6 +118,8 @@ class LiveRunner:
         if self._sensors is not None and self._sensors.rate != self.config.hz:
             message = f"hz: expected {self._sensors.rate:g}, the rate of {self._base.settings.run.env}, got {self.config.hz:g}"
             raise ConfigError(message)
+        if self._sensors is not None:  # what came since the reset is old by now
+            self._observation = self._step(self._safe).observation
         start = time.perf_counter()
         progress.start(self._base.tally.steps, self._base.settings.run.steps)
         with deferred_signals() as received, _quick_turns(), self._watchdog():
@@ -317,6 +323,10 @@ class LiveRunner:
         finally:
             ended.set()
             thread.join()
+
+
+def _nothing() -> None:
+    pass
 
 
 @contextlib.contextmanager
