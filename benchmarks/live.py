@@ -75,7 +75,8 @@ def drive(agent: str, seed: int, minutes: float, directory: Path) -> dict[str, A
         judge = Judge(sensors)
         learner = start(
             "live", agent, "rlcore/CarLive-v0", "--env-args", f"sensors={sensors}", f"actions={actions}", "--hz", HZ,
-            "--minutes", minutes, "--seed", seed, "--dir", directory / f"{agent}-{seed}", "--log-seconds", width, "--quiet", "--json",
+            "--minutes", minutes, "--seed", seed, "--dir", directory / f"{agent}-{seed}", "--log-seconds", width,
+            "--quiet", "--json",
         )  # fmt: skip
         # Its minutes begin when it is ready, which its first action shows.
         _first_action(sensors)
@@ -137,7 +138,7 @@ def main() -> int:
     print(f"mean {first:.0f} m/min, then {last:.0f}: {'ok' if verdicts['better'] else 'MISSED'}")
     print(f"p99 {p99:.2f} ms, at most {P99_MS}: {'ok' if verdicts['p99'] else 'MISSED'}")
     print(f"missed deadlines {share:.4%}, below {MISSED:.1%}: {'ok' if verdicts['missed'] else 'MISSED'}")
-    machine = {
+    machine: dict[str, Any] = {
         "python": platform.python_version(),
         "processor": platform.machine(),
         "cores": os.cpu_count(),

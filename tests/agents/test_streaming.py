@@ -266,7 +266,9 @@ def test_action_values_want_discrete_actions(kind):
 
 
 @pytest.mark.parametrize("field, value, expected", [
-    ("step_size", 0.0, "a number above 0"), ("trace_decay", 1.5, "a number from 0 to 1"), ("sparsity", -0.1, "a number from 0 to 1"),
+    ("step_size", 0.0, "a number above 0"),
+    ("trace_decay", 1.5, "a number from 0 to 1"),
+    ("sparsity", -1, "a number from 0 to 1"),
 ])  # fmt: skip
 @pytest.mark.parametrize("kind", CLASSES)
 def test_ranges(kind, field, value, expected):
