@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -130,8 +131,7 @@ def test_the_world_goes_on_with_the_action_before(tmp_path):
     figures = result.figures
     assert figures.held > 0
     assert figures.missed >= figures.held
-    assert figures.ticks == world.calls  # nothing stood still: what was missed was made up for
-    assert figures.learnt == world.calls
+    assert figures.learnt == world.calls > figures.ticks - figures.held  # ticks that were missed were made up for
 
 
 def test_a_learner_that_cannot_keep_up_loses_the_oldest_and_says_so(tmp_path):
@@ -140,7 +140,7 @@ def test_a_learner_that_cannot_keep_up_loses_the_oldest_and_says_so(tmp_path):
     figures = result.figures
     assert figures.lost > 0
     assert figures.learnt + figures.lost + figures.backlog == figures.ticks
-    assert figures.ticks >= 80  # acting went on at its rate: 100 in half a second
+    assert figures.ticks > 2 * figures.learnt  # acting did not wait for it
 
 
 def test_stale_observations_get_the_safe_action(tmp_path):
@@ -151,7 +151,7 @@ def test_stale_observations_get_the_safe_action(tmp_path):
             actions.append(int(action[0]))
             return super().step(action)
 
-    turns, marks = iter([False] * 10 + [True] * 20 + [False] * 10_000), []
+    turns, marks = itertools.chain([False] * 10, [True] * 20, itertools.repeat(False)), []
 
     def stale():
         now = next(turns)
@@ -159,7 +159,9 @@ def test_stale_observations_get_the_safe_action(tmp_path):
             marks.append(len(actions))
         return now
 
-    result = runner(tmp_path, Watched("Endless-v0", 1), Hooks(stale=stale)).run([], SilentProgress())
+    hooks = Hooks(stale=stale, stop=lambda figures: "enough" if len(marks) == 20 else None)
+    long = {"minutes": 1.0, "log_seconds": 0.05}
+    result = runner(tmp_path, Watched("Endless-v0", 1), hooks, **long).run([], SilentProgress())
     assert result.figures.safe == 20
     assert [actions[mark] for mark in marks] == [0] * 20
     assert result.figures.learnt <= result.figures.ticks - 20
@@ -200,8 +202,8 @@ def test_sensors_that_fall_silent_are_not_acted_on(tmp_path):
     code += "on_start=lambda uri: print(uri, flush=True))"
     actions = f"zmq+ipc://{tmp_path}/actions"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    car = subprocess.Popen([sys.executable, "-c", code, actions], stdout=subprocess.PIPE, text=True, env=environment)
-    try:
+    command = [sys.executable, "-c", code, actions]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as car:
         sensors = car.stdout.readline().strip()
         run = Settings(
             RunConfig(env="rlcore/CarLive-v0", agent="stream-ac", env_args=(f"sensors={sensors}", f"actions={actions}")),
@@ -218,9 +220,7 @@ def test_sensors_that_fall_silent_are_not_acted_on(tmp_path):
         result = live(tmp_path / "run", Hooks(take_over=pause), run=run, hz=20.0, minutes=4 / 60, log_seconds=1.0)
         with pytest.raises(ConfigError, match="hz: expected 20, the rate of rlcore/CarLive-v0, got 10"):
             live(tmp_path / "other", run=run, hz=10.0)
-    finally:
         car.kill()
-        car.wait()
     assert result.figures.safe > 0
     assert result.figures.learnt > 20
     assert result.figures.learnt <= result.figures.ticks - result.figures.safe
@@ -237,13 +237,17 @@ def test_a_person_takes_over_and_is_learnt_from(tmp_path):
             seen.append(int(action[0]))
             super().observe(observation, action, *others)
 
+    asked = []
+
     def person(observation, proposed):
         assert observation.shape == (3,)
-        return np.int64(1) if len(seen) < 30 else None
+        asked.append(proposed)
+        return np.int64(1) if len(asked) <= 30 else None
 
-    hooks = Hooks(take_over=person)
-    result = runner(tmp_path, fake_rl.make_walk("Endless-v0"), hooks, agent=Notes).run([], SilentProgress())
-    assert result.figures.taken_over >= 30
+    hooks = Hooks(take_over=person, stop=lambda figures: "enough" if len(asked) > 40 else None)
+    world = fake_rl.make_walk("Endless-v0")
+    result = runner(tmp_path, world, hooks, agent=Notes, minutes=1.0, log_seconds=0.05).run([], SilentProgress())
+    assert result.figures.taken_over == 30
     assert seen[:30] == [1] * 30
 
 
