@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draw what `benchmarks/live.py` measured: `python scripts/plot_live.py [benchmarks/results/live.json] [docs/_static/live-car.svg]`.
+"""Draw what `benchmarks/live.py` measured: `python scripts/plot_live.py [results/live.json] [live-car.svg]`.
 
 Needs matplotlib, which is no dependency of the project: `pip install matplotlib`.
 """

@@ -1,4 +1,4 @@
-"""The command line: `run-agent train | live | eval | list | info | world | play`.
+"""The command line: `run-agent` and its commands.
 
 This module imports nothing heavy: the help of `run-agent` itself must appear at once, and the number of threads must
 be settled before NumPy is imported.
@@ -29,6 +29,9 @@ commands:
   info    describe a run
   world   run a world in real time: it publishes sensors and takes actions
   play    drive it yourself, with the keyboard, and record the drive
+  record  record a stream of sensors
+  replay  send a recording again
+  keys    make keys for a stream
 
 examples:
   run-agent train --env CartPole-v1 --agent ppo --dir runs/cartpole
@@ -40,6 +43,7 @@ examples:
 Every command has --help, and --debug to show the traceback of an error.
 """
 
+#: Each command, and the module of `rlcore.cli` that has it.
 _COMMANDS = {
     "train": "train",
     "live": "live",
@@ -48,6 +52,9 @@ _COMMANDS = {
     "info": "inspect",
     "world": "world",
     "play": "world",
+    "record": "streams",
+    "replay": "streams",
+    "keys": "streams",
 }
 
 _ENVIRONMENT = {

@@ -14,7 +14,7 @@ from envs.registration import OURS
 from envs.state import capture_env, restore_env
 
 SETTINGS = [
-    *((name, {}) for name in OURS),
+    *((name, {}) for name in OURS if name != "rlcore/CarLive-v0"),  # needs the car's process: see test_sensor_env
     ("rlcore/Car-v0", {"controls": "pedals", "track": None}),
     ("rlcore/Car-v0", {"observation": "dict", "random_start": False}),
 ]

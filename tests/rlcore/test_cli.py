@@ -127,7 +127,7 @@ BAD = [
     (("list", "cars"), "cars"),
     (("trian",), "unknown command 'trian'; did you mean 'train'"),
     (("--verson",), "unknown option '--verson'"),
-    ((), "expected a command: train, live, eval, list, info, world, play"),
+    ((), "expected a command: train, live, eval, list, info"),
 ]
 
 
