@@ -146,8 +146,9 @@ def main() -> int:
         "cores": os.cpu_count(),
         "load": os.getloadavg(),
     }
-    result = {"agent": arguments.agent, "hz": HZ, "priority": arguments.priority, "minutes": arguments.minutes, "first": first, "last": last, "p99_ms": p99,
-              "missed_share": share, "reached": verdicts, "runs": runs, "machine": machine}  # fmt: skip
+    told = {"agent": arguments.agent, "hz": HZ, "minutes": arguments.minutes, "priority": arguments.priority}
+    figures = {"first": first, "last": last, "p99_ms": p99, "missed_share": share, "reached": verdicts}
+    result = {**told, **figures, "runs": runs, "machine": machine}
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return 0 if all(verdicts.values()) else 1
