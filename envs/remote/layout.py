@@ -221,7 +221,7 @@ class Layout:
         leaf, column = next(columns)
         if leaf.is_text:
             return tuple(map(str, column)) if index is None else str(column[index])
-        return column if index is None else column[index].copy() if not leaf.is_scalar else column[index]
+        return column if index is None else column[index] if leaf.is_scalar else np.array(column[index])
 
 
 def _leaves(space: Space[Any], path: tuple[Any, ...]) -> Iterator[_Leaf]:

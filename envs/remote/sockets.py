@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Any
 from urllib.parse import urlsplit
 
 import zmq
@@ -120,8 +121,8 @@ class ClientSocket:
 
     def __init__(self, uri: str, identity: bytes, *, curve: Curve | None = None, insecure: bool = False) -> None:
         endpoint = _endpoint(uri, curve, insecure, "client")
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.DEALER)
+        # One context for all, that nobody ends: an environment that is not closed must not keep its process from ending.
+        self._socket: Any = zmq.Context.instance().socket(zmq.DEALER)
         for option, value in _OPTIONS.items():
             self._socket.setsockopt(option, value)
         self._socket.setsockopt(zmq.IDENTITY, identity)
@@ -151,7 +152,8 @@ class ClientSocket:
         if waits != self._waits:
             self._socket.rcvtimeo = self._waits = waits
         try:
-            return self._socket.recv()
+            message: bytes = self._socket.recv()
+            return message
         except zmq.Again:
             return None
 
@@ -170,4 +172,3 @@ class ClientSocket:
             self._socket.disable_monitor()
             self._monitor.close(0)
             self._socket.close()
-            self._context.term()
