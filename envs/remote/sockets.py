@@ -122,7 +122,8 @@ class ClientSocket:
     def __init__(self, uri: str, identity: bytes, *, curve: Curve | None = None, insecure: bool = False) -> None:
         endpoint = _endpoint(uri, curve, insecure, "client")
         # One context for all, that nobody ends: an environment that is not closed must not keep its process from ending.
-        self._socket: Any = zmq.Context.instance().socket(zmq.DEALER)
+        context: Any = zmq.Context.instance()
+        self._socket = context.socket(zmq.DEALER)
         for option, value in _OPTIONS.items():
             self._socket.setsockopt(option, value)
         self._socket.setsockopt(zmq.IDENTITY, identity)

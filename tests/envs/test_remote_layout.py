@@ -39,6 +39,15 @@ SPACES = st.recursive(
 )
 
 
+def plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: plain(part) for key, part in value.items()}
+    if isinstance(value, tuple):
+        return [plain(part) for part in value]
+    array = np.asarray(value)
+    return array.dtype, array.tolist()
+
+
 @settings(max_examples=40, deadline=None)
 @given(SPACES, st.integers(0, 1000), st.integers(1, 3))
 def test_there_and_back(space: Space[Any], seed: int, count: int):
@@ -51,11 +60,11 @@ def test_there_and_back(space: Space[Any], seed: int, count: int):
     again = layout.unpack_all(raw, count)
     for one, other in zip(values, again, strict=True):
         assert space.contains(other)
-        assert str(one) == str(other)
-    assert str(layout.unpack(layout.pack(values[:1]))) == str(values[0])
+        assert plain(one) == plain(other)
+    assert plain(layout.unpack(layout.pack(values[:1]))) == plain(values[0])
     batch = batch_space(space, count)
     expected = concatenate(space, values, create_empty_array(space, count))
-    assert str(layout.unpack_batch(raw, count)) == str(expected)
+    assert plain(layout.unpack_batch(raw, count)) == plain(expected)
     assert batch.contains(layout.unpack_batch(raw, count))
 
 
