@@ -212,6 +212,39 @@ class SensorEnv(gymnasium.Env[Any, Any]):
             "valid": dict(moment.valid),
         }
 
+    # --- what a live run asks (`rlcore.types.Sensors`) ------------------------------------------------------------
+
+    @property
+    def realtime(self) -> bool:
+        """Whether the sensors go by a clock of their own: not before the first `reset`, and not on a recording."""
+        return self._stream is not None and self._stream.source.live
+
+    @property
+    def rate(self) -> float:
+        """Moments a second."""
+        return self._rate
+
+    @property
+    def moment(self) -> int:
+        """When the newest observation was due, by `time.time_ns`; 0 without one."""
+        return 0 if self._moment is None else self._moment.t
+
+    @property
+    def missed(self) -> int:
+        """Moments that passed while nobody waited for them."""
+        return 0 if self._aligned is None else self._aligned.missed
+
+    @property
+    def stale(self) -> bool:
+        """Whether a sensor that is needed is silent, or older than ``max_age``."""
+        moment = self._moment
+        return moment is not None and not all(moment.valid.get(topic, False) for topic in self._needs)
+
+    @property
+    def lost(self) -> int:
+        """Samples that were sent and never arrived, of all sensors."""
+        return 0 if self._moment is None else sum(self._moment.lost.values())
+
     def _disconnect(self) -> None:
         if self._stream is not None:
             close = getattr(self._moments, "close", None)

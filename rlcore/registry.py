@@ -89,7 +89,17 @@ class Registry:
 
 
 #: Learners: classes as `rlcore.types.Agent` describes, each with a dataclass ``Config``.
-AGENTS = Registry("agent", {"ppo": "agents.ppo:PPO", "dqn": "agents.dqn:DQN"}, entry_points="rlcore.agents")
+AGENTS = Registry(
+    "agent",
+    {
+        "ppo": "agents.ppo:PPO",
+        "dqn": "agents.dqn:DQN",
+        "stream-ac": "agents.stream_ac:StreamAC",
+        "stream-q": "agents.stream_q:StreamQ",
+        "stream-sarsa": "agents.stream_sarsa:StreamSarsa",
+    },
+    entry_points="rlcore.agents",
+)
 
 #: Environments beside Gymnasium's own registry: Gymnasium ``Env`` classes, or callables with `make_world`'s signature.
 ENVS = Registry("environment", entry_points="rlcore.envs")

@@ -140,7 +140,7 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
     - Where nobody answers within ``timeout``, `step` raises; the next `reset` tries again.
 
     Args:
-        address: ``remote+tcp://host:port`` or ``remote+ipc:///path``.
+        address: ``remote+tcp://host:port`` or ``remote+ipc:///path``; ``?key=FILE&server=FILE`` names keys of `run-agent keys`.
         render_mode: ``"rgb_array"`` for pictures that the server draws.
         timeout: seconds to wait for an answer.
         curve: keys, with ``server``; needed for other machines, unless ``insecure``.

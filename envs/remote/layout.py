@@ -84,7 +84,7 @@ def _make_box(dtype: str, shape: list[int], low: bytes, high: bytes) -> Space[An
     if kind.kind not in "biuf" or not 0 <= math.prod(shape) <= MAX_ITEMS:
         message = f"no box of {dtype} {shape}"
         raise ValueError(message)
-    sides = [np.frombuffer(side, kind).reshape(shape if len(side) > kind.itemsize else ()) for side in (low, high)]
+    sides = [np.frombuffer(side, kind).reshape(() if len(side) == kind.itemsize else shape) for side in (low, high)]
     bounds: Any = [np.array(np.broadcast_to(side, shape), kind.newbyteorder("=")) for side in sides]
     kinds: Any = bounds[0].dtype.type
     return Box(bounds[0], bounds[1], tuple(shape), kinds)

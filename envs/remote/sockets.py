@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
@@ -116,10 +116,22 @@ class ServerSocket:
             self._context.term()
 
 
+def _keys_of(uri: str) -> Curve | None:
+    """Those whose files an address names: ``remote+tcp://host:port?key=FILE&server=FILE``."""
+    files = dict(parse_qsl(urlsplit(uri).query))
+    if not files:
+        return None
+    if files.keys() != {"key", "server"}:
+        message = f"{uri}: expected ?key=FILE&server=FILE, our secret key and the server's public one, got {sorted(files)}"
+        raise UsageError(message)
+    return Curve.load(files["key"], server=files["server"])
+
+
 class ClientSocket:
     """Speaks to one server, under one identity; ZeroMQ connects anew by itself."""
 
     def __init__(self, uri: str, identity: bytes, *, curve: Curve | None = None, insecure: bool = False) -> None:
+        curve = _keys_of(uri) if curve is None else curve
         endpoint = _endpoint(uri, curve, insecure, "client")
         # One context for all, that nobody ends: an environment that is not closed must not keep its process from ending.
         context: Any = zmq.Context.instance()

@@ -21,7 +21,7 @@ from gymnasium.utils.env_checker import check_env
 import envs
 from envs.remote import EnvServer, RemoteEnv, RemoteVectorEnv
 from envs.remote.messages import VERSION, Reply, Request, decode_reply, encode
-from envs.streams import Curve
+from envs.streams import Curve, create_keys
 from rlcore.errors import UsageError, WorldError
 
 HERE = "remote+tcp://127.0.0.1:0"
@@ -294,23 +294,28 @@ def test_a_killed_server_truncates_and_a_stopped_one_goes_on(tmp_path: Path):
 
 
 @pytest.fixture
-def keys() -> tuple[tuple[bytes, bytes], ...]:
-    return tuple(zmq.curve_keypair() for _ in range(3))
+def keys(tmp_path: Path) -> dict[str, tuple[Path, Path]]:
+    """Public and secret key files, by name."""
+    return {name: create_keys(tmp_path / name, name) for name in ("server", "friend", "stranger")}
 
 
-def test_only_listed_keys_are_admitted(serve: Serve, keys: Any):
-    (server_key, server_secret), (public, secret), (other, other_secret) = keys
-    server = serve("CartPole-v1", curve=Curve(server_key, server_secret, allowed=frozenset([public])))
-    env = RemoteEnv(server.uri, curve=Curve(public, secret, server=server_key))
-    assert env.reset(seed=0)[0].shape == (4,)
-    env.close()
-    for wrong in (Curve(other, other_secret, server=server_key), Curve(public, secret, server=other), None):
-        with pytest.raises(WorldError, match=r"the server refused the connection: .*key"):
-            RemoteEnv(server.uri, curve=wrong, timeout=3)
+def test_only_listed_keys_are_admitted(serve: Serve, keys: dict[str, tuple[Path, Path]]):
+    server_key, secret = keys["server"]
+    uri = serve("CartPole-v1", curve=Curve.load(secret, allowed=keys["friend"][0].parent)).uri
+    world = envs.make_world(f"{uri}?key={keys['friend'][1]}&server={server_key}")
+    assert world.reset(seed=0).shape == (1, 4)
+    world.close()
+    with pytest.raises(WorldError, match=r"the server refused the connection: it does not admit our key"):
+        RemoteEnv(f"{uri}?key={keys['stranger'][1]}&server={server_key}", timeout=5)
+    for wrong in (f"?key={keys['friend'][1]}&server={keys['stranger'][0]}", ""):
+        with pytest.raises(WorldError, match=r"the server refused the connection: .*one end has"):
+            RemoteEnv(uri + wrong, timeout=5)
+    with pytest.raises(UsageError, match=r"expected \?key=FILE&server=FILE, .* got \['key'\]"):
+        RemoteEnv(f"{uri}?key={keys['friend'][1]}")
 
 
-def test_addresses(keys: Any):
-    (public, secret), *_ = keys
+def test_addresses():
+    public, secret = zmq.curve_keypair()
     with pytest.raises(UsageError, match=r"0.0.0.0 is not this machine alone; give curve=Curve\(...\) keys, or insecure=True"):
         EnvServer("CartPole-v1", "zmq+tcp://0.0.0.0:0")
     with pytest.raises(UsageError, match="is not this machine alone"):
