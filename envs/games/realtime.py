@@ -79,13 +79,12 @@ class CarProcess:
         race = self.race
         race.step(self.controls)
         self._tick += 1
+        crashed = race.off_road
+        self.crashes += crashed
         for topic, read in self._sensors.items():
-            if self._tick % _EVERY[topic] == 0:
+            if self._tick % _EVERY[topic] == 0 or (crashed and topic == "race"):
                 self.publisher.send(topic, read(), now)
-        if race.off_road:
-            self.crashes += 1
-            if self._tick % _EVERY["race"]:  # else it has just been said
-                self.publisher.send("race", self._judge(), now)
+        if crashed:
             race.put_back()
 
     @property
