@@ -24,7 +24,7 @@ __all__ = ["Keys", "Window"]
 WIDTH, HEIGHT = 800, 600
 FINE = 2
 #: Pixels a metre, and where on the picture the car is (shares of width and height).
-SCALE, CAR_AT = 9.0, (0.5, 0.68)
+SCALE, CAR_AT = 11.0, (0.5, 0.7)
 #: Points of the centre line that are drawn behind and ahead of the car.
 BEHIND, AHEAD = 60, 120
 
