@@ -1,6 +1,6 @@
 """Steps of the car's environments a second, on one core: ``python benchmarks/car.py [--json FILE]``.
 
-Beside them, as a measure of the machine, Gymnasium's CartPole-v1. They take turns in blocks; a figure is from the median step of the
+Beside them, as a measure of the machine, CartPole-v1. They take turns in blocks; a figure is from the median step of the
 quietest block, without resets.
 """
 
