@@ -26,7 +26,6 @@ _COMMANDS = {
     "world": ("world", "run a world in real time: it publishes sensors and takes actions"),
     "play": ("world", "drive it yourself, with the keyboard, and record the drive"),
     "serve-env": ("world", "serve an environment to other processes and hosts"),
-    "serve-env": ("world", "serve an environment to other processes and hosts"),
     "record": ("streams", "record a stream of sensors"),
     "replay": ("streams", "send a recording again"),
     "keys": ("streams", "make keys for a stream"),
