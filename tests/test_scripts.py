@@ -75,3 +75,22 @@ def test_plots_runs(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     assert "</svg>" in (tmp_path / "curve.svg").read_text()
     assert run("scripts/plot_runs.py", tmp_path / "no.svg", f"PPO={tmp_path}/none-*").returncode == 2
+
+
+def test_plasticity_benchmark():
+    plasticity, drawing = load("benchmarks/plasticity.py"), load("scripts/draw_plasticity.py")
+    stream = plasticity.tasks(0)
+    (first, targets), (second, _) = next(stream), next(stream)
+    assert first.shape == (10_000, 20)
+    assert targets.std() > 0
+    assert (first[0, :15] == first[:, :15]).all()
+    assert (first[0, :15] != second[0, :15]).sum() == 1
+    stacked = plasticity.Stacked(plasticity.Learner(5, 0.01, 0.1), 3)
+    errors = [stacked.learn(first[i : i + 3], targets[i : i + 3]).sum() for i in range(400)]
+    assert (stacked.renewed == 15).all()  # each of the five when it is a hundred steps old
+    assert sum(errors[-100:]) < sum(errors[:100])
+    found = plasticity.summary(plasticity.np.outer([1.0, 2.0, 4.0], [1.0, 3.0]), [1, 2])
+    assert (found["first"], found["last"], found["rise"][0], found["mean"]) == (2.0, 8.0, 6.0, [2.0, 4.0, 8.0])
+    regression = {"seeds": 2, "examples": 30_000, **dict.fromkeys(drawing.REGRESSION, found)}
+    digits = {"seeds": 2, "tasks": 3, **dict.fromkeys(drawing.POLICIES, {"right": found, "dormant": found})}
+    assert drawing.draw({"regression": regression, "digits": digits}).count("<polyline") == 10
