@@ -92,5 +92,5 @@ def test_plasticity_benchmark():
     found = plasticity.summary(plasticity.np.outer([1.0, 2.0, 4.0], [1.0, 3.0]), [1, 2])
     assert (found["first"], found["last"], found["rise"][0], found["mean"]) == (2.0, 8.0, 6.0, [2.0, 4.0, 8.0])
     regression = {"seeds": 2, "examples": 30_000, **dict.fromkeys(drawing.REGRESSION, found)}
-    digits = {"seeds": 2, "tasks": 3, **dict.fromkeys(drawing.POLICIES, {"right": found, "dormant": found})}
+    digits = {"seeds": 2, "tasks": 3, **{name: {"right": found, "dormant": found} for name in drawing.POLICIES}}
     assert drawing.draw({"regression": regression, "digits": digits}).count("<polyline") == 10
