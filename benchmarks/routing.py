@@ -53,11 +53,11 @@ def copy_task(rng: np.random.Generator, length: int, batch: int) -> tuple[Any, A
     return T.tensor(x), T.tensor(bits)
 
 
-def answers(cell: NTMCell, x: Any, length: int) -> Any:
-    """The logits that come after the sequence was seen."""
-    state, outputs = None, []
+def answers(cell: NTMCell, x: Any, length: int, step: Any = None) -> Any:
+    """The logits that come after the sequence was seen; by ``step``, the cell compiled, if given."""
+    state, outputs, step = cell.initial_state(x.shape[1]), [], cell if step is None else step
     for row in x.unbind(0):
-        y, state = cell(row, state)
+        y, state = step(row, state)
         outputs.append(y)
     return T.stack(outputs[-length:])
 
@@ -75,12 +75,13 @@ def copy(seed: int, sequences: int, batch: int = 4, lr: float = 3e-3) -> dict[st
     T.manual_seed(seed)
     rng = np.random.default_rng(seed)
     cell = NTMCell(BITS + 2, BITS)
+    step = T.compile(cell)
     optimizer = T.optim.Adam(cell.parameters(), lr=lr)
     start = time.process_time()
     for seen in range(0, sequences, batch):
         length = int(rng.integers(1, 21))
         x, bits = copy_task(rng, length, batch)
-        loss = bce(answers(cell, x, length), bits)
+        loss = bce(answers(cell, x, length, step), bits)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(cell.parameters(), 1.0)
@@ -154,7 +155,13 @@ def logic(seed: int, most: int, steps: int, lr: float = 3e-3, cost: float = 1e-3
         logits, ponder = net(x)
     error = float(((logits > 0) != (y > 0.5)).float().mean().item())
     thought = float(ponder.floor().mean().item()) if most > 1 else 1.0
-    return {"seed": seed, "steps": steps, "error": round(error, 5), "mean steps of thought": round(thought, 2), "cpu s": round(cpu, 1)}
+    return {
+        "seed": seed,
+        "steps": steps,
+        "error": round(error, 5),
+        "mean steps of thought": round(thought, 2),
+        "cpu s": round(cpu, 1),
+    }
 
 
 # --- trees --------------------------------------------------------------------------------------------------------------
@@ -252,8 +259,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="copy,logic,trees")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--sequences", type=int, default=12_000)
-    parser.add_argument("--steps", type=int, default=20_000, help="of the logic task")
+    parser.add_argument("--sequences", type=int, default=8_000)
+    parser.add_argument("--steps", type=int, default=10_000, help="of the logic task")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()

@@ -126,7 +126,12 @@ def run(
                 if edge.__class__ is Leaf:
                     have = leaves.get(edge)
                     if have is not None:
-                        if ge.__class__ is Term and have.__class__ is Term and have.total is ge.total and len(have.parts) < Term.most:
+                        if (
+                            ge.__class__ is Term
+                            and have.__class__ is Term
+                            and have.total is ge.total
+                            and len(have.parts) < Term.most
+                        ):
                             have.parts += ge.parts  # written out from `add`: a weight that is used many times
                         else:
                             add(leaves, edge, ge)

@@ -75,7 +75,10 @@ def _on_arrays(op: Operator, wanted: list[Any], slots: list[int], scope: dict[st
     values = [s for s in slots if op.names[s][0] in ("value", "output")]
     if any(_many(op, s) for s in values):
         return []
-    lines = ["    a = g._array", "    if a.__class__ is ndarray and disabled and get_ident() in disabled and a.dtype.kind == 'f':"]
+    lines = [
+        "    a = g._array",
+        "    if a.__class__ is ndarray and disabled and get_ident() in disabled and a.dtype.kind == 'f':",
+    ]
     for i, s in enumerate(slots):
         kind = op.names[s][0]
         lines += _LOAD_ARRAY.get(kind, "        a{s} = saved[{i}]").format(i=i, s=s).splitlines()
