@@ -3,14 +3,15 @@
 
     python benchmarks/routing.py [--only copy,logic,trees] [--seeds 1] [--json FILE]
 
-*Copy*: a Neural Turing machine repeats sequences of 1 to 20 vectors of 8 bits (Graves et al. 2014); shown is the mean number of wrong bits
-in a sequence, over 200 sequences that it never saw, at length 20 (of 160) and at length 60 (of 480).
+*Copy*: a Neural Turing machine repeats sequences of 1 to 20 vectors of 8 bits (Graves et al. 2014); shown is the mean number of
+wrong bits in a sequence, over 200 sequences that it never saw, at length 20 (of 160) and at length 60 (of 480).
 
-*Logic*: up to four binary gates, one applied to what the one before gave (the task of Graves 2016, each sequence one step long); a recurrent
-cell with adaptive computation time beside the same cell that takes one step. Shown is the share of wrong answers on 10,000 problems.
+*Logic*: up to four binary gates, one applied to what the one before gave (the task of Graves 2016, each sequence one step long);
+a recurrent cell with adaptive computation time beside the same cell that takes one step. Shown is the share of wrong answers
+on 10,000 problems.
 
-*Trees*: a learning step on random binary trees of 15 leaves, for each tree: 32 at a time by `DynamicBatch`, and relative to PyTorch, which
-takes one at a time (if it is installed). One thread; the variants take turns.
+*Trees*: a learning step on random binary trees of 15 leaves, for each tree: 32 at a time by `DynamicBatch`, and relative to
+PyTorch, which takes one at a time (if it is installed). One thread; the variants take turns.
 
 Results are added to those in the file.
 """

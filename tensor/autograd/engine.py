@@ -109,7 +109,7 @@ def run(
             if watched is not None:
                 grads = watched(node, g)
             else:  # two calls less for nearly all nodes
-                grads = node.plan.backward(node, g) if node.__class__ is OpNode else node.backward(g)  # type: ignore[attr-defined]
+                grads = node.plan.backward(node, g) if node.__class__ is OpNode else node.backward(g)
             for edge, ge in zip(node.edges, grads):  # noqa: B905  # hot
                 if edge is None or ge is None or (wanted is not None and edge not in wanted):
                     continue
@@ -148,8 +148,8 @@ def run(
             if not retain_graph:
                 if node.__class__ is not OpNode:
                     node.release()
-                elif node.plan.op.holds_values:  # type: ignore[attr-defined]
-                    node.saved = FREED  # type: ignore[attr-defined]
+                elif node.plan.op.holds_values:
+                    node.saved = FREED
         # In a chain of nodes the next one never enters the heap.
         if following is None:
             node = heappop(heap)[1] if heap else None
