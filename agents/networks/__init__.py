@@ -8,10 +8,11 @@ from agents.networks.heads import ActionHead, make_head
 from agents.networks.memory import DNCCell, DNCState, NTMCell, NTMState, add_slots
 from agents.networks.mlp import ACTIVATIONS, mlp
 from agents.networks.programs import ProgramNetwork, parse
+from agents.networks.sparse import sparse_mlp
 from agents.networks.trees import BinaryTreeLSTM, ChildSumTreeLSTM
 
 __all__ = [
     "ACT", "ACTIVATIONS", "ActionHead", "BinaryTreeLSTM", "ChildSumTreeLSTM", "DNCCell", "DNCState", "DynamicBatch", "EarlyExit",
     "Later", "MixtureOfExperts", "NTMCell", "NTMState", "PonderNet", "Pondered", "ProgramNetwork", "add_slots",
-    "geometric_divergence", "load_balance", "make_head", "mlp", "parse",
+    "geometric_divergence", "load_balance", "make_head", "mlp", "parse", "sparse_mlp",
 ]  # fmt: skip

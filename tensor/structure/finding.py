@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tensor.nn.attention import MultiheadAttention
 from tensor.nn.conv import Conv1d, Conv2d, Conv3d
 from tensor.nn.embedding import Embedding
 from tensor.nn.linear import Linear
@@ -16,6 +17,7 @@ from tensor.nn.parameter import Parameter
 from tensor.nn.rnn import GRU, LSTM, RNN
 from tensor.ops.create import ones, zeros
 from tensor.structure.chain import follow_chain
+from tensor.structure.listing import Listing
 from tensor.structure.trace import trace
 from tensor.structure.units import Units
 
@@ -34,6 +36,7 @@ ENDS: dict[type, Ends] = {
     **dict.fromkeys((Linear, Conv1d, Conv2d, Conv3d), _LINEAR),
     **dict.fromkeys((RNN, GRU, LSTM), Ends(("weight_hh_l0", 1), ("weight_ih_l0", 1))),
     Embedding: Ends(("weight", 1), ("weight", 0)),
+    MultiheadAttention: Ends(("in_proj_weight", 1), ("in_proj_weight", 1)),
 }
 
 
@@ -59,9 +62,9 @@ def layer_named(kind: str, net: Module, name: str) -> Module:
     return names[name]
 
 
-def follow(kind: str, net: Module, x: Any) -> Units:
+def follow(kind: str, there: Listing, x: Any) -> Units:
     """The units of a network: by its layers where it is a plain chain, else by running it on ``x`` or an input made up."""
-    found = follow_chain(net)
+    found, net = follow_chain(there), there.net
     if found is not None:
         return found
     if x is not None:
@@ -93,17 +96,26 @@ def find(kind: str, net: Module, name: str, x: Any, inputs: bool, allowed: Seque
     ends = next((ENDS[k] for k in type(layer).__mro__ if k in ENDS), None)
     if ends is None or getattr(layer, "groups", 1) != 1:
         what = f"{type(layer).__name__} of {layer.groups} groups" if ends else type(layer).__name__
-        msg = f"{kind}: expected a Linear, an ungrouped convolution, Embedding, RNN, GRU or LSTM, got {what} at {name!r}"
+        kinds = "a Linear, an ungrouped convolution, Embedding, RNN, GRU, LSTM or MultiheadAttention"
+        msg = f"{kind}: expected {kinds}, got {what} at {name!r}"
         raise ValueError(msg)
     attribute, axis = ends.inputs if inputs else ends.units
     weight = layer._parameters[attribute]
-    found = follow(kind, net, x)
-    found.tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
-    key = next(n for n, p in found.tensors.items() if p is weight)
+    if weight is None:
+        msg = f"{kind}: expected attention whose queries, keys and values come from one weight, got separate ones at {name!r}"
+        raise ValueError(msg)
+    there = Listing(net)
+    found = follow(kind, there, x)
+    found.there = there
+    key = next(n for n, p in there.tensors.items() if p is weight)
     labels = found.labels[key, axis]
     roots = found.roots(labels)
     group = roots[np.sort(np.unique(roots, return_index=True)[1])]
-    why = found.reasons(group) - set(allowed)
+    why = found.reasons(group)
+    if any(end not in why for end in allowed):
+        msg = f"{kind}: expected a layer of the network's {allowed[0]}s, got {name!r}, which has none; grow another to widen it"
+        raise ValueError(msg)
+    why -= set(allowed)
     if not isinstance(layer, Embedding) and (key, 1) not in found.contracted:
         why.add("nothing: the forward does not use it")
     if why:
@@ -120,7 +132,7 @@ def places(kind: str, found: Units, group: Any) -> list[Place]:
         roots = found.roots(labels)
         if mask[roots].any():
             result.append(Place(key, axis, roots))
-            if isinstance(found.tensors[key], Parameter) and not found.tensors[key].requires_grad:
+            if isinstance(found.there.tensors[key], Parameter) and not found.there.tensors[key].requires_grad:
                 msg = f"{kind}: {key} is frozen; call requires_grad_() on it first"
                 raise ValueError(msg)
     return result
