@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensor as T
-from tensor import Tensor
-from tensor.jit import compiled as jit
+from tensor import Tensor, jit
 from tensor.optim.flat_optimizer import FlatOptimizer
 
 __all__ = ["LearningStep"]
@@ -66,7 +65,8 @@ class LearningStep:
         put_back = _kept(self._changes) if isinstance(self._changes, FlatOptimizer) else _kept_tensors(self._changes)
         for _ in range(2):
             self._call(*tensors)
-        jit._queue.join()
+        if isinstance(self._call, jit.Compiled):
+            self._call.wait()
         put_back()
 
 

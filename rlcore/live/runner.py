@@ -82,11 +82,17 @@ class LiveRunner:
 
     def begin(self) -> None:
         """Start the first episode and write the first checkpoint; raises as `Runner.begin`."""
+        self._prepare()
         self._base.begin()
 
     def restore(self, state: State) -> bool:
         """Continue from a checkpoint; returns whether the episode under way continues too. Raises as `Runner.restore`."""
+        self._prepare()
         return self._base.restore(state)
+
+    def _prepare(self) -> None:
+        for agent in (self._agent, self._actor):
+            getattr(agent, "prepare", _nothing)()
 
     # --- the loop -----------------------------------------------------------------------------------------------
 
@@ -103,8 +109,6 @@ class LiveRunner:
             RunError: the agent raised. In both cases what was learnt is saved.
             SaveError: a checkpoint or log could not be written.
         """
-        for agent in (self._agent, self._actor):
-            getattr(agent, "prepare", lambda: None)()
         intervals: list[Figures] = []
         if self._base.observation is None:
             message = "call begin() or restore() before run()"
@@ -114,10 +118,12 @@ class LiveRunner:
         if self._sensors is not None and self._sensors.rate != self.config.hz:
             message = f"hz: expected {self._sensors.rate:g}, the rate of {self._base.settings.run.env}, got {self.config.hz:g}"
             raise ConfigError(message)
-        start = time.perf_counter()
         progress.start(self._base.tally.steps, self._base.settings.run.steps)
         with deferred_signals() as received, _quick_turns(), self._watchdog():
+            if self._sensors is not None:  # what came since the reset is old by now
+                self._observation = self._step(self._safe).observation
             self._thread.start()
+            start = time.perf_counter()
             reason = "an error"
             try:
                 reason = self._loop(loggers, progress, received, intervals, start, seconds)
@@ -184,7 +190,7 @@ class LiveRunner:
             self._learn_from(action, step, usable=kind != "safe")
             if sensors is None:
                 passed = clock.advance()
-                self._make_up(action, passed)
+                self._make_up(action, passed, usable=kind != "safe")
                 thread.run_until(0.0 if late or passed else clock.due - _GUARD)
             else:
                 missed, before = sensors.missed, missed
@@ -212,7 +218,7 @@ class LiveRunner:
         observation = self._observation
         if self.hooks.stale is not None and self.hooks.stale():
             return self._safe, "safe"
-        if self._sensors is not None and self._sensors.stale:
+        if self._sensors is not None and self._sensors.age > self.config.max_age:
             return self._safe, "safe"
         try:
             action = self._actor.act(observation)
@@ -236,10 +242,10 @@ class LiveRunner:
             raise self._base.world_error(error) from error.__cause__ or error
         return step
 
-    def _make_up(self, action: NDArray[Any], passed: int) -> None:
+    def _make_up(self, action: NDArray[Any], passed: int, *, usable: bool) -> None:
         """The world went on with the action before for so many ticks: so does ours, which only goes on when it is stepped."""
         for _ in range(min(passed, _MAKE_UP)):
-            self._learn_from(action, self._step(action), usable=True)
+            self._learn_from(action, self._step(action), usable=usable)
 
     def _learn_from(self, action: NDArray[Any], step: Step, *, usable: bool) -> None:
         tally = self._base.tally
@@ -317,6 +323,10 @@ class LiveRunner:
         finally:
             ended.set()
             thread.join()
+
+
+def _nothing() -> None:
+    pass
 
 
 @contextlib.contextmanager

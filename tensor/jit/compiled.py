@@ -107,6 +107,20 @@ class Compiled:
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)
 
+    def wait(self) -> None:
+        """Return when there is all the machine code that calls so far have asked for; a call asks for it when a recording is
+        used for the first time.
+
+        >>> import tensor as T
+        >>> double = T.compile(lambda x: x * 2 + x)
+        >>> for _ in range(2):
+        ...     y = double(T.ones(3))
+        >>> double.wait()
+        >>> double(T.ones(3))
+        tensor([3., 3., 3.])
+        """
+        _queue.join()
+
     def reset(self) -> None:
         """Forget all recordings, and what was found out about the function."""
         with self._lock:

@@ -21,6 +21,7 @@ from tensor.nn.module import Module
 from tensor.nn.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d, GroupNorm, LayerNorm, RMSNorm
 from tensor.nn.shape import Flatten
 from tensor.structure.blocks import Residual
+from tensor.structure.listing import Listing
 from tensor.structure.units import Units
 
 __all__ = ["follow_chain"]
@@ -33,13 +34,13 @@ class NotPlain(Exception):
 class Walk:
     """Where we are: the labels of the units that come next, on which axis, and in what order a flattening has put them."""
 
-    def __init__(self, net: Module) -> None:
+    def __init__(self, there: Listing) -> None:
         self.units = Units()
         self.names: dict[int, str] = {}
-        for name, t in [*net.named_parameters(), *net.named_buffers()]:
+        for name, t in there.tensors.items():
             self.names[id(t)] = name
-            if t.ndim:
-                self.units.labels.update({(name, axis): self.units.fresh(n) for axis, n in enumerate(t._array.shape)})
+            for axis, n in enumerate(t._array.shape):
+                self.units.labels[name, axis] = self.units.fresh(n)
         self.labels: Any = None  #: None before the first layer
         self.channels = False  #: on axis 1, with more axes behind it
         self.flat: str = ""  #: "repeat" or "tile": flattened, to a width that the next layer knows
@@ -185,13 +186,13 @@ def _run(walk: Walk, net: Module) -> None:
         rule(walk, layer)
 
 
-def follow_chain(net: Module) -> Units | None:
+def follow_chain(there: Listing) -> Units | None:
     """The units of a plain chain of layers; None where it is none."""
     if EVERYWHERE:
         return None
     try:
-        walk = Walk(net)
-        _run(walk, net)
+        walk = Walk(there)
+        _run(walk, there.net)
     except NotPlain:
         return None
     walk.units.block((walk.labels,), "output")

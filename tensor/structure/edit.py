@@ -16,8 +16,12 @@ from tensor.nn.module import Module
 from tensor.optim.flat_optimizer import FlatOptimizer, Layout
 from tensor.optim.swa_utils import AveragedModel
 from tensor.structure.graphs import check_no_graph
+from tensor.structure.listing import Listing
 
 __all__ = ["Action", "Edit", "OutputChange", "Step"]
+
+
+NETWORK = "the network"
 
 
 class Step(NamedTuple):
@@ -38,22 +42,22 @@ class OutputChange(NamedTuple):
 class Action(Protocol):
     """What an edit does. All methods only prepare: the network changes when the steps are done."""
 
-    def lines(self, net: Module) -> list[str]:
+    def lines(self) -> list[str]:
         """What would change, one line for each array."""
 
-    def concerned(self, net: Module) -> dict[str, Tensor]:
+    def concerned(self, there: Listing) -> dict[str, Tensor]:
         """The parameters, by name, whose arrays or place in the network change."""
 
-    def check_fit(self, kind: str, module: Module, who: str) -> None:
+    def check_fit(self, kind: str, there: Listing, who: str) -> None:
         """Raise ValueError where the module is not what the edit was planned for."""
 
-    def on_module(self, module: Module, held: set[int]) -> list[Step]:
+    def on_module(self, there: Listing, held: set[int]) -> list[Step]:
         """The steps for a module; the arrays of parameters that are ``held`` (ids) are `on_optimizer`'s."""
 
-    def on_optimizer(self, kind: str, net: Module, optimizer: FlatOptimizer) -> Layout:
+    def on_optimizer(self, kind: str, there: Listing, optimizer: FlatOptimizer) -> Layout:
         """The optimizer's new buffers."""
 
-    def on_dict(self, kind: str, net: Module, given: dict[Any, Any]) -> dict[Any, Any]:
+    def on_dict(self, kind: str, given: dict[Any, Any]) -> dict[Any, Any]:
         """A dict of what follows the parameters, after the edit."""
 
 
@@ -81,7 +85,7 @@ class Edit:
         >>> T.structure.grow(net, "0", 2).plan()
         ['0.weight: [3, 2] -> [5, 2]', '0.bias: [3] -> [5]', '2.weight: [1, 3] -> [1, 5]']
         """
-        return self.action.lines(self.net) if self._lines is None else self._lines
+        return self.action.lines() if self._lines is None else self._lines
 
     def check(self, x: Any) -> OutputChange:
         """The largest change of the outputs for ``x`` (a tensor or a tuple of arguments), computed on copies in evaluation mode.
@@ -103,7 +107,7 @@ class Edit:
     def preview(self) -> Module:
         """A copy of the network with the edit applied."""
         copy = deepcopy(self.net)
-        for step in self.action.on_module(copy, set()):
+        for step in self.action.on_module(Listing(copy), set()):
             step.do()
         return copy
 
@@ -128,21 +132,22 @@ class Edit:
         if self._back is not None:
             msg = f"{self.kind}: this edit is applied already; plan another"
             raise RuntimeError(msg)
-        modules, dicts = self._followers(followers)
-        for who, module in modules.items():
-            self.action.check_fit(self.kind, module, who)
-        concerned = self.action.concerned(self.net)
+        listings, dicts = self._followers(followers)
+        for who, there in listings.items():
+            self.action.check_fit(self.kind, there, who)
+        network = listings[NETWORK]
+        concerned = self.action.concerned(network)
         check_no_graph(self.kind, concerned)
         _check_optimizer(self.kind, optimizer, concerned)
         lines = self.plan()
         held = set() if optimizer is None else {id(p) for p in optimizer._params()}
         steps, laid = [], None
         if optimizer is not None:
-            layout, before = self.action.on_optimizer(self.kind, self.net, optimizer), optimizer.layout()
+            layout, before = self.action.on_optimizer(self.kind, network, optimizer), optimizer.layout()
             steps.append(Step(lambda: optimizer.lay(layout), lambda: optimizer.lay(before)))
             laid = optimizer, layout.flats
-        steps += [step for module in modules.values() for step in self.action.on_module(module, held)]
-        steps += [_refill(given, self.action.on_dict(self.kind, self.net, given)) for given in dicts]
+        steps += [step for there in listings.values() for step in self.action.on_module(there, held)]
+        steps += [_refill(given, self.action.on_dict(self.kind, given)) for given in dicts]
         for done, step in enumerate(steps):
             try:
                 step.do()
@@ -165,7 +170,7 @@ class Edit:
             msg = f"{self.kind}: expected the optimizer as this edit left it, got a later edit's; undo that first"
             raise RuntimeError(msg)
         _run_back(self._back)
-        _count_as_written(self.action.concerned(self.net))
+        _count_as_written(self.action.concerned(Listing(self.net)))
         self._back = self._laid = self._lines = None
 
     def log(self, step: int, change: OutputChange | None = None) -> dict[str, Any]:
@@ -180,19 +185,19 @@ class Edit:
         }
         return entry if change is None else {**entry, "output_change": change.relative}
 
-    def _followers(self, followers: Sequence[Any]) -> tuple[dict[str, Module], list[dict[Any, Any]]]:
-        modules, dicts = {"the network": self.net}, []
+    def _followers(self, followers: Sequence[Any]) -> tuple[dict[str, Listing], list[dict[Any, Any]]]:
+        listings, dicts = {NETWORK: Listing(self.net)}, []
         for number, follower in enumerate(followers, 1):
             if isinstance(follower, AveragedModel):
-                modules[f"follower {number}"] = follower.module
+                listings[f"follower {number}"] = Listing(follower.module)
             elif isinstance(follower, Module):
-                modules[f"follower {number}"] = follower
+                listings[f"follower {number}"] = Listing(follower)
             elif isinstance(follower, dict):
                 dicts.append(follower)
             else:
                 msg = f"{self.kind}: expected modules or dicts as followers, got {type(follower).__name__}"
                 raise TypeError(msg)
-        return modules, dicts
+        return listings, dicts
 
 
 def _tensors(y: Any) -> list[Tensor]:
