@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensor as T
-from tensor.jit import compiled as jit
+from tensor import Tensor, jit
 from tensor.optim.flat_optimizer import FlatOptimizer
 
 __all__ = ["LearningStep"]
 
 
 class LearningStep:
-    """A function of tensors that ends with a step of ``optimizer``; compiled unless told otherwise.
+    """A function of tensors that learns; compiled unless told otherwise.
+
+    ``changes`` is what it changes in place: an optimizer with its parameters, or tensors.
 
     Machine code rounds differently from NumPy, and `T.compile` makes it while the first calls already run. So that a run
     depends on its seed alone, and goes on bit for bit from a checkpoint, no call that counts is made before there is machine
@@ -35,17 +37,22 @@ class LearningStep:
     (tensor(2.), tensor([0.5000, 0.5000]))
     """
 
-    def __init__(self, function: Callable[..., Any], optimizer: FlatOptimizer, *, compile: bool = True) -> None:
+    def __init__(self, function: Callable[..., Any], changes: FlatOptimizer | Sequence[Tensor], *, compile: bool = True) -> None:
         self._call = T.compile(function) if compile else function
-        self._optimizer = optimizer
+        self._changes = changes
         self._ready = not compile
 
-    def __call__(self, *tensors: T.Tensor) -> Any:
+    def __call__(self, *tensors: Tensor) -> Any:
         """What the function gives."""
+        if not self._ready:
+            self.prepare(*tensors)
+        return self._call(*tensors)
+
+    def prepare(self, *tensors: Tensor) -> None:
+        """Have machine code made for arguments of these shapes, whatever their values, so that no call has to wait for it."""
         if not self._ready:
             self._prepare(tensors)
             self._ready = True
-        return self._call(*tensors)
 
     def restored(self) -> None:
         """The optimizer's state was replaced, and with it the memory that machine code was made for."""
@@ -53,15 +60,37 @@ class LearningStep:
             self._call.reset()
             self._ready = False
 
-    def _prepare(self, tensors: tuple[T.Tensor, ...]) -> None:
+    def _prepare(self, tensors: tuple[Tensor, ...]) -> None:
         """Record, replay once (from then on machine code is made), wait for it, and put everything back."""
-        optimizer = self._optimizer
-        optimizer._fit()
-        flats = [flat for group in optimizer._flats for flat in group]
-        kept = [(flat, flat.data.copy(), flat.moments.copy(), flat.steps) for flat in flats]
+        put_back = _kept(self._changes) if isinstance(self._changes, FlatOptimizer) else _kept_tensors(self._changes)
         for _ in range(2):
             self._call(*tensors)
-        jit._queue.join()
+        if isinstance(self._call, jit.Compiled):
+            self._call.wait()
+        put_back()
+
+
+def _kept(optimizer: FlatOptimizer) -> Callable[[], None]:
+    """What puts parameters and optimizer back to how they are now."""
+    optimizer._fit()
+    flats = [flat for group in optimizer._flats for flat in group]
+    kept = [(flat, flat.data.copy(), flat.moments.copy(), flat.steps) for flat in flats]
+
+    def put_back() -> None:
         optimizer.zero_grad()
         for flat, data, moments, steps in kept:
             flat.data[...], flat.moments[...], flat.steps = data, moments, steps
+
+    return put_back
+
+
+def _kept_tensors(tensors: Sequence[Tensor]) -> Callable[[], None]:
+    """What puts tensors back to how they are now."""
+    kept = [(tensor, tensor.detach().clone()) for tensor in tensors]
+
+    def put_back() -> None:
+        with T.no_grad():
+            for tensor, copy in kept:
+                tensor.copy_(copy)
+
+    return put_back

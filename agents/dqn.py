@@ -246,6 +246,15 @@ class DQN:
         self.optimizer.step()
         return loss.detach(), values.detach().mean()
 
+    def policy(self) -> State:
+        """What `act` depends on, as copies."""
+        return {"network": pack(self.network.state_dict()), "steps": self.steps}
+
+    def load_policy(self, state: State) -> None:
+        """Act as the agent that gave `policy` does."""
+        self.network.load_state_dict(unpack(state["network"]))
+        self.steps = state["steps"]
+
     # --- keeping ------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> State:

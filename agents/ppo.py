@@ -297,6 +297,14 @@ class PPO:
             "clip_fraction": np.count_nonzero(np.abs(ratio - 1) > clip) / len(ratio),
         }
 
+    def policy(self) -> State:
+        """What `act` depends on, as copies."""
+        return pack(self.networks.state_dict())
+
+    def load_policy(self, state: State) -> None:
+        """Act as the agent that gave `policy` does."""
+        self.networks.load_state_dict(unpack(state))
+
     # --- keeping ------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> State:

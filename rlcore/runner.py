@@ -27,7 +27,7 @@ from rlcore.logging import Logger, Progress
 from rlcore.tally import Tally
 from rlcore.types import Agent, State, Step, World
 
-__all__ = ["Runner", "TrainResult"]
+__all__ = ["Runner", "TrainResult", "check_step", "deferred_signals", "one_line"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Runner:
         self.tally = Tally()
         self._agent = agent
         self._world = world
-        self._observation: NDArray[np.float32] | None = None
+        self.observation: NDArray[np.float32] | None = None  #: what to act on next; None before `begin` or `restore`
 
     def begin(self) -> None:
         """Start the first episodes and write the first checkpoint: from here on the run can be resumed.
@@ -69,7 +69,7 @@ class Runner:
             WorldError: the environment could not be reset.
             SaveError: the checkpoint could not be written.
         """
-        self._observation = self._reset(self.settings.run.seed)
+        self.observation = self._reset(self.settings.run.seed)
         self.save()
 
     def restore(self, state: State) -> bool:
@@ -84,18 +84,18 @@ class Runner:
         try:
             self.tally.load_state_dict(state["tally"])
             self._agent.load_state_dict(state["agent"])
-            self._observation = self._world.load_state_dict(state["world"])
+            self.observation = self._world.load_state_dict(state["world"])
         except RlcoreError:
             raise
         except Exception as error:
             run = self.settings.run
-            message = f"{self.path}: does not fit agent {run.agent} on {run.env}: {_one_line(error)}"
+            message = f"{self.path}: does not fit agent {run.agent} on {run.env}: {one_line(error)}"
             raise CheckpointError(message) from error
-        if self._observation is not None:
+        if self.observation is not None:
             return True
         self._agent.interrupt()
         sequence = np.random.SeedSequence([self.settings.run.seed, self.tally.steps])
-        self._observation = self._reset(int(sequence.generate_state(1)[0]))
+        self.observation = self._reset(int(sequence.generate_state(1)[0]))
         self.tally.add_metrics({"resume/episodes_restarted": 1.0})
         return False
 
@@ -110,14 +110,17 @@ class Runner:
             "world": self._world.state_dict(),
             "tally": self.tally.state_dict(),
         }
-        metadata = {
+        checkpoint.save(self.path, state, self.metadata())
+
+    def metadata(self) -> dict[str, Any]:
+        """What a checkpoint says of the run beside its state."""
+        return {
             "settings": self.settings.to_json(),
             "steps": self.tally.steps,
             "episodes": self.tally.episodes,
             "mean_return": self.tally.mean_return,
             "parameters": getattr(self._agent, "num_parameters", None),
         }
-        checkpoint.save(self.path, state, metadata)
 
     def run(self, loggers: Sequence[Logger], progress: Progress, *, seconds: float = 0.0) -> TrainResult:
         """Train to the configured number of steps, or until a signal (Ctrl-C) ends the session after the step at hand.
@@ -134,7 +137,7 @@ class Runner:
         """
         first, start = self.tally.steps, time.perf_counter()
         progress.start(first, self.settings.run.steps)
-        with _deferred_signals() as received:
+        with deferred_signals() as received:
             self._loop(loggers, progress, received, start - seconds)
             if self.tally.recorded < self.tally.steps and not received:
                 self._log(loggers, time.perf_counter() - start + seconds)
@@ -154,7 +157,7 @@ class Runner:
 
     def _loop(self, loggers: Sequence[Logger], progress: Progress, received: list[int], zero: float) -> None:
         run, tally, agent, world = self.settings.run, self.tally, self._agent, self._world
-        observation = self._observation
+        observation = self.observation
         if observation is None:
             message = "call begin() or restore() before run()"
             raise RuntimeError(message)
@@ -168,10 +171,10 @@ class Runner:
                 action = agent.act(observation)
                 acting = True
                 step = world.step(action)
-                _check(step, shape)
+                check_step(step, shape)
                 acting = False
                 agent.observe(observation, action, *step[1:6])
-                self._observation = observation = step.observation
+                self.observation = observation = step.observation
                 tally.steps += int(count_valid(step.valid))
                 if step.episodes:
                     tally.add_episodes(step.episodes)
@@ -189,12 +192,12 @@ class Runner:
                     next_show = now + progress.interval
         except RlcoreError as error:
             if acting:
-                raise self._world_error(error) from error.__cause__ or error
+                raise self.world_error(error) from error.__cause__ or error
             raise
         except Exception as error:
             if acting:
-                raise self._world_error(error) from error.__cause__ or error
-            message = f"agent {run.agent} on {self._where}: {_one_line(error)}"
+                raise self.world_error(error) from error.__cause__ or error
+            message = f"agent {run.agent} on {self.where}: {one_line(error)}"
             raise RunError(message) from error
 
     def _log(self, loggers: Sequence[Logger], seconds: float) -> None:
@@ -207,18 +210,19 @@ class Runner:
             observation = self._world.reset(seed)
             _check_finite("observation", observation)
         except Exception as error:
-            raise self._world_error(error) from error.__cause__ or error
+            raise self.world_error(error) from error.__cause__ or error
         return observation
 
     @property
-    def _where(self) -> str:
+    def where(self) -> str:
+        """Environment and step, for errors."""
         return f"{self.settings.run.env} at step {self.tally.steps:,}"
 
-    def _world_error(self, error: Exception) -> WorldError:
+    def world_error(self, error: Exception) -> WorldError:
         """The error with environment and step in front, unless the world has named them itself."""
         if isinstance(error, WorldError):
             return error
-        return WorldError(f"{self._where}: {_one_line(error)}")
+        return WorldError(f"{self.where}: {one_line(error)}")
 
 
 def _after(step: int, every: int) -> int:
@@ -226,7 +230,7 @@ def _after(step: int, every: int) -> int:
     return (step // every + 1) * every
 
 
-def _check(step: Step, shape: tuple[int, ...]) -> None:
+def check_step(step: Step, shape: tuple[int, ...]) -> None:
     """Refuse what no agent can learn from.
 
     A dot product of an array with itself is the cheapest test for NaN (1 us for all three, against 8 for `isfinite`);
@@ -253,7 +257,8 @@ def _check_finite(name: str, array: NDArray[Any]) -> None:
         raise ValueError(message)
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What an error says, with its kind where it is not one of ours."""
     text = " ".join(str(error).split())
     if text and (isinstance(error, RlcoreError) or type(error) is ValueError):
         return text
@@ -261,7 +266,7 @@ def _one_line(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _deferred_signals() -> Iterator[list[int]]:
+def deferred_signals() -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM instead of being stopped by them; a second one stops at once, as usual."""
     received: list[int] = []
     previous: dict[int, Any] = {}

@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium.spaces import Box, Space
 from numpy.typing import NDArray
 
-__all__ = ["Agent", "EpisodeEnd", "Metrics", "State", "Step", "World"]
+__all__ = ["Agent", "EpisodeEnd", "Learner", "LiveAgent", "Metrics", "Sensors", "State", "Step", "World"]
 
 #: What a checkpoint can hold: nested ``dict[str, State]`` and lists whose leaves are NumPy arrays (saved exactly as
 #: safetensors) or ``None | bool | int | float | str`` (saved as JSON; integers of any size, floats exactly, NaN and
@@ -78,6 +78,35 @@ class World(Protocol):
         ...
 
 
+class Sensors(Protocol):
+    """What a world in real time says of its sensors; found as ``world.sensors``, which others have not, or None."""
+
+    @property
+    def rate(self) -> float:
+        """Observations a second."""
+        ...
+
+    @property
+    def moment(self) -> int:
+        """When the newest observation was due, by `time.time_ns`."""
+        ...
+
+    @property
+    def missed(self) -> int:
+        """Observations that passed while nobody waited for them, so far."""
+        ...
+
+    @property
+    def age(self) -> float:
+        """Seconds by which the oldest sensor is behind; infinite where one is of no use."""
+        ...
+
+    @property
+    def lost(self) -> int:
+        """Samples that were sent and never arrived, so far."""
+        ...
+
+
 class Agent(Protocol):
     """A learner.
 
@@ -123,4 +152,32 @@ class Agent(Protocol):
 
     def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` gave."""
+        ...
+
+
+class LiveAgent(Agent, Protocol):
+    """What an agent may offer beside, for runs in real time; where it does not, its whole state is handed over instead."""
+
+    def policy(self) -> State:
+        """What `act` depends on, as copies that nobody writes to."""
+        ...
+
+    def load_policy(self, state: State) -> None:
+        """Act as the agent that gave `policy` does; the generator stays this agent's own."""
+        ...
+
+    def prepare(self) -> None:
+        """Do before the clock starts what would make the first steps slow."""
+        ...
+
+
+class Learner(Protocol):
+    """What predicts samples of a stream, and learns from them one by one."""
+
+    def predict_one(self, x: Any) -> Any:
+        """The answer for a sample, before it is known; None where there is none yet."""
+        ...
+
+    def learn_one(self, x: Any, y: Any) -> None:
+        """Learn a sample's answer."""
         ...

@@ -1,4 +1,4 @@
-"""The command line: `run-agent train | eval | list | info`.
+"""The command line: `run-agent` and its commands.
 
 This module imports nothing heavy: the help of `run-agent` itself must appear at once, and the number of threads must
 be settled before NumPy is imported.
@@ -16,27 +16,38 @@ from rlcore.errors import RlcoreError, UnknownNameError, UsageError
 
 __all__ = ["main"]
 
+#: Each command: the module of `rlcore.cli` that has it, and what it does.
+_COMMANDS = {
+    "train": ("train", "train an agent on an environment, or continue a run"),
+    "live": ("live", "act in real time at a fixed rate, and learn meanwhile"),
+    "eval": ("evaluate", "evaluate a trained agent"),
+    "list": ("inspect", "list environments or agents"),
+    "info": ("inspect", "describe a run"),
+    "world": ("world", "run a world in real time: it publishes sensors and takes actions"),
+    "play": ("world", "drive it yourself, with the keyboard, and record the drive"),
+    "serve-env": ("world", "serve an environment to other processes and hosts"),
+    "record": ("streams", "record a stream of sensors"),
+    "replay": ("streams", "send a recording again"),
+    "keys": ("streams", "make keys for a stream"),
+}
+
 _USAGE = """\
 usage: run-agent [-h] COMMAND ...
 
 Train and evaluate reinforcement-learning agents.
 
 commands:
-  train   train an agent on an environment, or continue a run
-  eval    evaluate a trained agent
-  list    list environments or agents
-  info    describe a run
+{commands}
 
 examples:
   run-agent train --env CartPole-v1 --agent ppo --dir runs/cartpole
   run-agent train --resume runs/cartpole
   run-agent eval runs/cartpole --episodes 20
+  run-agent live stream-q CartPole-v1 --hz 50 --minutes 2
   run-agent train --agent ppo --help        all hyperparameters of an agent, with their defaults
 
 Every command has --help, and --debug to show the traceback of an error.
-"""
-
-_COMMANDS = {"train": "train", "eval": "evaluate", "list": "inspect", "info": "inspect"}
+""".replace("{commands}", "\n".join(f"  {name:<11}{what}" for name, (_, what) in _COMMANDS.items()))
 
 _ENVIRONMENT = {
     # Small networks run fastest on one thread; whoever sets these variables knows better.
@@ -95,6 +106,6 @@ def _dispatch(arguments: list[str]) -> int:
     if command not in _COMMANDS:
         kind = "option" if command.startswith("-") else "command"
         raise UnknownNameError(kind, command, _COMMANDS)
-    module = importlib.import_module(f"rlcore.cli.{_COMMANDS[command]}")
-    code: int = getattr(module, f"{command}_command")(rest)
+    module = importlib.import_module(f"rlcore.cli.{_COMMANDS[command][0]}")
+    code: int = getattr(module, f"{command.replace('-', '_')}_command")(rest)
     return code
