@@ -9,7 +9,10 @@ import tensor as T
 from tensor.jit import compiled as jit
 from tensor.optim.flat_optimizer import FlatOptimizer
 
-__all__ = ["LearningStep"]
+__all__ = ["GRACE", "LearningStep"]
+
+#: Steps after an edit of the network that run as they are, while another thread makes machine code for the new shapes.
+GRACE = 64
 
 
 class LearningStep:
@@ -20,7 +23,8 @@ class LearningStep:
     code: the first one has it made, by calls whose effects are taken back.
 
     That holds as long as there is one recording: arguments always have the same shapes, and the function does not branch on
-    values.
+    values. After an edit of the network (`edited`) the next `GRACE` calls run as they are, which keeps acting and learning going
+    while machine code is made in the background; that the number is fixed keeps the run one that its seed alone decides.
 
     >>> w = T.zeros(2, requires_grad=True)
     >>> optimizer = T.optim.Adam([w], lr=0.5)
@@ -37,31 +41,52 @@ class LearningStep:
 
     def __init__(self, function: Callable[..., Any], optimizer: FlatOptimizer, *, compile: bool = True) -> None:
         self._call = T.compile(function) if compile else function
+        self._function = function
         self._optimizer = optimizer
-        self._ready = not compile
+        self._recorded = self._ready = not compile
+        self.grace = 0  #: how many calls will still run as they are; part of an agent's state
 
     def __call__(self, *tensors: T.Tensor) -> Any:
         """What the function gives."""
         if not self._ready:
-            self._prepare(tensors)
+            if not self._recorded:
+                self._record(tensors)
+                self._recorded = True
+            if self.grace:
+                self.grace -= 1
+                return self._function(*tensors)
+            jit._queue.join()
             self._ready = True
         return self._call(*tensors)
 
-    def restored(self) -> None:
+    def restored(self, grace: int = 0) -> None:
         """The optimizer's state was replaced, and with it the memory that machine code was made for."""
         if isinstance(self._call, jit.Compiled):
             self._call.reset()
-            self._ready = False
+            self._recorded = self._ready = False
+            self.grace = grace
 
-    def _prepare(self, tensors: tuple[T.Tensor, ...]) -> None:
-        """Record, replay once (from then on machine code is made), wait for it, and put everything back."""
+    def settle(self) -> None:
+        """Before an edit: wait for machine code that is being made.
+
+        An edit looks through the garbage collector's objects, which must not happen while another thread builds some.
+        """
+        jit._queue.join()
+
+    def edited(self) -> None:
+        """The network has other shapes now."""
+        # Lays late elements in the order in which a checkpoint will have them: in another, sums may round differently.
+        self._optimizer.load_state_dict(self._optimizer.state_dict())
+        self.restored(GRACE)
+
+    def _record(self, tensors: tuple[T.Tensor, ...]) -> None:
+        """Record, replay once (from then on machine code is made), and put everything back."""
         optimizer = self._optimizer
         optimizer._fit()
         flats = [flat for group in optimizer._flats for flat in group]
         kept = [(flat, flat.data.copy(), flat.moments.copy(), flat.steps) for flat in flats]
         for _ in range(2):
             self._call(*tensors)
-        jit._queue.join()
         optimizer.zero_grad()
         for flat, data, moments, steps in kept:
             flat.data[...], flat.moments[...], flat.steps = data, moments, steps
