@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import tensor as T
 from agents.compiled import LearningStep
 from agents.gradients import clip_norm
-from agents.growing import more_actions, more_inputs, names_in_order, new_outputs, optimized, widen
+from agents.growing import more_actions, more_inputs, names_in_order, new_outputs, optimized, rebuilt, widen
 from agents.networks import mlp
 from agents.nstep import NStep
 from agents.settings import at_least, check, fraction, positive
@@ -332,5 +332,5 @@ class DQN:
         """The networks as they had become, with weights to be loaded."""
         self.version, self.actions = given["version"], given["actions"]
         if given["network"] != structure.describe(self.network):
-            self.network, self.target = (structure.build(given["network"]) for _ in range(2))
+            self.network, self.target = (rebuilt(QNetwork, given["network"]) for _ in range(2))
             self._learn_with(optimized(self.network, given["optimizer"]))

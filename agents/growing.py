@@ -1,9 +1,9 @@
-"""What agents share so that their networks may change while they learn: spaces that grow, and networks rebuilt from their structure."""
+"""What agents share so that their networks may change: spaces that grow, and networks rebuilt from their structure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete, Space
@@ -15,8 +15,20 @@ from tensor import Tensor, nn, structure
 from tensor.autograd.inplace import bump
 from tensor.structure.resize import Resize
 
-__all__ = ["build_space", "describe_space", "more_actions", "more_deviations", "more_inputs", "names_in_order", "new_outputs", "optimized", "widen"]
+__all__ = [
+    "build_space",
+    "describe_space",
+    "more_actions",
+    "more_deviations",
+    "more_inputs",
+    "names_in_order",
+    "new_outputs",
+    "optimized",
+    "rebuilt",
+    "widen",
+]
 
+M = TypeVar("M", bound=nn.Module)
 Edits = list[tuple[str, structure.Edit]]
 
 
@@ -29,9 +41,9 @@ def new_outputs(agent: str, old: Space[Any], new: Space[Any]) -> int:
     added = -1
     if isinstance(old, Discrete) and isinstance(new, Discrete):
         added = int(new.n - old.n)
-    elif isinstance(old, MultiBinary) and isinstance(new, MultiBinary) and len(old.shape) == len(new.shape) == 1:
-        added = new.shape[0] - old.shape[0]
-    elif isinstance(old, Box) and isinstance(new, Box) and len(old.shape) == len(new.shape) == 1:
+    elif (isinstance(old, MultiBinary) and isinstance(new, MultiBinary) and len(old.shape) == len(new.shape) == 1) or (
+        isinstance(old, Box) and isinstance(new, Box) and len(old.shape) == len(new.shape) == 1
+    ):
         added = new.shape[0] - old.shape[0]
     elif isinstance(old, MultiDiscrete) and isinstance(new, MultiDiscrete) and old.nvec.ndim == new.nvec.ndim == 1:
         counts, before = new.nvec.tolist(), old.nvec.tolist()
@@ -71,7 +83,7 @@ def more_actions(name: str, part: Part, units: int, like: slice | None) -> Edits
 
 def more_deviations(head: nn.Module, optimizer: Any, units: int, first: float) -> None:
     """Give a head's ``log_std`` more entries, and apply that."""
-    old = head.log_std.shape[0]  # type: ignore[union-attr]
+    old = head.log_std.shape[0]
     change = structure.Change("log_std", 0, np.append(np.arange(old), np.full(units, -1)), first)
     structure.Edit(head, "add_outputs", "log_std", Resize(head, [change]), units=units).apply(optimizer)
 
@@ -93,6 +105,15 @@ def widen(rows: NDArray[Any], width: int) -> NDArray[Any]:
 
 
 # --- keeping -----------------------------------------------------------------------------------------------------------
+
+
+def rebuilt(kind: type[M], spec: Mapping[str, Any]) -> M:
+    """The network that `tensor.structure.describe` told of, with weights of zero; TypeError where it is of another kind."""
+    net = structure.build(dict(spec))
+    if not isinstance(net, kind):
+        msg = f"expected a {kind.__name__}, got {type(net).__name__}"
+        raise TypeError(msg)
+    return net
 
 
 def names_in_order(net: nn.Module, optimizer: Any) -> list[str]:
@@ -128,4 +149,4 @@ def build_space(state: State) -> Space[Any]:
     """What `describe_space` told of."""
     kinds: dict[str, Any] = {kind.__name__: kind for kind in _SIZES}
     sizes = state["sizes"]
-    return Box(*sizes, dtype=sizes[0].dtype.type) if state["kind"] == "Box" else kinds[state["kind"]](sizes)  # type: ignore[no-any-return]
+    return Box(*sizes, dtype=sizes[0].dtype.type) if state["kind"] == "Box" else kinds[state["kind"]](sizes)

@@ -14,7 +14,15 @@ import tensor as T
 from agents.compiled import LearningStep
 from agents.gradients import clip_norm
 from agents.growing import (
-    build_space, describe_space, more_actions, more_deviations, more_inputs, names_in_order, new_outputs, optimized,
+    build_space,
+    describe_space,
+    more_actions,
+    more_deviations,
+    more_inputs,
+    names_in_order,
+    new_outputs,
+    optimized,
+    rebuilt,
 )
 from agents.networks import GaussianHead, make_head, mlp
 from agents.returns import gae
@@ -396,7 +404,7 @@ class PPO:
         now = {"actor": structure.describe(self.actor), "critic": structure.describe(self.critic)}
         if now == {name: given[name] for name in now} and actions == self.action_space:
             return
-        self.actor, self.critic = structure.build(given["actor"]), structure.build(given["critic"])
+        self.actor, self.critic = (rebuilt(nn.Sequential, given[name]) for name in ("actor", "critic"))
         self.action_space, self.head = actions, make_head(actions, "ppo")
         self._learn_with(given["optimizer"])
 

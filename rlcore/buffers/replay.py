@@ -93,7 +93,7 @@ class ReplayBuffer:
         return self._arrays[name].take(np.arange(self._next - min(count, self._size), self._next), axis=0, mode="wrap")
 
     def convert(self, name: str, change: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
-        """Replace a field by what ``change`` makes of its array ``[capacity, ...]``, for example with entries of another shape."""
+        """Replace a field by what ``change`` makes of its array ``[capacity, ...]``: entries of another shape."""
         self._arrays[name] = change(self._arrays[name])
 
     def __len__(self) -> int:
