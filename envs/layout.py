@@ -10,6 +10,8 @@ from gymnasium.spaces import Dict as DictSpace
 from gymnasium.spaces import Tuple as TupleSpace
 from numpy.typing import NDArray
 
+from rlcore.types import State
+
 __all__ = ["Layout"]
 
 
@@ -29,6 +31,17 @@ class Layout:
         self._columns: dict[tuple[Any, ...], int] = {}
         self._bounds: list[tuple[float, float]] = []
         self.space = Box(0, 0, (0,), np.float32)  #: of all columns; another object whenever one has come
+
+    def state_dict(self) -> State:
+        """The columns, with their bounds."""
+        return {"columns": list(self._columns), "bounds": [[float(low), float(high)] for low, high in self._bounds]}
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore what `state_dict` gave."""
+        self._columns = {name: place for place, name in enumerate(state["columns"])}
+        self._bounds = [(low, high) for low, high in state["bounds"]]
+        low, high = np.array(self._bounds, np.float32).T
+        self.space = Box(low, high, dtype=np.float32)
 
     def place(self, space: Space[Any]) -> NDArray[np.intp]:
         """For each column of a space's flat observations its place here; columns that are new are added."""

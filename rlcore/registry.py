@@ -92,4 +92,4 @@ class Registry:
 AGENTS = Registry("agent", {"ppo": "agents.ppo:PPO", "dqn": "agents.dqn:DQN"}, entry_points="rlcore.agents")
 
 #: Environments beside Gymnasium's own registry: Gymnasium ``Env`` classes, or callables with `make_world`'s signature.
-ENVS = Registry("environment", entry_points="rlcore.envs")
+ENVS = Registry("environment", {"CoastingCartPole-v0": "envs.coasting:CoastingCartPole"}, entry_points="rlcore.envs")
