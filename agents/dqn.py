@@ -54,6 +54,8 @@ class DQNConfig:
     """Probability of a random action at the start."""
     exploration_final_epsilon: float = 0.05
     """Probability of a random action after that."""
+    new_action_tries: int = 1_000
+    """Uses of an action that appeared in mid-run until it is taken whenever it seems best; before, ever more often."""
     hidden_sizes: tuple[int, ...] = (64, 64)
     """Units of the hidden layers."""
     activation: str = "relu"
@@ -73,7 +75,7 @@ class DQNConfig:
         check(self, positive, "learning_rate", "max_grad_norm")
         check(self, at_least(1), "batch_size", "buffer_size", "target_update_interval", "train_interval")
         check(self, at_least(1), "gradient_steps", "n_step")
-        check(self, at_least(0), "learning_starts")
+        check(self, at_least(0), "learning_starts", "new_action_tries")
         check(self, fraction, "gamma", "exploration_fraction", "exploration_initial_epsilon")
         check(self, fraction, "exploration_final_epsilon")
 
@@ -123,6 +125,7 @@ class DQN:
         self.config = config
         self.total_steps = total_steps
         self.actions = int(action_space.n)
+        self.new = self.tries = 0  # how many actions, the last, are new, and how often one of them was taken
         self.steps = 0
         self.updates = 0
         self.rng = np.random.Generator(np.random.PCG64(seed))
@@ -175,6 +178,8 @@ class DQN:
         if deterministic:
             return self._best(observation)
         explore = self.rng.random(n) < self.epsilon
+        if self.new:
+            return self._cautious(observation, explore)
         exploring = np.count_nonzero(explore)
         if not exploring:
             return self._best(observation)
@@ -183,7 +188,22 @@ class DQN:
 
     def _best(self, observation: NDArray[np.float32]) -> NDArray[np.int64]:
         with T.no_grad():
-            return self.network(T.from_numpy(observation)).numpy().argmax(-1)  # type: ignore[no-any-return]
+            values = self.network(T.from_numpy(observation)).numpy()
+        return values[:, : self.actions - self.new].argmax(-1)  # type: ignore[no-any-return]
+
+    def _cautious(self, observation: NDArray[np.float32], explore: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """How to act while some actions are new: every other random one is new, and those that seem best are taken now and then.
+
+        Where a new action was never tried, its value is a guess, and the largest of guesses is too large. Taken now and then, it
+        is tried where it seems best, and learnt about there, while what is known carries the episode.
+        """
+        n, known = len(observation), self.actions - self.new
+        with T.no_grad():
+            values = self.network(T.from_numpy(observation)).numpy()
+        bold = self.rng.random(n) < self.tries / (self.config.new_action_tries * self.new)
+        best = np.where(bold, values.argmax(-1), values[:, :known].argmax(-1))
+        tried = np.where(self.rng.random(n) < 0.5, self.rng.integers(known, self.actions, n), self.rng.integers(known, size=n))
+        return np.where(explore, tried, best)
 
     def observe(
         self,
@@ -200,6 +220,10 @@ class DQN:
         if ready is not None:
             self.replay.add(**ready, version=np.full(len(ready["reward"]), self.version))
         self.steps += int(np.count_nonzero(valid))
+        if self.new:
+            self.tries += int(np.count_nonzero((action >= self.actions - self.new) & valid))
+            if self.tries >= self.config.new_action_tries * self.new:
+                self.new = 0
 
     def interrupt(self) -> None:
         """The episodes under way were cut off without an outcome: drop the returns that would span the break."""
@@ -288,6 +312,7 @@ class DQN:
             advantages = slice(1, None) if self.config.dueling else slice(None)
             edits += more_actions("network", self.parts()["network"], actions, advantages)
             self.actions += actions
+            self.new, self.tries = self.new + actions, 0
         return edits
 
     # --- keeping ------------------------------------------------------------------------------------------------
@@ -297,7 +322,7 @@ class DQN:
         return {
             "structure": {
                 "version": self.version,
-                "actions": self.actions,
+                "actions": [self.actions, self.new, self.tries],
                 "network": structure.describe(self.network),
                 "optimizer": names_in_order(self.network, self.optimizer),
                 "grace": self._gradient_step.grace,
@@ -330,7 +355,8 @@ class DQN:
 
     def _rebuild(self, given: State) -> None:
         """The networks as they had become, with weights to be loaded."""
-        self.version, self.actions = given["version"], given["actions"]
+        self.version = given["version"]
+        self.actions, self.new, self.tries = given["actions"]
         if given["network"] != structure.describe(self.network):
             self.network, self.target = (rebuilt(QNetwork, given["network"]) for _ in range(2))
             self._learn_with(optimized(self.network, given["optimizer"]))
