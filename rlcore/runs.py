@@ -17,7 +17,7 @@ from rlcore import checkpoint
 from rlcore.config import Settings
 from rlcore.errors import CheckpointError, ConfigError, RlcoreError, RunExistsError, SaveError
 from rlcore.evaluation import Evaluation, evaluate
-from rlcore.living import read_plan, replay
+from rlcore.living import Life, read_plan, replay
 from rlcore.logging import JsonlLogger, Logger, Progress, TensorBoardLogger, make_progress
 from rlcore.registry import AGENTS
 from rlcore.runner import Runner, TrainResult
@@ -103,6 +103,7 @@ class LoadedRun:
     agent: Agent
     world_state: State  #: normaliser statistics, for `make_world`
     edits: list[dict[str, Any]]  #: the history of the agent's networks
+    start: dict[str, int]  #: the units of each of their layers at the beginning
 
     def replay(self, edits: Sequence[Mapping[str, Any]]) -> None:
         """Edit the agent as another run's was, with the same draws: its weights, in a structure that came later.
@@ -142,8 +143,8 @@ def load(path: Path | str) -> LoadedRun:
     except Exception as error:
         message = f"{path}: does not fit agent {settings.run.agent}: {type(error).__name__}: {error}"
         raise CheckpointError(message) from error
-    edits = state["life"]["edits"] if "life" in state else []
-    return LoadedRun(path, settings, metadata["steps"], agent, state["world"], edits)
+    life = state.get("life") or Life(agent).state_dict()
+    return LoadedRun(path, settings, metadata["steps"], agent, state["world"], life["edits"], life["start"])
 
 
 def read(path: Path | str) -> tuple[Path, Settings, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The command line: `run-agent train | eval | list | info`.
+"""The command line: `run-agent train | eval | list | info | draw`.
 
 This module imports nothing heavy: the help of `run-agent` itself must appear at once, and the number of threads must
 be settled before NumPy is imported.
@@ -26,6 +26,7 @@ commands:
   eval    evaluate a trained agent
   list    list environments or agents
   info    describe a run
+  draw    draw a run's networks, and how they changed
 
 examples:
   run-agent train --env CartPole-v1 --agent ppo --dir runs/cartpole
@@ -36,7 +37,7 @@ examples:
 Every command has --help, and --debug to show the traceback of an error.
 """
 
-_COMMANDS = {"train": "train", "eval": "evaluate", "list": "inspect", "info": "inspect"}
+_COMMANDS = {"train": "train", "eval": "evaluate", "list": "inspect", "info": "inspect", "draw": "draw"}
 
 _ENVIRONMENT = {
     # Small networks run fastest on one thread; whoever sets these variables knows better.
