@@ -12,7 +12,9 @@ from tensor.optim.flat_optimizer import FlatOptimizer
 __all__ = ["GRACE", "LearningStep"]
 
 #: Steps after an edit of the network that run as they are, while another thread makes machine code for the new shapes.
-GRACE = 64
+GRACE = 256
+#: One call records; with the next, a replay, machine code begins to be made.
+TRIALS = 2
 
 
 class LearningStep:
@@ -43,15 +45,16 @@ class LearningStep:
         self._call = T.compile(function) if compile else function
         self._function = function
         self._optimizer = optimizer
-        self._recorded = self._ready = not compile
+        self._ready = not compile
+        self._trials = 0 if self._ready else TRIALS  # calls still to be made for machine code to be made
         self.grace = 0  #: how many calls will still run as they are; part of an agent's state
 
     def __call__(self, *tensors: T.Tensor) -> Any:
         """What the function gives."""
         if not self._ready:
-            if not self._recorded:
-                self._record(tensors)
-                self._recorded = True
+            if self._trials:
+                # One at a time where acting must not wait.
+                self._record(tensors, 1 if self.grace else self._trials)
             if self.grace:
                 self.grace -= 1
                 return self._function(*tensors)
@@ -63,7 +66,7 @@ class LearningStep:
         """The optimizer's state was replaced, and with it the memory that machine code was made for."""
         if isinstance(self._call, jit.Compiled):
             self._call.reset()
-            self._recorded = self._ready = False
+            self._ready, self._trials = False, TRIALS
             self.grace = grace
 
     def settle(self) -> None:
@@ -79,14 +82,15 @@ class LearningStep:
         self._optimizer.load_state_dict(self._optimizer.state_dict())
         self.restored(GRACE)
 
-    def _record(self, tensors: tuple[T.Tensor, ...]) -> None:
-        """Record, replay once (from then on machine code is made), and put everything back."""
+    def _record(self, tensors: tuple[T.Tensor, ...], trials: int = TRIALS) -> None:
+        """Call so often, and put everything back."""
         optimizer = self._optimizer
         optimizer._fit()
         flats = [flat for group in optimizer._flats for flat in group]
         kept = [(flat, flat.data.copy(), flat.moments.copy(), flat.steps) for flat in flats]
-        for _ in range(2):
+        for _ in range(trials):
             self._call(*tensors)
+        self._trials -= trials
         optimizer.zero_grad()
         for flat, data, moments, steps in kept:
             flat.data[...], flat.moments[...], flat.steps = data, moments, steps

@@ -79,7 +79,11 @@ class RunningMeanStd:
 
     def state_dict(self) -> State:
         """Everything, exactly."""
-        return {"count": np.array(self.count) if isinstance(self.count, np.ndarray) else self.count, "mean": np.array(self.mean), "squares": np.array(self._squares)}
+        return {
+            "count": np.array(self.count) if isinstance(self.count, np.ndarray) else self.count,
+            "mean": np.array(self.mean),
+            "squares": np.array(self._squares),
+        }
 
     def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` gave.

@@ -23,7 +23,16 @@ from gymnasium.vector import SyncVectorEnv, VectorEnv
 
 from rlcore.types import State
 
-__all__ = ["StateMismatchError", "capture_env", "capture_vector", "decode", "encode", "restore_env", "restore_vector", "spread_vector"]
+__all__ = [
+    "StateMismatchError",
+    "capture_env",
+    "capture_vector",
+    "decode",
+    "encode",
+    "restore_env",
+    "restore_vector",
+    "spread_vector",
+]
 
 _OWN_MODULES = ("gymnasium.envs.classic_control.", "gymnasium.envs.toy_text.")
 

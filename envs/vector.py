@@ -88,7 +88,9 @@ class SyncVector(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]):
         try:
             for index, env in enumerate(self.envs):
                 arrived.append(env.reset(seed=seeds[index], options=options)[0])
-            if any(b.observation_space is not o or b.action_space is not a for b, (o, a) in zip(self._bare, self._seen, strict=True)):
+            if any(
+                b.observation_space is not o or b.action_space is not a for b, (o, a) in zip(self._bare, self._seen, strict=True)
+            ):
                 self._follow()
             observations = np.zeros((count, self._width), np.float32)
             for index, flatten in enumerate(self._rows):
@@ -227,7 +229,9 @@ class _Portable(gymnasium.Wrapper[Any, Any, Any, Any]):
     def _announce(self, info: dict[str, Any], *, last: bool) -> dict[str, Any]:
         observed, acted = self._seen
         if self.env.observation_space != observed:
-            message = "the observation space changed, which environments in processes of their own cannot: use vectorization 'sync'"
+            message = (
+                "the observation space changed, which environments in processes of their own cannot: use vectorization 'sync'"
+            )
             raise ValueError(message)
         if self.env.action_space == acted:
             return info

@@ -302,7 +302,9 @@ class VectorWorld:
         episodes = state["episodes"]
         if episodes is None:
             if "layout" in state:
-                message = f"{self.name}: its spaces had changed, and it cannot give its state: give it get_state() and set_state()"
+                message = (
+                    f"{self.name}: its spaces had changed, and it cannot give its state: give it get_state() and set_state()"
+                )
                 raise CheckpointError(message)
             return None
         if "layout" in state:

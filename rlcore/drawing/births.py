@@ -40,7 +40,9 @@ def _names(before: list[str], edit: Mapping[str, Any]) -> dict[str, str]:
     """What each layer was called before the edit; layers that are new are left out."""
     now, layer = list(edit["widths"]), edit["layer"]
     if edit["edit"] == "inject":
-        return {name: layer if name == f"{layer}.frozen" else name for name in now if name not in (f"{layer}.new", f"{layer}.start")}
+        return {
+            name: layer if name == f"{layer}.frozen" else name for name in now if name not in (f"{layer}.new", f"{layer}.start")
+        }
     new = len(now) - len(before)
     if edit["edit"] != "deepen" or new < 1 or layer not in before:
         return {name: name for name in now if name in before}
@@ -53,7 +55,5 @@ def steps_of_widths(start: Mapping[str, int], edits: Iterable[Mapping[str, Any]]
     names: dict[str, list[tuple[int, int]]] = {name: [(0, n)] for name, n in start.items()}
     for edit in edits:
         was = _names(list(names), edit)
-        names = {
-            name: [*names.get(was.get(name, ""), []), (int(edit["step"]), int(n))] for name, n in edit["widths"].items()
-        }
+        names = {name: [*names.get(was.get(name, ""), []), (int(edit["step"]), int(n))] for name, n in edit["widths"].items()}
     return {name: [*points, (last, points[-1][1])] for name, points in names.items()}

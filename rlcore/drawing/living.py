@@ -99,7 +99,12 @@ def _shade(rank: int, ranks: Mapping[int, int]) -> str:
 
 
 def _network(
-    scene: Scene, name: str, part: Part, born: Mapping[str, list[int]], edits: Sequence[Any], box: tuple[float, float, float, float]
+    scene: Scene,
+    name: str,
+    part: Part,
+    born: Mapping[str, list[int]],
+    edits: Sequence[Any],
+    box: tuple[float, float, float, float],
 ) -> None:
     left, top, right, bottom = box
     layers = [(path, m) for path, m in part.net.named_modules() if getattr(getattr(m, "weight", None), "ndim", 0) == 2]
@@ -126,7 +131,9 @@ def _network(
 
 
 def _input_births(edits: Sequence[Any], layer: str, width: int) -> list[int]:
-    came = [(i, e["units"]) for i, e in enumerate(edits) if e["edit"] == "add_inputs" and e["layer"].startswith(layer.split(".")[0])]
+    came = [
+        (i, e["units"]) for i, e in enumerate(edits) if e["edit"] == "add_inputs" and e["layer"].startswith(layer.split(".")[0])
+    ]
     later = [number for number, units in came for _ in range(units)]
     return [-1] * (width - len(later)) + later
 
@@ -170,9 +177,7 @@ def _returns(log: Path, until: int) -> Curve:
     return [e["step"] for e in known], [e["mean_return"] for e in known], latest
 
 
-def _curve(
-    scene: Scene, box: tuple[float, float, float, float], last: int, curve: Curve, edits: Sequence[Any]
-) -> None:
+def _curve(scene: Scene, box: tuple[float, float, float, float], last: int, curve: Curve, edits: Sequence[Any]) -> None:
     left, top, right, bottom = box
     steps, returns, latest = curve
     scene.text((left, top - 26), "return", 13, bold=True)
@@ -239,7 +244,9 @@ def _widths(scene: Scene, box: tuple[float, float, float, float], last: int, run
     scene.text((right, bottom + 34), "environment steps", 10.5, FAINT, anchor="end")
 
 
-def _marks(scene: Scene, box: tuple[float, float, float, float], last: int, edits: Sequence[Any], *, numbered: bool = False) -> None:
+def _marks(
+    scene: Scene, box: tuple[float, float, float, float], last: int, edits: Sequence[Any], *, numbered: bool = False
+) -> None:
     """A line at each step with edits, and above it what they were."""
     left, top, right, bottom = box
     ranks = _ranks(edits)

@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rlcore.errors import ConfigError, RlcoreError
+from rlcore.errors import ConfigError, RlcoreError, UnknownNameError
 from rlcore.living.edits import EDITS, EditMaker
 from rlcore.living.policies import POLICIES, Policy
 from rlcore.registry import Registry, load_object
@@ -89,12 +89,21 @@ class Plan:
     rules: list[Rule] = field(default_factory=list)
 
 
+#: Structure files that come with the project, by name.
+SHIPPED = {path.stem: path for path in (Path(__file__).parents[1] / "structures").glob("*.toml")}
+
+
 def read_structure(path: Path) -> dict[str, Any]:
-    """The tables of a structure file, checked.
+    """The tables of a structure file, or of one that is shipped, by its name, checked.
 
     Raises:
         ConfigError: no such file, not TOML, an unknown key or name (with the nearest), a value of a wrong type or out of range.
     """
+    if not path.suffix and not path.exists():
+        if str(path) not in SHIPPED:
+            kind = "structure"
+            raise UnknownNameError(kind, str(path), SHIPPED)
+        path = SHIPPED[str(path)]
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -145,5 +145,7 @@ def test_what_cannot_be_served_says_so():
     world = world_of(NoState)
     world.reset(seed=0)
     steps(world, 6)
-    with pytest.raises(CheckpointError, match=r"changing: its spaces had changed, and it cannot give its state: give it get_state"):
+    with pytest.raises(
+        CheckpointError, match=r"changing: its spaces had changed, and it cannot give its state: give it get_state"
+    ):
         world_of(NoState).load_state_dict(world.state_dict())
