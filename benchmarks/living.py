@@ -8,8 +8,8 @@ without growth. 100 evaluation episodes of each seed.
 before, and of each stretch of 2,500 steps after; and how often the new action is taken in the 2,000 steps from 8,000 after on.
 
 *stall*: the longest time from one call of `act` to the next, in milliseconds, of a DQN that learns at every step, in 380
-steps after an edit, and in 200 without one, by the clock and as the thread's own processor time (which other processes on the machine
-do not count into); of several edits the median and the worst.
+steps after an edit, and in 200 without one, by the clock and as the thread's own processor time (which other processes on the
+machine do not count into); of several edits the median and the worst.
 """
 
 import argparse
@@ -38,8 +38,8 @@ SEEDS = range(5)
 PLATEAU = ("--env", "CartPole-v1", "--agent", "ppo", "--hidden-sizes", 4, "--steps", 150_000, "--no-anneal-learning-rate")
 CHANGE, PERIOD_MS = 30_000, 20.0
 NEW_ACTION = (
-    "--env", "CoastingCartPole-v0", "--agent", "dqn", "--steps", 45_000, "--double", "--n-step", 3, "--target-update-interval", 200,
-    "--train-interval", 8, "--gradient-steps", 4, "--exploration-final-epsilon", 0.04,
+    "--env", "CoastingCartPole-v0", "--agent", "dqn", "--steps", 45_000, "--double", "--n-step", 3,
+    "--target-update-interval", 200, "--train-interval", 8, "--gradient-steps", 4, "--exploration-final-epsilon", 0.04,
 )  # fmt: skip
 
 

@@ -24,6 +24,8 @@ class CoastingCartPole(CartPoleEnv):
         render_mode: as CartPole's.
     """
 
+    action_space: Discrete[Any]
+
     def __init__(self, at: int = 30_000, render_mode: str | None = None) -> None:
         super().__init__(render_mode=render_mode)
         self.at = at
@@ -32,12 +34,13 @@ class CoastingCartPole(CartPoleEnv):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode; the steps go on counting."""
         self.length_of_episode = 0
-        return super().reset(seed=seed, options=options)
+        observation, info = super().reset(seed=seed, options=options)
+        return observation, info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Push to the left (0) or right (1), or coast (2)."""
         push, self.force_mag = self.force_mag, 0.0 if action == 2 else self.force_mag
-        observation, _, terminated, _, info = super().step(int(action) % 2)
+        observation, _, terminated, _, info = super().step(int(action) % 2)  # type: ignore[no-untyped-call]
         self.force_mag = push
         self.steps += 1
         self.length_of_episode += 1

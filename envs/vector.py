@@ -150,7 +150,7 @@ class SyncVector(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]):
             before(observation, out[: self._flattener.size])  # the episode ended with the old space, the next began with the new
 
     def _follow(self) -> None:
-        """Take on spaces that have changed: observations as soon as one environment's have, actions once all have the new ones."""
+        """Take on spaces that have changed: observations as soon as one environment's have, actions once all have new ones."""
         seen = [(bare.observation_space, bare.action_space) for bare in self._bare]
         spaces = [env.observation_space for env in self.envs]
         if self._layout is not None or any(space != self.envs_space for space in spaces):

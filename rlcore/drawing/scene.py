@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -154,7 +155,7 @@ def _as_svg(shape: Any) -> str:
 def _paint_line(pygame: Any, surface: Any, shape: _Line, k: int) -> None:
     points = [(x * k, y * k) for x, y in (_dashed(shape.points, shape.dash) if shape.dash else shape.points)]
     width = max(round(shape.width * k), 1)
-    pairs = list(zip(points[::2], points[1::2], strict=True)) if shape.dash else list(zip(points, points[1:], strict=False))
+    pairs = list(zip(points[::2], points[1::2], strict=True)) if shape.dash else list(pairwise(points))
     for a, b in pairs:
         pygame.draw.line(surface, shape.color, a, b, width)
     if width > 2 * k // PIXELS and not shape.dash:

@@ -114,7 +114,7 @@ def test_draw_writes_both_pictures(grown, capsys):
 
 
 def test_earlier_weights_take_the_edits_on_request(grown, tmp_path):
-    _, result = train(tmp_path / "early", None, steps=500)
+    train(tmp_path / "early", None, steps=500)
     run, later = rlcore.load(tmp_path / "early"), rlcore.load(grown[0])
     x = np.random.default_rng(0).uniform(-1, 1, (20, 4)).astype(np.float32)
     before = run.agent.actor(_tensor(x)).detach().numpy()
