@@ -235,6 +235,24 @@ def check_interrupt_leaves_it_working(agent_class: Any) -> None:
     assert driver.metrics
 
 
+def check_policy_is_enough_to_act(agent_class: Any) -> None:
+    """Where an agent gives its policy, another one acts by it as the first does, and it is a copy."""
+    for kind in served(agent_class):
+        agent, other = make(agent_class, kind), make(agent_class, kind, seed=9)
+        if not hasattr(agent, "policy"):
+            return
+        driver = Driver(agent)
+        driver.run(60)
+        policy = agent.policy()
+        kept = copy.deepcopy(policy)
+        x = np.linspace(-1, 1, 20, dtype=np.float32).reshape(5, 4)
+        wanted = agent.act(x, deterministic=True)
+        driver.run(60)
+        assert same(policy, kept), f"{kind}: policy handed out live arrays"
+        other.load_policy(policy)  # type: ignore[attr-defined]
+        assert np.array_equal(other.act(x, deterministic=True), wanted), kind
+
+
 CHECKS: tuple[Callable[[Any], None], ...] = (
     check_config_is_documented,
     check_serves_or_refuses,
@@ -246,6 +264,7 @@ CHECKS: tuple[Callable[[Any], None], ...] = (
     check_state_is_a_copy,
     check_reset_rows_are_ignored,
     check_interrupt_leaves_it_working,
+    check_policy_is_enough_to_act,
 )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensor as T
+from tensor import Tensor
 from tensor.jit import compiled as jit
 from tensor.optim.flat_optimizer import FlatOptimizer
 
@@ -18,7 +19,9 @@ TRIALS = 2
 
 
 class LearningStep:
-    """A function of tensors that ends with a step of ``optimizer``; compiled unless told otherwise.
+    """A function of tensors that learns; compiled unless told otherwise.
+
+    ``changes`` is what it changes in place: an optimizer with its parameters, or tensors.
 
     Machine code rounds differently from NumPy, and `T.compile` makes it while the first calls already run. So that a run
     depends on its seed alone, and goes on bit for bit from a checkpoint, no call that counts is made before there is machine
@@ -41,15 +44,15 @@ class LearningStep:
     (tensor(2.), tensor([0.5000, 0.5000]))
     """
 
-    def __init__(self, function: Callable[..., Any], optimizer: FlatOptimizer, *, compile: bool = True) -> None:
+    def __init__(self, function: Callable[..., Any], changes: FlatOptimizer | Sequence[Tensor], *, compile: bool = True) -> None:
         self._call = T.compile(function) if compile else function
         self._function = function
-        self._optimizer = optimizer
+        self._changes = changes
         self._ready = not compile
         self._trials = 0 if self._ready else TRIALS  # calls still to be made for machine code to be made
         self.grace = 0  #: how many calls will still run as they are; part of an agent's state
 
-    def __call__(self, *tensors: T.Tensor) -> Any:
+    def __call__(self, *tensors: Tensor) -> Any:
         """What the function gives."""
         if not self._ready:
             if self._trials:
@@ -58,9 +61,16 @@ class LearningStep:
             if self.grace:
                 self.grace -= 1
                 return self._function(*tensors)
+            self.prepare(*tensors)
+        return self._call(*tensors)
+
+    def prepare(self, *tensors: Tensor) -> None:
+        """Have machine code made for arguments of these shapes, whatever their values, so that no call has to wait for it."""
+        if not self._ready:
+            if self._trials:
+                self._record(tensors, self._trials)
             jit._queue.join()
             self._ready = True
-        return self._call(*tensors)
 
     def restored(self, grace: int = 0) -> None:
         """The optimizer's state was replaced, and with it the memory that machine code was made for."""
@@ -78,19 +88,41 @@ class LearningStep:
 
     def edited(self) -> None:
         """The network has other shapes now."""
-        # Lays late elements in the order in which a checkpoint will have them: in another, sums may round differently.
-        self._optimizer.load_state_dict(self._optimizer.state_dict())
+        if isinstance(self._changes, FlatOptimizer):
+            # Lays late elements in the order in which a checkpoint will have them: in another, sums may round differently.
+            self._changes.load_state_dict(self._changes.state_dict())
         self.restored(GRACE)
 
-    def _record(self, tensors: tuple[T.Tensor, ...], trials: int = TRIALS) -> None:
+    def _record(self, tensors: tuple[Tensor, ...], trials: int = TRIALS) -> None:
         """Call so often, and put everything back."""
-        optimizer = self._optimizer
-        optimizer._fit()
-        flats = [flat for group in optimizer._flats for flat in group]
-        kept = [(flat, flat.data.copy(), flat.moments.copy(), flat.steps) for flat in flats]
+        put_back = _kept(self._changes) if isinstance(self._changes, FlatOptimizer) else _kept_tensors(self._changes)
         for _ in range(trials):
             self._call(*tensors)
         self._trials -= trials
+        put_back()
+
+
+def _kept(optimizer: FlatOptimizer) -> Callable[[], None]:
+    """What puts parameters and optimizer back to how they are now."""
+    optimizer._fit()
+    flats = [flat for group in optimizer._flats for flat in group]
+    kept = [(flat, flat.data.copy(), flat.moments.copy(), flat.steps) for flat in flats]
+
+    def put_back() -> None:
         optimizer.zero_grad()
         for flat, data, moments, steps in kept:
             flat.data[...], flat.moments[...], flat.steps = data, moments, steps
+
+    return put_back
+
+
+def _kept_tensors(tensors: Sequence[Tensor]) -> Callable[[], None]:
+    """What puts tensors back to how they are now."""
+    kept = [(tensor, tensor.detach().clone()) for tensor in tensors]
+
+    def put_back() -> None:
+        with T.no_grad():
+            for tensor, copy in kept:
+                tensor.copy_(copy)
+
+    return put_back

@@ -315,6 +315,15 @@ class DQN:
             self.new, self.tries = self.new + actions, 0
         return edits
 
+    def policy(self) -> State:
+        """What `act` depends on, as copies."""
+        return {"network": pack(self.network.state_dict()), "steps": self.steps}
+
+    def load_policy(self, state: State) -> None:
+        """Act as the agent that gave `policy` does."""
+        self.network.load_state_dict(unpack(state["network"]))
+        self.steps = state["steps"]
+
     # --- keeping ------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> State:

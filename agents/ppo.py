@@ -364,6 +364,14 @@ class PPO:
         self.action_space = action_space
         self.networks["head"] = self.head
 
+    def policy(self) -> State:
+        """What `act` depends on, as copies."""
+        return pack(self.networks.state_dict())
+
+    def load_policy(self, state: State) -> None:
+        """Act as the agent that gave `policy` does."""
+        self.networks.load_state_dict(unpack(state))
+
     # --- keeping ------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> State:

@@ -40,6 +40,9 @@ TASKS = {
         lambda means: mean(means) >= 480 and sum(m >= 475 for m in means) >= 4,
     ),
     "dqn-cartpole": Task("dqn", "CartPole-v1", 50_000, 5, "mean >= 400", lambda means: mean(means) >= 400),
+    "stream-q-cartpole": Task("stream-q", "CartPole-v1", 200_000, 5, "mean >= 400", lambda means: mean(means) >= 400),
+    "stream-ac-cartpole": Task("stream-ac", "CartPole-v1", 200_000, 5, "mean >= 400", lambda means: mean(means) >= 400),
+    "stream-sarsa-cartpole": Task("stream-sarsa", "CartPole-v1", 200_000, 5, "mean >= 400", lambda means: mean(means) >= 400),
     "ppo-pendulum": Task("ppo", "Pendulum-v1", 200_000, 3, "mean >= -250", lambda means: mean(means) >= -250),
 }  # fmt: skip
 

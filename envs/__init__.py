@@ -11,6 +11,7 @@
 
 from envs.make import Vectorization, list_environments, make_world
 from envs.normalize import NormalizedWorld, RunningMeanStd
+from envs.registration import register
 from envs.world import VectorWorld, from_env, from_vector_env
 
 __all__ = [
@@ -23,3 +24,5 @@ __all__ = [
     "list_environments",
     "make_world",
 ]
+
+register()

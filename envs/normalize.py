@@ -10,7 +10,7 @@ from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from rlcore.errors import CheckpointError
-from rlcore.types import State, Step, World
+from rlcore.types import Sensors, State, Step, World
 
 __all__ = ["NormalizedWorld", "RunningMeanStd"]
 
@@ -235,6 +235,11 @@ class NormalizedWorld:
             return None
         self._running_return = np.array(state["running_return"])
         return self._standardise(observation)
+
+    @property
+    def sensors(self) -> Sensors | None:
+        """Those of the world within."""
+        return getattr(self._world, "sensors", None)
 
     def render(self) -> NDArray[np.uint8] | None:
         """A picture of environment 0, where the world within can give one; see `envs.world.VectorWorld.render`."""

@@ -17,7 +17,7 @@ from envs.observations import Flattener
 from envs.state import StateMismatchError, capture_vector, decode, encode, restore_vector, spread_vector
 from envs.vector import EnvFailure, SyncVector
 from rlcore.errors import CheckpointError, WorldError
-from rlcore.types import EpisodeEnd, State, Step
+from rlcore.types import EpisodeEnd, Sensors, State, Step
 
 __all__ = ["VectorWorld", "from_env", "from_vector_env"]
 
@@ -261,6 +261,13 @@ class VectorWorld:
         text = " ".join(str(cause).split())
         message = f"{where}: {doing} raised {type(cause).__name__}" + (f": {text}" if text else "")
         raise WorldError(message) from cause
+
+    @property
+    def sensors(self) -> Sensors | None:
+        """The environment itself, where it is one of sensors in real time; None for all others."""
+        env = getattr(self._venv, "envs", (None,))[0]
+        inner = None if env is None else env.unwrapped
+        return inner if getattr(inner, "realtime", False) else None
 
     def state_dict(self) -> State:
         """The exact state of the episodes under way where the environments can give it (see `envs.state`).

@@ -38,6 +38,9 @@ class RunConfig:
     env: str = ""
     """Environment: a Gymnasium id, or "package:Name-v0" to import the package first."""
 
+    env_args: tuple[str, ...] = ()
+    """Arguments of the environment, each as name=value with a value of TOML, or else a text."""
+
     agent: str = "ppo"
     """Agent: one of `run-agent list agents`."""
 
@@ -69,6 +72,26 @@ class RunConfig:
         for name in ("steps", "num_envs", "checkpoint_every", "log_every"):
             _at_least(name, getattr(self, name), 1)
         _at_least("seed", self.seed, 0)
+        self.env_kwargs  # noqa: B018  # raises where one of them has no name
+
+    @property
+    def env_kwargs(self) -> dict[str, Any]:
+        """`env_args` by name.
+
+        >>> RunConfig(env_args=("track=3", "camera=true", "sensors=zmq+tcp://127.0.0.1:5600")).env_kwargs
+        {'track': 3, 'camera': True, 'sensors': 'zmq+tcp://127.0.0.1:5600'}
+        """
+        values = {}
+        for argument in self.env_args:
+            name, equals, text = argument.partition("=")
+            if not equals or not name.isidentifier():
+                message = f"env_args: expected name=value, got {argument!r}"
+                raise ConfigError(message)
+            try:
+                values[name] = tomllib.loads(f"value = {text}")["value"]
+            except tomllib.TOMLDecodeError:
+                values[name] = text
+        return values
 
 
 def _at_least(name: str, value: int, low: int) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from rlcore.errors import UnknownNameError
 
-__all__ = ["AGENTS", "ENVS", "Registry", "load_object"]
+__all__ = ["AGENTS", "ENVS", "GAMES", "WORLDS", "Registry", "load_object"]
 
 
 def load_object(location: str) -> Any:
@@ -89,7 +89,23 @@ class Registry:
 
 
 #: Learners: classes as `rlcore.types.Agent` describes, each with a dataclass ``Config``.
-AGENTS = Registry("agent", {"ppo": "agents.ppo:PPO", "dqn": "agents.dqn:DQN"}, entry_points="rlcore.agents")
+AGENTS = Registry(
+    "agent",
+    {
+        "ppo": "agents.ppo:PPO",
+        "dqn": "agents.dqn:DQN",
+        "stream-ac": "agents.stream_ac:StreamAC",
+        "stream-q": "agents.stream_q:StreamQ",
+        "stream-sarsa": "agents.stream_sarsa:StreamSarsa",
+    },
+    entry_points="rlcore.agents",
+)
 
 #: Environments beside Gymnasium's own registry: Gymnasium ``Env`` classes, or callables with `make_world`'s signature.
 ENVS = Registry("environment", {"CoastingCartPole-v0": "envs.coasting:CoastingCartPole"}, entry_points="rlcore.envs")
+
+#: Worlds that run in a process of their own, for `run-agent world`: callables as `envs.games.run_car`.
+WORLDS = Registry("world", {"car": "envs.games:run_car"}, entry_points="rlcore.worlds")
+
+#: Worlds that people play, for `run-agent play`: callables as `envs.games.play_car`.
+GAMES = Registry("game", {"car": "envs.games:play_car"}, entry_points="rlcore.games")

@@ -30,7 +30,7 @@ from rlcore.logging import Logger, Progress
 from rlcore.tally import Tally
 from rlcore.types import Agent, State, Step, World
 
-__all__ = ["Runner", "TrainResult"]
+__all__ = ["Runner", "TrainResult", "check_step", "deferred_signals", "one_line"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Runner:
         self.tally = Tally()
         self._agent = agent
         self._world = world
-        self._observation: NDArray[np.float32] | None = None
+        self.observation: NDArray[np.float32] | None = None  #: what to act on next; None before `begin` or `restore`
 
     def begin(self) -> None:
         """Start the first episodes and write the first checkpoint: from here on the run can be resumed.
@@ -75,7 +75,7 @@ class Runner:
             WorldError: the environment could not be reset.
             SaveError: the checkpoint could not be written.
         """
-        self._observation = self._reset(self.settings.run.seed)
+        self.observation = self._reset(self.settings.run.seed)
         self.save()
 
     def restore(self, state: State, *, same_plan: bool = True) -> bool:
@@ -96,18 +96,18 @@ class Runner:
             self._agent.load_state_dict(state["agent"])
             if "life" in state:
                 self.life.load_state_dict(state["life"], same_plan=same_plan)
-            self._observation = self._world.load_state_dict(state["world"])
+            self.observation = self._world.load_state_dict(state["world"])
         except RlcoreError:
             raise
         except Exception as error:
             run = self.settings.run
-            message = f"{self.path}: does not fit agent {run.agent} on {run.env}: {_one_line(error)}"
+            message = f"{self.path}: does not fit agent {run.agent} on {run.env}: {one_line(error)}"
             raise CheckpointError(message) from error
-        if self._observation is not None:
+        if self.observation is not None:
             return True
         self._agent.interrupt()
         sequence = np.random.SeedSequence([self.settings.run.seed, self.tally.steps])
-        self._observation = self._reset(int(sequence.generate_state(1)[0]))
+        self.observation = self._reset(int(sequence.generate_state(1)[0]))
         self.tally.add_metrics({"resume/episodes_restarted": 1.0})
         return False
 
@@ -123,7 +123,11 @@ class Runner:
             "tally": self.tally.state_dict(),
             "life": self.life.state_dict(),
         }
-        metadata = {
+        checkpoint.save(self.path, state, self.metadata())
+
+    def metadata(self) -> dict[str, Any]:
+        """What a checkpoint says of the run beside its state."""
+        return {
             "settings": self.settings.to_json(),
             "steps": self.tally.steps,
             "episodes": self.tally.episodes,
@@ -131,7 +135,6 @@ class Runner:
             "parameters": getattr(self._agent, "num_parameters", None),
             "structure": self.life.describe(),
         }
-        checkpoint.save(self.path, state, metadata)
 
     def run(self, loggers: Sequence[Logger], progress: Progress, *, seconds: float = 0.0) -> TrainResult:
         """Train to the configured number of steps, or until a signal (Ctrl-C) ends the session after the step at hand.
@@ -148,7 +151,7 @@ class Runner:
         """
         first, start = self.tally.steps, time.perf_counter()
         progress.start(first, self.settings.run.steps)
-        with _deferred_signals() as received:
+        with deferred_signals() as received:
             self._loop(loggers, progress, received, start - seconds)
             if self.tally.recorded < self.tally.steps and not received:
                 self._log(loggers, time.perf_counter() - start + seconds)
@@ -168,7 +171,7 @@ class Runner:
 
     def _loop(self, loggers: Sequence[Logger], progress: Progress, received: list[int], zero: float) -> None:
         run, tally, agent, world, life = self.settings.run, self.tally, self._agent, self._world, self.life
-        observation = self._observation
+        observation = self.observation
         if observation is None:
             message = "call begin() or restore() before run()"
             raise RuntimeError(message)
@@ -188,12 +191,12 @@ class Runner:
                 if changed:
                     observations, actions = world.observation_space, world.action_space
                     shape = (shape[0], *observations.shape)
-                _check(step, shape)
+                check_step(step, shape)
                 acting = False
                 # Where a space has grown just now, this is still a transition of the old one: what is new comes last.
                 after = step.next_observation[:, :width] if changed else step.next_observation
                 agent.observe(observation, action, step.reward, after, *step[3:6])
-                self._observation = observation = step.observation
+                self.observation = observation = step.observation
                 tally.steps += int(count_valid(step.valid))
                 if step.episodes:
                     tally.add_episodes(step.episodes)
@@ -217,12 +220,12 @@ class Runner:
                     next_show = now + progress.interval
         except RlcoreError as error:
             if acting:
-                raise self._world_error(error) from error.__cause__ or error
+                raise self.world_error(error) from error.__cause__ or error
             raise
         except Exception as error:
             if acting:
-                raise self._world_error(error) from error.__cause__ or error
-            message = f"agent {run.agent} on {self._where}: {_one_line(error)}"
+                raise self.world_error(error) from error.__cause__ or error
+            message = f"agent {run.agent} on {self.where}: {one_line(error)}"
             raise RunError(message) from error
 
     def _tell(self, progress: Progress) -> None:
@@ -241,18 +244,19 @@ class Runner:
             observation = self._world.reset(seed)
             _check_finite("observation", observation)
         except Exception as error:
-            raise self._world_error(error) from error.__cause__ or error
+            raise self.world_error(error) from error.__cause__ or error
         return observation
 
     @property
-    def _where(self) -> str:
+    def where(self) -> str:
+        """Environment and step, for errors."""
         return f"{self.settings.run.env} at step {self.tally.steps:,}"
 
-    def _world_error(self, error: Exception) -> WorldError:
+    def world_error(self, error: Exception) -> WorldError:
         """The error with environment and step in front, unless the world has named them itself."""
         if isinstance(error, WorldError):
             return error
-        return WorldError(f"{self._where}: {_one_line(error)}")
+        return WorldError(f"{self.where}: {one_line(error)}")
 
 
 def _after(step: int, every: int) -> int:
@@ -260,7 +264,7 @@ def _after(step: int, every: int) -> int:
     return (step // every + 1) * every
 
 
-def _check(step: Step, shape: tuple[int, ...]) -> None:
+def check_step(step: Step, shape: tuple[int, ...]) -> None:
     """Refuse what no agent can learn from.
 
     A dot product of an array with itself is the cheapest test for NaN (1 us for all three, against 8 for `isfinite`);
@@ -287,7 +291,8 @@ def _check_finite(name: str, array: NDArray[Any]) -> None:
         raise ValueError(message)
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What an error says, with its kind where it is not one of ours."""
     text = " ".join(str(error).split())
     if text and (isinstance(error, RlcoreError) or type(error) is ValueError):
         return text
@@ -295,7 +300,7 @@ def _one_line(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _deferred_signals() -> Iterator[list[int]]:
+def deferred_signals() -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM instead of being stopped by them; a second one stops at once, as usual."""
     received: list[int] = []
     previous: dict[int, Any] = {}

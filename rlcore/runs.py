@@ -24,7 +24,18 @@ from rlcore.runner import Runner, TrainResult
 from rlcore.types import Agent, State, World
 from rlcore.worlds import make_world
 
-__all__ = ["LoadedRun", "load", "read", "train"]
+__all__ = [
+    "LoadedRun",
+    "check_free",
+    "load",
+    "make_agent",
+    "make_directory",
+    "make_run_world",
+    "read",
+    "state_to_resume",
+    "train",
+    "write_config",
+]
 
 _CONFIG = "config.toml"
 _METRICS = "metrics.jsonl"
@@ -64,23 +75,23 @@ def train(
     progress = progress or make_progress()
     if tensorboard:
         TensorBoardLogger.require()
-    state = _state_to_resume(settings, directory) if resume else None
+    state = state_to_resume(settings, directory) if resume else None
     if not resume:
-        _check_free(directory, overwrite=overwrite)
+        check_free(directory, overwrite=overwrite)
     with contextlib.ExitStack() as stack:
-        world = _make_world(settings, num_envs=settings.run.num_envs, training=True)
+        world = make_run_world(settings, num_envs=settings.run.num_envs, training=True)
         stack.callback(world.close)
         plan = None if settings.structure is None else read_plan(settings.structure, "structure")
-        runner = Runner(settings, _make_agent(settings, world), world, directory / checkpoint.FILE_NAME, plan)
+        runner = Runner(settings, make_agent(settings, world), world, directory / checkpoint.FILE_NAME, plan)
         if state is not None:
             if not runner.restore(state, same_plan=state["structure"] == settings.structure):
                 progress.message("the environments cannot give their state: the episodes under way start again")
             del state  # its replay memory is now twice in memory
         else:
-            _make_directory(directory)
+            make_directory(directory)
             runner.begin()
         resume_at = runner.tally.steps if resume else None
-        _write_config(settings, directory)
+        write_config(settings, directory)
         metrics = JsonlLogger(directory / _METRICS, resume_at=resume_at)
         loggers: list[Logger] = [metrics]
         if not resume:
@@ -115,7 +126,7 @@ class LoadedRun:
 
     def make_world(self, *, num_envs: int = 1, render_mode: str | None = None) -> World:
         """The environment the agent was trained on, its normaliser's statistics restored and frozen; reset it first."""
-        world = _make_world(self.settings, num_envs=num_envs, training=False, render_mode=render_mode)
+        world = make_run_world(self.settings, num_envs=num_envs, training=False, render_mode=render_mode)
         world.load_state_dict(self.world_state)
         return world
 
@@ -134,8 +145,8 @@ def load(path: Path | str) -> LoadedRun:
     path = checkpoint.find(path)
     state, metadata = checkpoint.load(path)
     settings = _settings(metadata, path)
-    with contextlib.closing(_make_world(settings, num_envs=1, training=False)) as world:
-        agent = _make_agent(settings, world)
+    with contextlib.closing(make_run_world(settings, num_envs=1, training=False)) as world:
+        agent = make_agent(settings, world)
     try:
         agent.load_state_dict(state["agent"])
     except RlcoreError:
@@ -166,7 +177,8 @@ def _settings(metadata: dict[str, Any], path: Path) -> Settings:
         raise CheckpointError(message) from error
 
 
-def _make_world(settings: Settings, *, num_envs: int, training: bool, render_mode: str | None = None) -> World:
+def make_run_world(settings: Settings, *, num_envs: int, training: bool, render_mode: str | None = None) -> World:
+    """The environment of a run."""
     run = settings.run
     return make_world(
         run.env,
@@ -177,10 +189,12 @@ def _make_world(settings: Settings, *, num_envs: int, training: bool, render_mod
         discount=settings.discount,
         training=training,
         render_mode=render_mode,
+        env_kwargs=run.env_kwargs,
     )
 
 
-def _make_agent(settings: Settings, world: World) -> Agent:
+def make_agent(settings: Settings, world: World) -> Agent:
+    """The agent of a run, as at its beginning."""
     run = settings.run
     agent: Agent = AGENTS.load(run.agent)(
         settings.agent,
@@ -197,7 +211,8 @@ def _make_agent(settings: Settings, world: World) -> Agent:
 _FREE = {"steps", "log_every", "checkpoint_every"}
 
 
-def _state_to_resume(settings: Settings, directory: Path) -> State:
+def state_to_resume(settings: Settings, directory: Path) -> State:
+    """The state of the run in a directory; ConfigError where it was another run."""
     path = checkpoint.find(directory)
     state, metadata = checkpoint.load(path)
     stored = _settings(metadata, path)
@@ -218,7 +233,8 @@ def _state_to_resume(settings: Settings, directory: Path) -> State:
     return {**state, "structure": stored.structure}
 
 
-def _check_free(directory: Path, *, overwrite: bool) -> None:
+def check_free(directory: Path, *, overwrite: bool) -> None:
+    """Raise RunExistsError where a directory holds a run that is not to be replaced."""
     if directory.exists() and not directory.is_dir():
         message = f"dir: expected a directory, got the file {directory}"
         raise ConfigError(message)
@@ -227,7 +243,8 @@ def _check_free(directory: Path, *, overwrite: bool) -> None:
         raise RunExistsError(message)
 
 
-def _make_directory(directory: Path) -> None:
+def make_directory(directory: Path) -> None:
+    """Make the directory of a run; SaveError where that is impossible."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -235,7 +252,7 @@ def _make_directory(directory: Path) -> None:
         raise SaveError(message) from error
 
 
-def _write_config(settings: Settings, directory: Path) -> None:
+def write_config(settings: Settings, directory: Path) -> None:
     """For people, and to start a similar run with ``--config``; the checkpoint has its own copy."""
     path = directory / _CONFIG
     try:

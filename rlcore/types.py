@@ -13,7 +13,9 @@ import numpy as np
 from gymnasium.spaces import Box, Space
 from numpy.typing import NDArray
 
-__all__ = ["Agent", "EditableAgent", "EpisodeEnd", "Metrics", "Part", "State", "Step", "World"]
+__all__ = [
+    "Agent", "EditableAgent", "EpisodeEnd", "Learner", "LiveAgent", "Metrics", "Part", "Sensors", "State", "Step", "World",
+]  # fmt: skip
 
 #: What a checkpoint can hold: nested ``dict[str, State]`` and lists whose leaves are NumPy arrays (saved exactly as
 #: safetensors) or ``None | bool | int | float | str`` (saved as JSON; integers of any size, floats exactly, NaN and
@@ -75,6 +77,35 @@ class World(Protocol):
 
     def close(self) -> None:
         """Release windows, processes and sockets."""
+        ...
+
+
+class Sensors(Protocol):
+    """What a world in real time says of its sensors; found as ``world.sensors``, which others have not, or None."""
+
+    @property
+    def rate(self) -> float:
+        """Observations a second."""
+        ...
+
+    @property
+    def moment(self) -> int:
+        """When the newest observation was due, by `time.time_ns`."""
+        ...
+
+    @property
+    def missed(self) -> int:
+        """Observations that passed while nobody waited for them, so far."""
+        ...
+
+    @property
+    def stale(self) -> bool:
+        """Whether a sensor is silent, or too old to act on."""
+        ...
+
+    @property
+    def lost(self) -> int:
+        """Samples that were sent and never arrived, so far."""
         ...
 
 
@@ -161,4 +192,32 @@ class EditableAgent(Protocol):
 
         Returns the edits made, applied, each with the name of its part. Raises SpaceError for a change that cannot be served.
         """
+        ...
+
+
+class LiveAgent(Agent, Protocol):
+    """What an agent may offer beside, for runs in real time; where it does not, its whole state is handed over instead."""
+
+    def policy(self) -> State:
+        """What `act` depends on, as copies that nobody writes to."""
+        ...
+
+    def load_policy(self, state: State) -> None:
+        """Act as the agent that gave `policy` does; the generator stays this agent's own."""
+        ...
+
+    def prepare(self) -> None:
+        """Do before the clock starts what would make the first steps slow."""
+        ...
+
+
+class Learner(Protocol):
+    """What predicts samples of a stream, and learns from them one by one."""
+
+    def predict_one(self, x: Any) -> Any:
+        """The answer for a sample, before it is known; None where there is none yet."""
+        ...
+
+    def learn_one(self, x: Any, y: Any) -> None:
+        """Learn a sample's answer."""
         ...

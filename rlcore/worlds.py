@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from rlcore.errors import UnknownNameError
@@ -28,6 +29,7 @@ def make_world(
     discount: float = 0.99,
     training: bool = True,
     render_mode: str | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
 ) -> World:
     """Build ``num_envs`` copies of an environment, stepped together.
 
@@ -40,6 +42,7 @@ def make_world(
         discount: of that return.
         training: False freezes the running statistics.
         render_mode: ``"human"`` or ``"rgb_array"`` to see it.
+        env_kwargs: arguments of the environment itself.
 
     Raises:
         UnknownNameError: no such environment; the message gives the nearest.
@@ -53,6 +56,8 @@ def make_world(
         "training": training,
         "render_mode": render_mode,
     }
+    if env_kwargs:
+        options["env_kwargs"] = dict(env_kwargs)
     make: Any = None
     if env_id in ENVS:
         import gymnasium

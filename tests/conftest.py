@@ -5,7 +5,13 @@ from __future__ import annotations
 import os
 import tempfile
 
+import hypothesis
+
 from tensor.jit import compiled
+
+# Shared machines make single examples slow now and then.
+hypothesis.settings.register_profile("shared", deadline=None)
+hypothesis.settings.load_profile("shared")
 
 
 def pytest_configure() -> None:

@@ -32,7 +32,9 @@ def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
-COMMANDS = ("scripts/evaluate.py", "scripts/plot_runs.py", "benchmarks/learning.py", "benchmarks/startup.py")
+COMMANDS = (
+    "scripts/evaluate.py", "scripts/plot_runs.py", "benchmarks/gpu.py", "benchmarks/learning.py", "benchmarks/startup.py",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -75,3 +77,17 @@ def test_plots_runs(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     assert "</svg>" in (tmp_path / "curve.svg").read_text()
     assert run("scripts/plot_runs.py", tmp_path / "no.svg", f"PPO={tmp_path}/none-*").returncode == 2
+
+
+def test_the_picture_of_steps_shows_every_kept_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    drawing = load("scripts/draw_steps.py")
+    first = {"step, batch 1": {"compiled": 6.0, "torch": 430.0, "c": 4.0}, "grow": {"compiled": 2e5}}
+    kept = [{"commit": c, "date": "2026-01-01", "us": first} for c in ("abc", "def")]
+    (tmp_path / "steps.json").write_text(json.dumps(kept))
+    monkeypatch.setattr(drawing, "RESULTS", tmp_path / "steps.json")
+    monkeypatch.setattr(sys, "argv", ["draw_steps.py", str(tmp_path / "steps.svg")])
+    drawing.main()
+    picture = (tmp_path / "steps.svg").read_text()
+    for word in ("6 us", "430 us", "4 us", "200 ms", "at commit def", "abc"):
+        assert word in picture
+    assert picture.count("<polyline") == 1, "only the step has both figures of a ratio"

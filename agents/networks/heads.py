@@ -16,9 +16,18 @@ import tensor as T
 from rlcore.errors import SpaceError
 from tensor import Tensor, nn
 
-__all__ = ["ActionHead", "BernoulliHead", "CategoricalHead", "GaussianHead", "MultiCategoricalHead", "make_head"]
+__all__ = [
+    "ActionHead",
+    "BernoulliHead",
+    "CategoricalHead",
+    "GaussianHead",
+    "MultiCategoricalHead",
+    "SpreadGaussianHead",
+    "make_head",
+]
 
 
+LEAST_DEVIATION = 1e-6  # a density needs a deviation above 0
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -158,8 +167,46 @@ class GaussianHead(ActionHead):
         return (self.log_std + (0.5 + HALF_LOG_TWO_PI)).sum().expand(len(outputs))
 
 
-def make_head(space: spaces.Space[Any], agent: str) -> ActionHead:
-    """The head for an action space; SpaceError names the agent when there is none."""
+class SpreadGaussianHead(ActionHead):
+    """Independent normal distributions of which the network gives both the means and, through softplus, the deviations.
+
+    Drawn actions are not clipped, as with `GaussianHead`.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.dimensions = math.prod(shape)
+        self.size, self.action_shape, self.action_dtype = 2 * self.dimensions, shape, np.float32
+
+    def _split(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        mean, spread = outputs[:, : self.dimensions], outputs[:, self.dimensions :]
+        return mean, nn.functional.softplus(spread) + LEAST_DEVIATION
+
+    def sample(self, outputs: Tensor, rng: np.random.Generator) -> NDArray[Any]:
+        array = outputs.numpy()
+        mean, spread = array[:, : self.dimensions], array[:, self.dimensions :]
+        std = np.logaddexp(spread, np.float32(0)) + np.float32(LEAST_DEVIATION)  # softplus
+        drawn: NDArray[Any] = mean + std * rng.standard_normal(mean.shape, dtype=np.float32)
+        return drawn.reshape(len(drawn), *self.action_shape)
+
+    def mode(self, outputs: Tensor) -> NDArray[Any]:
+        mean: NDArray[Any] = outputs.numpy()[:, : self.dimensions].copy()
+        return mean.reshape(len(mean), *self.action_shape)
+
+    def log_prob(self, outputs: Tensor, actions: Tensor) -> Tensor:
+        mean, std = self._split(outputs)
+        z = (actions.reshape(len(actions), self.dimensions) - mean) / std
+        return ((z * z) * -0.5 - std.log() - HALF_LOG_TWO_PI).sum(-1)
+
+    def entropy(self, outputs: Tensor) -> Tensor:
+        return (self._split(outputs)[1].log() + (0.5 + HALF_LOG_TWO_PI)).sum(-1)
+
+
+def make_head(space: spaces.Space[Any], agent: str, *, spread: bool = False) -> ActionHead:
+    """The head for an action space; SpaceError names the agent when there is none.
+
+    ``spread`` gives continuous actions deviations that depend on the state.
+    """
     if isinstance(space, spaces.Discrete):
         return CategoricalHead(int(space.n))
     if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
@@ -167,6 +214,6 @@ def make_head(space: spaces.Space[Any], agent: str) -> ActionHead:
     if isinstance(space, spaces.MultiBinary) and len(space.shape) == 1:
         return BernoulliHead(space.shape[0])
     if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
-        return GaussianHead(space.shape)
+        return SpreadGaussianHead(space.shape) if spread else GaussianHead(space.shape)
     msg = f"{agent} cannot serve the action space {space}: expected Discrete, MultiDiscrete, MultiBinary or a float Box"
     raise SpaceError(msg)

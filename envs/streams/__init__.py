@@ -9,10 +9,10 @@
 """
 
 from envs.streams.align import Aligned, Moment
-from envs.streams.errors import FrameError, StaleError, StreamAddressError
+from envs.streams.errors import FrameError, PeerRefusedError, StaleError, StreamAddressError
 from envs.streams.frames import Frame, Header, decode, encode
+from envs.streams.keys import Curve, create_keys
 from envs.streams.recording import record, replay
-from envs.streams.sockets import Curve
 from envs.streams.stream import Publisher, Sample, Stream, open_stream, publish
 
 __all__ = [
@@ -22,11 +22,13 @@ __all__ = [
     "FrameError",
     "Header",
     "Moment",
+    "PeerRefusedError",
     "Publisher",
     "Sample",
     "StaleError",
     "Stream",
     "StreamAddressError",
+    "create_keys",
     "decode",
     "encode",
     "open_stream",

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from envs.streams.errors import StaleError, StreamAddressError
+from envs.streams.pipeline import Pipeline
 from envs.streams.sensor import SECOND, ClockOffset, Sensor
-from tensor.data import IterableDataset
 
 if TYPE_CHECKING:
     from envs.streams.stream import Sample, Stream
@@ -41,7 +41,7 @@ def _one(table: Any, topic: str) -> float | None:
     return None if value is None else float(value)
 
 
-class Aligned(IterableDataset[Moment]):
+class Aligned(Pipeline[Moment]):
     """A stream at one rate: an `IterableDataset` of `Moment`, to be gone through once.
 
     - ``max_age``: seconds, one or by topic. ``on_stale``: ``"hold"`` the last value, ``"mask"`` it with zeros, or ``"raise"``
@@ -52,6 +52,8 @@ class Aligned(IterableDataset[Moment]):
     - ``clock``: ``"fast"`` and ``"log"`` order samples by capture time, so the same samples give the same moments, bit for
       bit, in whatever order they arrive within ``slack`` seconds; ``"log"`` keeps the recorded pace. ``"wall"`` ticks on this
       machine's clock with what arrived, shifting each publisher's clock by its least transit; a file is read as by ``"log"``.
+    - ``offsets``: seconds to add to a topic's capture times on the log and fast clocks, by topic, where its clock is wrong;
+      ``"transit"`` takes each publisher's least transit time, as the wall clock always does.
     - ``topics``: the sensors to wait for before the first moment (by default all that the stream announces).
     - ``max_gap``: seconds without any sample, or of a jump of the clock, after which ticks begin anew.
 
@@ -76,6 +78,7 @@ class Aligned(IterableDataset[Moment]):
         clock: Literal["wall", "log", "fast"] = "fast",
         rates: Mapping[str, float] | None = None,
         topics: Collection[str] | None = None,
+        offsets: Mapping[str, float] | Literal["transit"] | None = None,
         slack: float = 0.1,
         max_gap: float = 10.0,
         speed: float = 1.0,
@@ -93,9 +96,10 @@ class Aligned(IterableDataset[Moment]):
             msg = "align: interpolate needs the sample after the tick, which clock='wall' does not know; expected 'log' or 'fast'"
             raise StreamAddressError(msg)
         self.stream, self.on_stale, self.interpolate = stream, on_stale, frozenset(interpolate)
-        self._needed = frozenset(stream.source.topics if topics is None else topics)
-        self._period = 1 / Fraction(rate).limit_denominator(1_000_000) * SECOND
+        self._needed = frozenset(stream.topics if topics is None else topics)
+        self.period = 1 / Fraction(rate).limit_denominator(1_000_000) * SECOND
         self._max_age, self._rates, self._paced, self._speed = max_age, rates, clock != "fast", speed
+        self._offsets = _Transits() if offsets == "transit" else _Fixed(offsets or {})
         self._slack, self._max_gap = round(slack * SECOND), round(max_gap * SECOND)
         self.sensors: dict[str, Sensor] = {}
         #: Ticks that began anew (gaps, clock jumps), and ticks of the wall clock that were missed.
@@ -117,7 +121,7 @@ class Aligned(IterableDataset[Moment]):
 
     def _tick(self) -> int:
         assert self._start is not None
-        return self._start + int(self._count * self._period)
+        return self._start + int(self._count * self.period)
 
     def _moment(self, t: int) -> Moment:
         names = sorted(self.sensors)
@@ -155,9 +159,10 @@ class Aligned(IterableDataset[Moment]):
         ahead = self._slack if self.interpolate else 0
         pace = _Pace(self._speed) if self._paced else None
         for sample in self.stream:
-            at = sample.capture_time
+            at = sample.capture_time + self._offsets.of(sample, sample.receive_time)
             if at < high - self._max_gap:  # the publishers' clock was set back
                 yield from self._emit(high, ahead, pace)
+                self._settle(high)
                 self._begin_anew()
                 high = settled = -1
             if at <= settled:
@@ -201,22 +206,19 @@ class Aligned(IterableDataset[Moment]):
 
     def _on_wall(self) -> Iterator[Moment]:
         """By this machine's clock: what has arrived has arrived."""
-        offsets: dict[tuple[str, int], ClockOffset] = {}
+        offsets = _Transits()
         wall = time.time_ns() - time.monotonic_ns()  # a step of the system's clock must not bend the ticks
         heard = time.monotonic_ns()
         deadline = None
         while True:
-            now = time.monotonic_ns()
-            left = 0.05 if deadline is None else max(deadline - now, 0) / SECOND
-            sample = self.stream.poll(left)
+            left = 0.05 if deadline is None else max(deadline - time.monotonic_ns(), 0) / SECOND
+            # Sockets wait in whole milliseconds: the last one is slept through.
+            sample = self.stream.poll(left - 0.001 if left > 0.001 else 0.0)
             if sample is not None:
                 heard = time.monotonic_ns()
-                key = (sample.topic, sample.epoch)
-                if key not in offsets:
-                    offsets = {known: offset for known, offset in offsets.items() if known[0] != sample.topic}
-                    offsets[key] = ClockOffset()
-                offset = offsets[key].update(sample.capture_time, sample.receive_time)
-                self._take(sample, sample.capture_time + offset)
+                self._take(sample, sample.capture_time + offsets.of(sample, heard + wall) - wall)
+            elif left <= 0.001:
+                time.sleep(left)
             now = time.monotonic_ns()
             if self.stream.timeout is not None and now - heard > self.stream.timeout * SECOND:
                 return
@@ -225,13 +227,37 @@ class Aligned(IterableDataset[Moment]):
                     self._start, deadline = now, now
                 continue
             if now >= deadline:
-                yield self._moment(deadline + wall)
+                yield self._moment(deadline)._replace(t=deadline + wall)
                 self._count += 1
-                late = int((time.monotonic_ns() - self._tick()) / self._period)
+                late = int((time.monotonic_ns() - self._tick()) / self.period)
                 if late > 0:
                     self.missed += late
                     self._count += late
                 deadline = self._tick()
+
+
+class _Fixed:
+    """What is to be added to each topic's times, known beforehand."""
+
+    def __init__(self, seconds: Mapping[str, float]) -> None:
+        self._shifts = {topic: round(by * SECOND) for topic, by in seconds.items()}
+
+    def of(self, sample: Sample, receive_time: int) -> int:
+        return self._shifts.get(sample.topic, 0)
+
+
+class _Transits:
+    """What is to be added to each publisher's times, by its least transit time."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[int, ClockOffset]] = {}
+
+    def of(self, sample: Sample, receive_time: int) -> int:
+        epoch, offset = self._known.get(sample.topic, (-1, None))
+        if offset is None or epoch != sample.epoch:
+            offset = ClockOffset()
+            self._known[sample.topic] = sample.epoch, offset
+        return offset.update(sample.capture_time, receive_time)
 
 
 class _Pace:

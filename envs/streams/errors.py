@@ -7,12 +7,13 @@
     │   └── StreamAddressError  an address that cannot be opened, or not safely
     └── RunError
         ├── FrameError          bytes that are no frame: cut short, garbage, another version, too large
+        ├── PeerRefusedError    the other end refuses our key, or wants keys, or has none
         └── StaleError          a sensor is older than it may be
 """
 
 from rlcore.errors import RunError, UsageError
 
-__all__ = ["FrameError", "StaleError", "StreamAddressError"]
+__all__ = ["FrameError", "PeerRefusedError", "StaleError", "StreamAddressError"]
 
 
 class StreamAddressError(UsageError):
@@ -21,6 +22,10 @@ class StreamAddressError(UsageError):
 
 class FrameError(RunError):
     """Bytes that are no frame; a stream counts them and goes on."""
+
+
+class PeerRefusedError(RunError):
+    """The other end is there, and refuses us: an unlisted or a wrong key, or keys on one end alone."""
 
 
 class StaleError(RunError):

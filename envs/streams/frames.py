@@ -1,6 +1,7 @@
 """The wire format: ``[topic][header][buffer ...]``; docs/streams.md says how to write it in another language.
 
 The header is a msgpack array, the buffers are the raw C-ordered bytes of arrays. Nothing is ever unpickled.
+Sensors repeat themselves: what follows from names, dtypes and shapes alone is worked out once and remembered.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import math
 import zlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,7 +18,19 @@ from numpy.typing import NDArray
 
 from envs.streams.errors import FrameError
 
-__all__ = ["MAX_BYTES", "VERSION", "Frame", "Header", "Value", "decode", "encode", "schema_id"]
+__all__ = [
+    "MAX_BUFFERS",
+    "MAX_BYTES",
+    "MAX_TOPIC",
+    "VERSION",
+    "Frame",
+    "Header",
+    "Value",
+    "decode",
+    "encode",
+    "schema_id",
+    "wire_topic",
+]
 
 VERSION = 1
 MAX_BYTES = 1 << 28
@@ -26,19 +39,21 @@ KINDS = frozenset("biufc")
 
 #: One array, or several by name.
 Value = NDArray[Any] | dict[str, NDArray[Any]]
-Layout = tuple[tuple[str, str, int], ...]
+#: Of each buffer: its name, dtype and shape.
+Described = tuple[tuple[str, str, tuple[int, ...]], ...]
+_Whole = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 
 class Header(msgspec.Struct, array_like=True, frozen=True, gc=False, forbid_unknown_fields=True):
-    """Second part of a frame. Times are nanoseconds of the publisher's clock."""
+    """Second part of a frame. Times are nanoseconds of the publisher's clock; ``buffers`` is msgpack still: `Described`."""
 
     version: int
-    schema: int
-    epoch: int
-    sequence: int
-    capture_time: int
-    publish_time: int
-    buffers: tuple[tuple[str, str, tuple[int, ...]], ...]
+    schema: _Whole
+    epoch: _Whole
+    sequence: _Whole
+    capture_time: _Whole
+    publish_time: _Whole
+    buffers: msgspec.Raw
 
 
 class Frame(NamedTuple):
@@ -49,17 +64,46 @@ class Frame(NamedTuple):
     value: Value
 
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Header)
+_encode = msgspec.msgpack.Encoder().encode
+_decode_header = msgspec.msgpack.Decoder(Header).decode
+_decode_buffers = msgspec.msgpack.Decoder(Described).decode
+
+
+def schema_id(described: Described) -> int:
+    """CRC-32 of ``name:dtype:dimensions`` of each buffer, joined by newlines.
+
+    >>> hex(schema_id((("", "<f8", (3,)),)))
+    '0x30b0125b'
+    """
+    return zlib.crc32("\n".join(f"{name}:{dtype}:{len(shape)}" for name, dtype, shape in described).encode())
 
 
 @lru_cache(maxsize=1024)
-def schema_id(layout: Layout) -> int:
-    """CRC-32 of ``name:dtype:dimensions`` of each buffer, joined by newlines."""
-    return zlib.crc32("\n".join(f"{name}:{dtype}:{ndim}" for name, dtype, ndim in layout).encode())
+def wire_topic(topic: str) -> bytes:
+    """A topic as it is sent: UTF-8 with a zero byte after it, so that a subscription to ``cam`` is not one to ``camera``.
+
+    >>> wire_topic("cam")
+    b'cam\\x00'
+    """
+    name = topic.encode()
+    if not 0 < len(name) <= MAX_TOPIC or 0 in name:
+        msg = f"frame: expected a topic of 1 to {MAX_TOPIC} bytes of UTF-8, none zero, got {topic[:40]!r} ({len(name)} bytes)"
+        raise FrameError(msg)
+    return name + b"\0"
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
+def _topic(name: bytes) -> str:
+    try:
+        topic = name[:-1].decode() if name[-1:] == b"\0" and b"\0" not in name[:-1] else ""
+    except UnicodeDecodeError:
+        topic = ""
+    if not topic or len(name) > MAX_TOPIC + 1:
+        msg = f"frame: expected a topic of 1 to {MAX_TOPIC} bytes of UTF-8 with a zero byte after it, got {name[:40]!r}"
+        raise FrameError(msg)
+    return topic
+
+
 def _dtype(text: str) -> np.dtype[Any]:
     try:
         dtype = np.dtype(text)
@@ -72,11 +116,33 @@ def _dtype(text: str) -> np.dtype[Any]:
 
 
 def _array(value: Any) -> NDArray[Any]:
-    array = np.asarray(value)
+    array = value if type(value) is np.ndarray else np.asarray(value)
     if array.dtype.kind not in KINDS:
         msg = f"frame: expected an array of numbers or booleans, got dtype {array.dtype}"
         raise FrameError(msg)
     return array if array.flags.c_contiguous else array.copy(order="C")
+
+
+@lru_cache(maxsize=1024)
+def _layout(
+    names: tuple[str, ...], dtypes: tuple[np.dtype[Any], ...], shapes: tuple[tuple[int, ...], ...]
+) -> tuple[int, msgspec.Raw]:
+    """Schema and msgpack of the buffers' description."""
+    described = tuple([(name, dtype.str, shape) for name, dtype, shape in zip(names, dtypes, shapes, strict=True)])
+    packed = _encode(described)
+    total = sum(dtype.itemsize * math.prod(shape) for dtype, shape in zip(dtypes, shapes, strict=True))
+    if (
+        not 1 <= len(names) <= MAX_BUFFERS
+        or len(packed) > MAX_HEADER - 64
+        or total > MAX_BYTES
+        or max(map(len, shapes)) > MAX_DIMENSIONS
+    ):
+        msg = (
+            f"frame: expected 1 to {MAX_BUFFERS} arrays of {MAX_BYTES} bytes together, of at most {MAX_DIMENSIONS} dimensions, "
+            f"got {len(names)} arrays of {total} bytes"
+        )
+        raise FrameError(msg)
+    return schema_id(described), msgspec.Raw(packed)
 
 
 def encode(
@@ -87,20 +153,52 @@ def encode(
     >>> decode(encode("imu", [1.0, 2.0], sequence=3)).value
     array([1., 2.])
     """
-    named = {str(name): _array(item) for name, item in value.items()} if isinstance(value, Mapping) else {"": _array(value)}
-    buffers = tuple([(name, array.dtype.str, array.shape) for name, array in named.items()])
-    schema = schema_id(tuple([(name, dtype, len(shape)) for name, dtype, shape in buffers]))
+    if type(value) is not np.ndarray and isinstance(value, Mapping):
+        names, arrays = tuple(map(str, value)), [_array(item) for item in value.values()]
+    else:
+        names, arrays = ("",), [_array(value)]
+    schema, buffers = _layout(names, tuple([array.dtype for array in arrays]), tuple([array.shape for array in arrays]))
     published = capture_time if publish_time is None else publish_time
-    header = _encoder.encode(Header(VERSION, schema, epoch, sequence, capture_time, published, buffers))
-    name = topic.encode()
-    total = sum(array.nbytes for array in named.values())
-    if not 0 < len(name) <= MAX_TOPIC or len(header) > MAX_HEADER or len(named) > MAX_BUFFERS or total > MAX_BYTES or not named:
-        msg = (
-            f"frame: expected a topic of 1 to {MAX_TOPIC} bytes and 1 to {MAX_BUFFERS} arrays of {MAX_BYTES} bytes together, "
-            f"got a topic of {len(name)} bytes and {len(named)} arrays of {total} bytes"
-        )
+    header = _encode(Header(VERSION, schema, epoch, sequence, capture_time, published, buffers))
+    # A small copy is cheaper than a view of bytes.
+    return [
+        wire_topic(topic),
+        header,
+        *[array.tobytes() if array.nbytes < 4096 else array.reshape(-1).view(np.uint8).data for array in arrays],
+    ]
+
+
+class _Layout(NamedTuple):
+    schema: int
+    total: int
+    lengths: list[int]
+    buffers: list[tuple[str, np.dtype[Any], tuple[int, ...]]]
+    plain: bool
+
+
+@lru_cache(maxsize=1024)
+def _read_layout(packed: bytes) -> _Layout:
+    """What a description of buffers says; `FrameError` for what cannot be."""
+    try:
+        described = _decode_buffers(packed)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        msg = f"frame: expected a msgpack header, got buffers {packed[:40]!r} ({error})"
+        raise FrameError(msg) from None
+    if len({name for name, *_ in described}) != len(described) or not 1 <= len(described) <= MAX_BUFFERS:
+        msg = f"frame: expected 1 to {MAX_BUFFERS} names that differ, got {[name for name, *_ in described][:8]}"
         raise FrameError(msg)
-    return [name, header, *[array.reshape(-1).view(np.uint8).data if array.size else b"" for array in named.values()]]
+    buffers = [(name, _dtype(text), shape) for name, text, shape in described]
+    for _, dtype, shape in buffers:
+        try:
+            if len(shape) > MAX_DIMENSIONS or min(shape, default=0) < 0:
+                raise ValueError
+            if not math.prod(shape):
+                np.empty(shape, dtype)  # beside a dimension of zero, one that no array can have
+        except (ValueError, OverflowError):
+            msg = f"frame: expected a shape that an array can have, got {str(shape)[:80]}"
+            raise FrameError(msg) from None
+    lengths = [math.prod(shape) * dtype.itemsize for _, dtype, shape in buffers]
+    return _Layout(schema_id(described), sum(lengths), lengths, buffers, len(buffers) == 1 and buffers[0][0] == "")
 
 
 def _header(part: Any) -> Header:
@@ -108,18 +206,20 @@ def _header(part: Any) -> Header:
         msg = f"frame: expected a header of at most {MAX_HEADER} bytes, got {len(part)}"
         raise FrameError(msg)
     try:
-        header = _decoder.decode(part)
+        header = _decode_header(part)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         msg = f"frame: expected a msgpack header, got {bytes(part[:16])!r}... ({error})"
         raise FrameError(msg) from None
     if header.version != VERSION:
         msg = f"frame: expected version {VERSION}, got {header.version}"
         raise FrameError(msg)
-    whole = (header.epoch, header.sequence, header.capture_time, header.publish_time)
-    if min(whole) < 0 or max(whole) >= 1 << 63:
-        msg = f"frame: expected epoch, sequence and times from 0 to 2^63 - 1, got {whole}"
-        raise FrameError(msg)
     return header
+
+
+def _view(shape: tuple[int, ...], dtype: np.dtype[Any], part: Any) -> NDArray[Any]:
+    array: NDArray[Any] = np.ndarray(shape, dtype, part) if len(part) else np.empty(shape, dtype)
+    array.setflags(write=False)
+    return array
 
 
 def decode(parts: Sequence[Any], max_bytes: int = MAX_BYTES) -> Frame:
@@ -127,35 +227,18 @@ def decode(parts: Sequence[Any], max_bytes: int = MAX_BYTES) -> Frame:
     if not 3 <= len(parts) <= 2 + MAX_BUFFERS:
         msg = f"frame: expected 3 to {2 + MAX_BUFFERS} parts, got {len(parts)}"
         raise FrameError(msg)
-    try:
-        topic = str(parts[0], "utf-8")
-    except UnicodeDecodeError:
-        topic = ""
-    if not topic or len(parts[0]) > MAX_TOPIC:
-        msg = f"frame: expected a topic of 1 to {MAX_TOPIC} bytes of UTF-8, got {bytes(parts[0][:16])!r}"
-        raise FrameError(msg)
+    topic = _topic(bytes(parts[0] if len(parts[0]) <= MAX_TOPIC else parts[0][: MAX_TOPIC + 2]))
     header = _header(parts[1])
-    described = header.buffers
-    if len(described) != len(parts) - 2 or sum(map(len, parts[2:])) > max_bytes:
-        msg = f"frame: expected {len(described)} buffers of {max_bytes} bytes together, got {[len(part) for part in parts[2:]]}"
+    layout = _read_layout(bytes(header.buffers))
+    if layout.schema != header.schema:
+        msg = f"frame: expected the schema {layout.schema:#x} of {bytes(header.buffers)[:80]!r}, got {header.schema:#x}"
         raise FrameError(msg)
-    if schema_id(tuple([(name, dtype, len(shape)) for name, dtype, shape in described])) != header.schema:
-        msg = f"frame: expected the schema of {described}, got {header.schema:#x}"
+    lengths = [len(part) for part in parts[2:]]
+    if lengths != layout.lengths or layout.total > max_bytes:
+        msg = f"frame: expected buffers of {layout.lengths} bytes, {max_bytes} together at most, got {lengths} bytes"
         raise FrameError(msg)
-    arrays = {}
-    for (name, text, shape), part in zip(described, parts[2:], strict=True):
-        dtype = _dtype(text)
-        if len(shape) > MAX_DIMENSIONS or (shape and min(shape) < 0) or math.prod(shape) * dtype.itemsize != len(part):
-            msg = f"frame: expected {text} of shape {shape} in {name!r}, got {len(part)} bytes"
-            raise FrameError(msg)
-        try:
-            array = np.frombuffer(part, dtype).reshape(shape) if len(part) else np.empty(shape, dtype)
-        except (ValueError, OverflowError):  # a dimension that no array can have, beside one of zero
-            msg = f"frame: expected a shape that an array can have, got {shape}"
-            raise FrameError(msg) from None
-        array.flags.writeable = False
-        arrays[name] = array
-    if len(arrays) != len(described):
-        msg = f"frame: expected names that differ, got {[name for name, _, _ in described]}"
-        raise FrameError(msg)
-    return Frame(topic, header, arrays[""] if len(arrays) == 1 and "" in arrays else arrays)
+    if layout.plain:
+        _, dtype, shape = layout.buffers[0]
+        return Frame(topic, header, _view(shape, dtype, parts[2]))
+    named = zip(layout.buffers, parts[2:], strict=True)
+    return Frame(topic, header, {name: _view(shape, dtype, part) for (name, dtype, shape), part in named})

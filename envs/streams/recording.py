@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mcap.writer import Writer
 
-from envs.streams.errors import FrameError
-from envs.streams.frames import decode
 from envs.streams.sources import McapSource, pack
 from envs.streams.stream import Publisher, Stream
 
@@ -18,8 +17,19 @@ __all__ = ["record", "replay"]
 SECOND = 1_000_000_000
 
 
-def record(stream: Stream, path: str | Path, *, limit: int | None = None) -> int:
+#: Kept in every recording, so that it can be read without this package.
+FORMAT = b"""\
+Each message: the number of parts, their lengths (little-endian, 8 bytes each), their bytes. The first part is a msgpack array:
+version 1, schema, epoch, sequence, capture time, publish time (ns), [[name, NumPy dtype, shape], ...].
+The others are those arrays."""
+
+
+def record(
+    stream: Stream, path: str | Path, *, limit: int | None = None, written: Callable[[int], None] = lambda count: None
+) -> int:
     """Write the stream's frames to an MCAP file until it ends, or ``limit`` frames; how many were written.
+
+    ``written`` is told the number after each one.
 
     Each message is flushed, without chunks: a process that is killed leaves all that it had received. What is no frame is counted
     in ``stream.rejected`` and not written; repeated frames are.
@@ -29,15 +39,14 @@ def record(stream: Stream, path: str | Path, *, limit: int | None = None) -> int
     with Path(path).open("wb") as file:
         writer = Writer(file, use_chunking=False)
         writer.start(profile="rlcore", library="rlcore")
-        schema = writer.register_schema("rlcore.frame", "", b"")
+        schema = writer.register_schema("rlcore.frame", "rlcore", FORMAT)
         try:
             for arrival in stream.arrivals():
-                try:
-                    topic, header, _ = decode(arrival.parts)
-                except FrameError as error:
-                    stream.rejected += 1
-                    stream.last_error = error
+                frame = stream.frame(arrival)
+                if frame is None:
                     continue
+                stream.admit(frame)
+                topic, header, _ = frame
                 channel = channels.get(topic)
                 if channel is None:
                     channel = channels[topic] = writer.register_channel(topic, "rlcore", schema)
@@ -50,6 +59,7 @@ def record(stream: Stream, path: str | Path, *, limit: int | None = None) -> int
                 )
                 file.flush()  # to the system, which outlives this process
                 count += 1
+                written(count)
                 if count == limit:
                     break
         finally:

@@ -6,35 +6,23 @@ import ipaddress
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
+from zmq.utils.monitor import parse_monitor_message
 
-from envs.streams.errors import StreamAddressError
-from envs.streams.frames import MAX_BYTES
+from envs.streams.errors import PeerRefusedError, StreamAddressError
+from envs.streams.frames import MAX_BUFFERS, MAX_BYTES, wire_topic
+from envs.streams.keys import Curve
 
-__all__ = ["Curve", "ZmqReceiver", "ZmqSender"]
+__all__ = ["ZmqReceiver", "ZmqSender"]
 
-#: From this size on a message is received without a copy.
-LARGE = 1 << 16
+#: From this size on a view of a message's memory is cheaper than a copy.
+LARGE = 1 << 13
 SENDERS = {"pub": zmq.XPUB, "push": zmq.PUSH}
 RECEIVERS = {"pub": zmq.SUB, "push": zmq.PULL}
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Keys for one end, as `zmq.curve_keypair` makes them (Z85).
-
-    A publisher needs ``allowed``, the public keys of those it admits; a subscriber needs ``server``, the publisher's public key.
-    """
-
-    public: bytes
-    secret: bytes
-    server: bytes = b""
-    allowed: frozenset[bytes] = frozenset()
 
 
 class _AllowList:
@@ -75,6 +63,20 @@ def _address(uri: str, curve: Curve | None, insecure: bool) -> tuple[str, str]:
     return f"tcp://{url.netloc}", pattern
 
 
+#: A subscriber sends subscriptions and handshakes, and nothing that is larger.
+MAX_SUBSCRIPTION = 4096
+#: A peer that dies during the handshake looks like one that refuses: only several in a row are taken for a refusal.
+PATIENCE = 3
+
+_ACCEPTED, _LEFT = zmq.EVENT_HANDSHAKE_SUCCEEDED, zmq.EVENT_DISCONNECTED
+_REFUSED: dict[int, str] = {
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "it does not list our key",
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "only one of the two ends has keys",
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "server= is not its key, or it does not list ours, or it wants keys",
+}
+_EVENTS = _ACCEPTED | _LEFT | sum(_REFUSED)
+
+
 class _Socket:
     """A socket with a context of its own, so that closing one never waits for another."""
 
@@ -87,13 +89,52 @@ class _Socket:
             (zmq.HEARTBEAT_IVL, 1000), (zmq.HEARTBEAT_TIMEOUT, 3000), (zmq.RECONNECT_IVL, 50), (zmq.RECONNECT_IVL_MAX, 1000),
         ):  # fmt: skip
             self._socket.setsockopt(option, value)
+        self._monitor = self._socket.get_monitor_socket(_EVENTS)
+        #: Peers that are connected, that went or were cut off, handshakes that failed, and of those the last in a row.
+        self._connected = self._disconnects = self._refused = self._refusals = 0
+
+    @property
+    def disconnects(self) -> int:
+        """How often a peer went or was cut off."""
+        self._watch()
+        return self._disconnects
+
+    @property
+    def refused(self) -> int:
+        """Handshakes that failed."""
+        self._watch()
+        return self._refused
+
+    def _watch(self) -> int:
+        """Take what the monitor has told; the last refusal, 0 where there was none."""
+        refusal = 0
+        while not self._monitor.closed and self._monitor.poll(0):
+            event = parse_monitor_message(self._monitor.recv_multipart())["event"]
+            if event == _ACCEPTED:
+                self._connected += 1
+                self._refusals = refusal = 0
+            elif event == _LEFT:
+                self._disconnects += self._connected > 0
+                self._connected = max(self._connected - 1, 0)
+            elif event in _REFUSED:
+                self._refused += 1
+                self._refusals += PATIENCE if event != zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL else 1
+                refusal = int(event)
+        return refusal if self._refusals >= PATIENCE else 0
 
     def close(self) -> None:
+        """Let go of everything, without waiting for anybody."""
+        self._close(0)
+
+    def _close(self, linger: int) -> None:
         if not self._socket.closed:
-            self._socket.close()
+            self._watch()
+            self._socket.disable_monitor()
+            self._monitor.close(0)
+            self._socket.close(linger)
             if self._authenticator is not None:
                 self._authenticator.stop()
-            self._context.term()
+            self._context.term()  # comes back when what lingers has left
 
     def _attach(self, uri: str, method: Any, address: str) -> None:
         try:
@@ -122,26 +163,52 @@ class ZmqReceiver(_Socket):
             msg = f"{uri}: a subscriber's Curve needs server=, the publisher's public key"
             raise StreamAddressError(msg)
         super().__init__(RECEIVERS[pattern], high_water, max_bytes)
+        self._uri = uri
         if curve is not None:
             self._socket.curve_publickey, self._socket.curve_secretkey = curve.public, curve.secret
             self._socket.curve_serverkey = curve.server
         if pattern == "pub":
-            for topic in topics or ("",):
-                self._socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
-        self._copy = True
+            for topic in topics:
+                self._socket.setsockopt(zmq.SUBSCRIBE, wire_topic(topic))
+            if not topics:
+                self._socket.setsockopt(zmq.SUBSCRIBE, b"")
+        self._poller = zmq.Poller()
+        self._poller.register(self._socket, zmq.POLLIN)
+        self._poller.register(self._monitor, zmq.POLLIN)
         self._attach(uri, self._socket.connect, address)
 
     def receive(self, timeout: float | None) -> Sequence[Any] | None:
-        parts: list[Any]
+        """The parts of a message: bytes, or views of the memory they came in where they are large; see `Receiver`.
+
+        Raises:
+            PeerRefusedError: the other end is there, and refuses us.
+        """
+        receive = self._socket.recv
         try:
-            parts = self._socket.recv_multipart(zmq.NOBLOCK, copy=self._copy)
+            part = receive(zmq.NOBLOCK, False)
         except zmq.Again:
-            if not self._socket.poll(None if timeout is None else math.ceil(max(timeout, 0) * 1000)):
+            if not self._wait(timeout):
                 return None
-            parts = self._socket.recv_multipart(0, copy=self._copy)
-        whole = parts if self._copy else [getattr(part, "buffer", part) for part in parts]
-        self._copy = sum(map(len, whole)) < LARGE  # messages come in kinds: the last one foretells the next
-        return whole
+            part = receive(0, False)
+        parts = [part.bytes if len(part) < LARGE else part.buffer]
+        while part.more:
+            part = receive(0, False)
+            if len(parts) <= MAX_BUFFERS + 2:  # of a message without an end no more is kept than shows that it is none
+                parts.append(part.bytes if len(part) < LARGE else part.buffer)
+        return parts
+
+    def _wait(self, timeout: float | None) -> bool:
+        """Whether a message is there, after ``timeout`` seconds at most."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            ready = dict(self._poller.poll(None if end is None else math.ceil(max(end - time.monotonic(), 0) * 1000)))
+            if self._monitor in ready and (refusal := self._watch()):
+                msg = f"{self._uri}: the publisher is there and refuses us: {_REFUSED[refusal]}"
+                raise PeerRefusedError(msg)
+            if self._socket in ready:
+                return True
+            if end is not None and time.monotonic() >= end:
+                return False
 
 
 class ZmqSender(_Socket):
@@ -154,15 +221,17 @@ class ZmqSender(_Socket):
         if curve is not None and not curve.allowed:
             msg = f"{uri}: a publisher's Curve needs allowed=, the public keys of those it admits"
             raise StreamAddressError(msg)
-        super().__init__(SENDERS[pattern], high_water, MAX_BYTES)
+        super().__init__(SENDERS[pattern], high_water, MAX_SUBSCRIPTION)
         if curve is not None:
             self._authenticator = ThreadAuthenticator(self._context)
             self._authenticator.start()
             self._authenticator.configure_curve_callback("*", _AllowList(curve.allowed))
             self._socket.curve_server = True
             self._socket.curve_publickey, self._socket.curve_secretkey = curve.public, curve.secret
-        self._is_pub, self._heard = pattern == "pub", False
+        self._send = super(zmq.Socket, self._socket).send  # without zmq.Socket's own, whose checks cost more than sending does
+        self._is_pub, self._listeners = pattern == "pub", 0
         self._flags = 0 if block else zmq.NOBLOCK
+        self._sent = 0
         if self._is_pub:
             self._socket.setsockopt(zmq.XPUB_NODROP, int(block))
         self._attach(uri, self._socket.bind, address)
@@ -170,15 +239,35 @@ class ZmqSender(_Socket):
         self.uri = f"zmq+{bound}" + ("" if self._is_pub else "?pattern=push")
 
     def send(self, parts: Sequence[Any]) -> None:
+        send, flags = self._send, self._flags
+        *leading, last = parts
         try:
-            self._socket.send_multipart(parts, self._flags)
+            for part in leading:
+                send(part, flags | zmq.SNDMORE)
+            send(last, flags)
         except zmq.Again:
             return
+        finally:
+            self._sent += 1
+            if not self._sent % 256:  # what nobody reads would pile up
+                self._hear(0)
+                self._watch()
+
+    def drain(self, timeout: float) -> None:
+        self._close(math.ceil(timeout * 1000))
+
+    def _hear(self, timeout: float) -> None:
+        """Take subscriptions and their ends."""
+        end = time.monotonic() + timeout
+        while self._is_pub and self._socket.poll(math.ceil(max(end - time.monotonic(), 0) * 1000)):
+            self._listeners += 1 if self._socket.recv()[:1] == b"\1" else -1
+            end = time.monotonic()
 
     def wait(self, timeout: float) -> bool:
-        end = time.monotonic() + timeout
         if not self._is_pub:
             return bool(self._socket.poll(math.ceil(timeout * 1000), zmq.POLLOUT))
-        while not self._heard and (left := end - time.monotonic()) > 0:
-            self._heard = bool(self._socket.poll(math.ceil(left * 1000))) and self._socket.recv()[:1] == b"\1"
-        return self._heard
+        self._hear(0)
+        if self._listeners <= 0:
+            self._hear(timeout)
+        self._watch()
+        return self._listeners > 0

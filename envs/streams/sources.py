@@ -1,8 +1,7 @@
-"""Where frames come from: live transports, MCAP files, CSV files, arrays. Each gives the same arrivals."""
+"""Where frames come from: live transports, MCAP files, arrays; tables and CAN are beside it. Each gives the same arrivals."""
 
 from __future__ import annotations
 
-import csv
 import struct
 import time
 from collections.abc import Iterator, Mapping
@@ -11,26 +10,31 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from mcap.exceptions import McapError
-from mcap.reader import NonSeekingReader
+from mcap.reader import NonSeekingReader, SeekingReader
 
 from envs.streams.errors import FrameError, StreamAddressError
-from envs.streams.frames import encode
+from envs.streams.frames import encode, wire_topic
 from envs.streams.transport import Receiver
 
-__all__ = ["ArraySource", "Arrival", "CsvSource", "LiveSource", "McapSource", "Source", "pack", "unpack"]
+__all__ = ["ArraySource", "Arrival", "FileSource", "LiveSource", "McapSource", "Source", "pack", "unpack"]
 
 SECOND = 1_000_000_000
 
 
 class Arrival(NamedTuple):
-    """The parts of a frame, and when they came (nanoseconds)."""
+    """The parts of a frame, and when they came (nanoseconds); or the error that tells why there is none."""
 
     parts: Any
     receive_time: int
+    error: FrameError | None = None
 
 
 class Source(Protocol):
     """Gives arrivals."""
+
+    @property
+    def disconnects(self) -> int:
+        """How often a live one was cut off."""
 
     #: Whether it runs by the world's clock, not by the reader's.
     live: bool
@@ -52,6 +56,10 @@ class LiveSource:
     def __init__(self, receiver: Receiver, topics: tuple[str, ...]) -> None:
         self._receiver, self.topics = receiver, topics
 
+    @property
+    def disconnects(self) -> int:
+        return self._receiver.disconnects
+
     def receive(self, timeout: float | None) -> Arrival | None:
         parts = self._receiver.receive(timeout)
         return None if parts is None else Arrival(parts, time.time_ns())
@@ -60,8 +68,11 @@ class LiveSource:
         self._receiver.close()
 
 
-class _FileSource:
+class FileSource:
+    """What has an end, and waits for its reader."""
+
     live = False
+    disconnects = 0
     topics: tuple[str, ...] = ()
 
     def __init__(self, arrivals: Iterator[Arrival]) -> None:
@@ -79,7 +90,7 @@ class _FileSource:
             close()
 
 
-class ArraySource(_FileSource):
+class ArraySource(FileSource):
     """Arrays by topic, one sample a row; ``rates`` in Hz by topic, or ``times`` in seconds by topic."""
 
     def __init__(self, arrays: Any, *, rates: Any = 1.0, times: Mapping[str, Any] | None = None) -> None:
@@ -109,29 +120,6 @@ class ArraySource(_FileSource):
             yield Arrival(encode(topic, values[number], sequence=number, capture_time=at), at)
 
 
-class CsvSource(ArraySource):
-    """A table with a header line. Column ``time`` is in seconds; each other column is a topic, and an empty cell no sample."""
-
-    def __init__(self, path: Path, *, rates: Any = 1.0) -> None:
-        with path.open(newline="", encoding="utf-8") as file:
-            lines = csv.DictReader(file)
-            names = [name for name in lines.fieldnames or () if name != "time"]
-            cells: dict[str, list[float]] = {name: [] for name in names}
-            times: dict[str, list[float]] = {name: [] for name in names}
-            timed = "time" in (lines.fieldnames or ())
-            for number, line in enumerate(lines):
-                try:
-                    at = float(line["time"]) if timed else float(number)
-                    for name in names:
-                        if line[name]:
-                            cells[name].append(float(line[name]))
-                            times[name].append(at)
-                except ValueError as error:
-                    msg = f"{path}: expected numbers in line {number + 2}, got {error}"
-                    raise StreamAddressError(msg) from None
-        super().__init__(cells, rates=rates, times=times if timed else None)
-
-
 def pack(parts: Any) -> bytes:
     """Header and buffers as one: the number of parts, their lengths (little-endian, 8 bytes each), their bytes."""
     rest = parts[1:]
@@ -146,7 +134,7 @@ def unpack(topic: str, data: bytes) -> list[Any]:
         msg = f"recording: expected a packed frame, got {len(view)} bytes that say {count} parts"
         raise FrameError(msg)
     lengths = struct.unpack_from(f"<{count}Q", view, 8)
-    at, parts = 8 * (count + 1), [topic.encode()]
+    at, parts = 8 * (count + 1), [wire_topic(topic)]
     if at + sum(lengths) != len(view):
         msg = f"recording: expected {at + sum(lengths)} bytes, got {len(view)}"
         raise FrameError(msg)
@@ -166,20 +154,31 @@ def _messages(path: Path) -> Iterator[tuple[Any, Any]]:
             return
 
 
-class McapSource(_FileSource):
+def _topics(path: Path) -> tuple[str, ...]:
+    """By the summary at the end of the file; one that was cut off is gone through."""
+    with path.open("rb") as file:
+        try:
+            summary = SeekingReader(file, record_size_limit=1 << 30).get_summary()
+        except (McapError, EOFError, struct.error, OSError):
+            summary = None
+    if summary is not None and summary.channels:
+        return tuple(channel.topic for _, channel in sorted(summary.channels.items()))
+    return tuple(dict.fromkeys(channel.topic for channel, _ in _messages(path)))
+
+
+class McapSource(FileSource):
     """A recording, in the order it was made; a file that was cut off is read up to its last whole message."""
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             msg = f"open_stream: no such file: {path}"
             raise StreamAddressError(msg)
-        self.topics = tuple(dict.fromkeys(channel.topic for channel, _ in _messages(path)))
+        self.topics = _topics(path)
         super().__init__(self._all(path))
 
     def _all(self, path: Path) -> Iterator[Arrival]:
         for channel, message in _messages(path):
             try:
-                parts = unpack(channel.topic, message.data)
-            except FrameError:
-                parts = [channel.topic.encode()]  # no frame: the stream counts it
-            yield Arrival(parts, message.log_time)
+                yield Arrival(unpack(channel.topic, message.data), message.log_time)
+            except FrameError as error:
+                yield Arrival((), message.log_time, error)

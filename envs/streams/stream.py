@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -11,13 +12,19 @@ from urllib.parse import urlsplit
 
 from envs.streams.align import Aligned
 from envs.streams.errors import FrameError, StreamAddressError
-from envs.streams.frames import MAX_BYTES, Value, decode, encode
-from envs.streams.sockets import Curve, ZmqReceiver, ZmqSender
-from envs.streams.sources import ArraySource, Arrival, CsvSource, LiveSource, McapSource, Source
+from envs.streams.frames import MAX_BYTES, Frame, Value, decode, encode
+from envs.streams.keys import Curve
+from envs.streams.pipeline import Pipeline
+from envs.streams.sockets import ZmqReceiver, ZmqSender
+from envs.streams.sources import ArraySource, Arrival, LiveSource, McapSource, Source
+from envs.streams.tables import CsvSource, ParquetSource
 from envs.streams.tracking import Tracker
 from envs.streams.transport import MemoryReceiver, MemorySender, Sender
 
 __all__ = ["Publisher", "Sample", "Stream", "open_stream", "publish"]
+
+#: A stranger's new topics must not fill our memory.
+MAX_TOPICS = 1024
 
 
 class Sample(NamedTuple):
@@ -35,14 +42,18 @@ class Sample(NamedTuple):
     lost: int
 
 
-class Stream:
+class Stream(Pipeline[Sample]):
     """An iterator of `Sample`. What is no frame is counted in ``rejected``, and ``last_error`` says why."""
 
-    def __init__(self, source: Source, *, timeout: float | None = None, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(
+        self, source: Source, *, topics: Sequence[str] = (), timeout: float | None = None, max_bytes: int = MAX_BYTES
+    ) -> None:
         self.source, self.timeout = source, timeout
+        self.topics = tuple(topics) or source.topics
         self.trackers: dict[str, Tracker] = {}
         self.rejected = 0
         self.last_error: FrameError | None = None
+        self._chosen = frozenset(topics)
         self._max_bytes = max_bytes
 
     def arrivals(self) -> Iterator[Arrival]:
@@ -56,28 +67,46 @@ class Stream:
         except EOFError:
             return None
 
-    def read(self, arrival: Arrival) -> Sample | None:
-        """The sample of a frame; None for garbage and repeated ones, which are counted."""
-        try:
-            topic, header, value = decode(arrival.parts, self._max_bytes)
-            tracker = self.trackers.get(topic)
-            if tracker is None:
-                tracker = self._track(topic)
-        except FrameError as error:
-            self.rejected += 1
-            self.last_error = error
-            return None
-        lost = tracker.admit(header.epoch, header.sequence)
-        if lost is None:
-            return None
-        return Sample(topic, value, header.capture_time, arrival.receive_time, header.sequence, header.epoch, lost)
+    def reject(self, error: FrameError) -> None:
+        """Count what is no frame."""
+        self.rejected += 1
+        self.last_error = error
 
-    def _track(self, topic: str) -> Tracker:
-        wanted = self.source.topics
-        if (wanted and topic not in wanted) or len(self.trackers) >= 1024:
-            msg = f"stream: expected one of the topics {wanted or 'known'}, got {topic!r}"
-            raise FrameError(msg)
-        return self.trackers.setdefault(topic, Tracker())
+    def frame(self, arrival: Arrival) -> Frame | None:
+        """The frame of an arrival; None for garbage, which is counted, and for topics of a file that were not asked for."""
+        if arrival.error is not None:
+            self.reject(arrival.error)
+            return None
+        try:
+            frame = decode(arrival.parts, self._max_bytes)
+            if self._chosen and frame.topic not in self._chosen:
+                if not self.source.live:
+                    return None
+                msg = f"stream: expected one of the topics {sorted(self._chosen)}, got {frame.topic!r}"
+                raise FrameError(msg)
+        except FrameError as error:
+            self.reject(error)
+            return None
+        return frame
+
+    def admit(self, frame: Frame) -> int | None:
+        """Samples of its topic lost just before a frame; None for a repeated one, which is counted."""
+        tracker = self.trackers.get(frame.topic)
+        if tracker is None:
+            if len(self.trackers) >= MAX_TOPICS:
+                self.reject(FrameError(f"stream: expected at most {MAX_TOPICS} topics, got {frame.topic!r} too"))
+                return None
+            tracker = self.trackers[frame.topic] = Tracker()
+        return tracker.admit(frame.header.epoch, frame.header.sequence)
+
+    def read(self, arrival: Arrival) -> Sample | None:
+        """The sample of an arrival; None for garbage and repeated ones, which are counted."""
+        frame = self.frame(arrival)
+        lost = None if frame is None else self.admit(frame)
+        if frame is None or lost is None:
+            return None
+        topic, header, value = frame
+        return Sample(topic, value, header.capture_time, arrival.receive_time, header.sequence, header.epoch, lost)
 
     def poll(self, timeout: float) -> Sample | None:
         """The next sample; None where none came within ``timeout`` seconds. EOFError at the end of a file."""
@@ -98,6 +127,11 @@ class Stream:
                 return sample
         raise StopIteration
 
+    @property
+    def disconnects(self) -> int:
+        """How often the publisher went or was cut off; what it had not sent by then is known to nobody."""
+        return self.source.disconnects
+
     def align(self, rate: float, **options: Any) -> Aligned:
         """Samples at one rate from sensors of many: `envs.streams.Aligned`, which lists the options."""
         return Aligned(self, rate, **options)
@@ -113,20 +147,46 @@ class Stream:
         self.close()
 
 
-def _source(where: Any, topics: Sequence[str], options: dict[str, Any]) -> Source:
+#: Opens an address, for these topics, with the options that follow.
+Opener = Callable[..., Source]
+
+
+def _lazily(module: str, name: str) -> Opener:
+    """Rooms that need an extra are imported when they are asked for."""
+    return lambda *arguments, **options: getattr(importlib.import_module(module), name)(*arguments, **options)
+
+
+_SCHEMES: dict[str, Opener] = {
+    "zmq+tcp": lambda uri, topics, **options: LiveSource(ZmqReceiver(uri, topics, **options), topics),
+    "zmq+ipc": lambda uri, topics, **options: LiveSource(ZmqReceiver(uri, topics, **options), topics),
+    "memory": lambda uri, topics, **options: LiveSource(MemoryReceiver(urlsplit(uri).netloc, topics, **options), topics),
+    "can": _lazily("envs.streams.can", "CanBusSource"),
+}
+_FILES: dict[str, Opener] = {
+    ".mcap": McapSource,
+    ".csv": CsvSource,
+    ".parquet": ParquetSource,
+    ".blf": _lazily("envs.streams.can", "CanLogSource"),
+    ".asc": _lazily("envs.streams.can", "CanLogSource"),
+}
+
+
+def _source(where: Any, topics: tuple[str, ...], options: dict[str, Any]) -> Source:
     if not isinstance(where, (str, Path)):
         return ArraySource(where, **options)
-    url = urlsplit(str(where))
-    if url.scheme.startswith("zmq+"):
-        return LiveSource(ZmqReceiver(str(where), topics, **options), tuple(topics))
-    if url.scheme == "memory":
-        return LiveSource(MemoryReceiver(url.netloc, topics, **options), tuple(topics))
-    path = Path(where)
-    if path.suffix == ".mcap":
-        return McapSource(path, **options)
-    if path.suffix == ".csv":
-        return CsvSource(path, **options)
-    msg = f"open_stream: expected zmq+tcp://, zmq+ipc://, memory://, a .mcap or .csv file, or arrays, got {str(where)!r}"
+    scheme, suffix = urlsplit(str(where)).scheme, Path(where).suffix.lower()
+    try:
+        if scheme in _SCHEMES:
+            return _SCHEMES[scheme](str(where), topics, **options)
+        if suffix in _FILES and "://" not in str(where):
+            return _FILES[suffix](Path(where), **options)
+    except TypeError as error:
+        if "unexpected keyword" not in str(error):
+            raise
+        msg = f"open_stream: {where} takes no such option: {str(error).rpartition(' ')[2]}"
+        raise StreamAddressError(msg) from None
+    known = ", ".join([f"{name}://" for name in _SCHEMES] + [f"*{name}" for name in _FILES])
+    msg = f"open_stream: expected {known} or arrays, got {str(where)!r}"
     raise StreamAddressError(msg)
 
 
@@ -135,15 +195,22 @@ def open_stream(
 ) -> Stream:
     """The samples of an address, a file or arrays.
 
-    ``topics``: which ones of a live stream. ``timeout``: seconds of silence that end a live stream (None: it never ends).
-    Arrays take ``rates`` (Hz, one or by topic) or ``times`` (seconds by topic); sockets ``curve``, ``insecure``, ``high_water``.
-    `StreamAddressError` where the address cannot be opened, or not safely.
+    ``where``: ``zmq+tcp://host:port``, ``zmq+ipc:///path`` (both with ``?pattern=push`` too), ``memory://name``,
+    ``can://interface/channel``; a ``.mcap``, ``.csv``, ``.parquet``, ``.blf`` or ``.asc`` file; arrays by topic.
+
+    ``topics``: which ones, all by default. ``timeout``: seconds of silence that end a live stream (None: it never ends).
+    Arrays take ``rates`` (Hz, one or by topic) or ``times`` (seconds by topic), tables ``rates``, CAN ``dbc``; sockets ``curve``,
+    ``insecure``, ``high_water`` (messages that may wait), ``max_bytes``.
+
+    Raises:
+        StreamAddressError: the address cannot be opened, or not safely.
+        PeerRefusedError: (while iterating) the publisher is there and refuses our key.
 
     >>> import numpy as np
     >>> [float(sample.value) for sample in open_stream({"speed": np.array([1.0, 2.0])}, rates=10)]
     [1.0, 2.0]
     """
-    return Stream(_source(where, topics, options), timeout=timeout)
+    return Stream(_source(where, tuple(topics), options), topics=topics, timeout=timeout)
 
 
 class Publisher:
@@ -158,6 +225,11 @@ class Publisher:
     def uri(self) -> str:
         """Where it can be reached, with the port that the system chose."""
         return self._sender.uri
+
+    @property
+    def refused(self) -> int:
+        """Handshakes that failed: peers with an unlisted key, a wrong one, or none."""
+        return self._sender.refused
 
     def send(self, topic: str, value: Any, capture_time: int | None = None) -> None:
         """Send one value, captured at ``capture_time`` nanoseconds (None: now). Its memory may be used again at once."""
@@ -176,8 +248,12 @@ class Publisher:
         """Whether somebody listens, after ``timeout`` seconds at most: what is sent before that is lost."""
         return self._sender.wait(timeout)
 
+    def drain(self, timeout: float = 5.0) -> None:
+        """Wait, ``timeout`` seconds at most, until what was sent has left; `close` drops the rest."""
+        self._sender.drain(timeout)
+
     def close(self) -> None:
-        """Let go of the socket; a second call does nothing."""
+        """Let go of the socket, and of what has not left yet; a second call does nothing."""
         self._sender.close()
 
     def __enter__(self) -> Publisher:

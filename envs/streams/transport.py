@@ -7,11 +7,17 @@ import threading
 from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 
+from envs.streams.frames import wire_topic
+
 __all__ = ["MemoryReceiver", "MemorySender", "Receiver", "Sender"]
 
 
 class Receiver(Protocol):
     """Takes multipart messages."""
+
+    @property
+    def disconnects(self) -> int:
+        """How often the other end was cut off."""
 
     def receive(self, timeout: float | None) -> Sequence[Any] | None:
         """The next message; None where none came within ``timeout`` seconds (None: no limit)."""
@@ -26,11 +32,18 @@ class Sender(Protocol):
     #: Where it can be reached.
     uri: str
 
+    @property
+    def refused(self) -> int:
+        """Peers that were not admitted."""
+
     def send(self, parts: Sequence[Any]) -> None:
         """Send one message; its memory may be used again at once."""
 
     def wait(self, timeout: float) -> bool:
         """Whether somebody listens, after ``timeout`` seconds at most."""
+
+    def drain(self, timeout: float) -> None:
+        """Wait until what was sent has left, ``timeout`` seconds at most; nothing can be sent after it."""
 
     def close(self) -> None:
         """Let go of everything; a second call does nothing."""
@@ -39,11 +52,12 @@ class Sender(Protocol):
 class MemoryReceiver:
     """Listens to ``memory://name`` in this process."""
 
+    disconnects = 0
     listeners: ClassVar[dict[str, list[MemoryReceiver]]] = {}
     changed: ClassVar[threading.Condition] = threading.Condition()
 
     def __init__(self, name: str, topics: Sequence[str] = (), high_water: int = 1000) -> None:
-        self._name, self._topics = name, tuple(topic.encode() for topic in topics)
+        self._name, self._topics = name, tuple(map(wire_topic, topics))
         self._queue: queue.Queue[Sequence[Any]] = queue.Queue(high_water)
         with self.changed:
             self.listeners.setdefault(name, []).append(self)
@@ -76,6 +90,8 @@ class MemoryReceiver:
 class MemorySender:
     """Gives to whoever listens to ``memory://name`` in this process."""
 
+    refused = 0
+
     def __init__(self, name: str, block: bool = False) -> None:
         self._name, self._block = name, block
         self.uri = f"memory://{name}"
@@ -90,6 +106,9 @@ class MemorySender:
     def wait(self, timeout: float) -> bool:
         with MemoryReceiver.changed:
             return MemoryReceiver.changed.wait_for(lambda: bool(MemoryReceiver.listeners.get(self._name)), timeout)
+
+    def drain(self, timeout: float) -> None:
+        """It is there already."""
 
     def close(self) -> None:
         """Nothing is held."""

@@ -1,4 +1,4 @@
-"""The command line: `run-agent train | eval | list | info | draw`.
+"""The command line: `run-agent` and its commands.
 
 This module imports nothing heavy: the help of `run-agent` itself must appear at once, and the number of threads must
 be settled before NumPy is imported.
@@ -23,21 +23,41 @@ Train and evaluate reinforcement-learning agents.
 
 commands:
   train   train an agent on an environment, or continue a run
+  live    act in real time at a fixed rate, and learn meanwhile
   eval    evaluate a trained agent
   list    list environments or agents
   info    describe a run
   draw    draw a run's networks, and how they changed
+  world   run a world in real time: it publishes sensors and takes actions
+  play    drive it yourself, with the keyboard, and record the drive
+  record  record a stream of sensors
+  replay  send a recording again
+  keys    make keys for a stream
 
 examples:
   run-agent train --env CartPole-v1 --agent ppo --dir runs/cartpole
   run-agent train --resume runs/cartpole
   run-agent eval runs/cartpole --episodes 20
+  run-agent live stream-q CartPole-v1 --hz 50 --minutes 2
   run-agent train --agent ppo --help        all hyperparameters of an agent, with their defaults
 
 Every command has --help, and --debug to show the traceback of an error.
 """
 
-_COMMANDS = {"train": "train", "eval": "evaluate", "list": "inspect", "info": "inspect", "draw": "draw"}
+#: Each command, and the module of `rlcore.cli` that has it.
+_COMMANDS = {
+    "train": "train",
+    "live": "live",
+    "eval": "evaluate",
+    "list": "inspect",
+    "info": "inspect",
+    "draw": "draw",
+    "world": "world",
+    "play": "world",
+    "record": "streams",
+    "replay": "streams",
+    "keys": "streams",
+}
 
 _ENVIRONMENT = {
     # Small networks run fastest on one thread; whoever sets these variables knows better.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tensor import cuda
 from tensor.autograd.batched import Batched, Level, NotBatchable, active, deepest, loop
 from tensor.autograd.modes import is_grad_enabled
 from tensor.autograd.node import Node
@@ -67,6 +68,8 @@ def recover(error: Exception, cause: Exception, forward: Callable[..., Any], arg
     raws = raw_arrays(tuple(args))
     level = deepest(raws)
     if level is None:
+        if isinstance(cause, (TypeError, NotImplementedError)) and cuda.any_on_device(raws):
+            return cuda.on_host(forward, raws)
         raise error from cause
     try:
         return forward(*with_batch_axis(raws, level))

@@ -16,6 +16,7 @@ from tensor.jit import watch
 from tensor.jit.places import PLAIN, same
 from tensor.jit.recorder import Recording
 from tensor.jit.results import Source
+from tensor.jit.written import function
 
 __all__ = ["Arguments", "argument_rows"]
 
@@ -41,7 +42,7 @@ class Arguments:
 
     def condition(self) -> Callable[[tuple[Any, ...], dict[str, Any]], bool]:
         """All conditions as one function."""
-        made: Callable[..., bool] = eval(f"lambda args, kwargs: {' and '.join(self.checks) or True}", self.scope)
+        made: Callable[..., bool] = function(f"lambda args, kwargs: {' and '.join(self.checks) or True}", self.scope)
         return made
 
     def same_layout(self, a: Any, text: str) -> str:

@@ -101,12 +101,14 @@ class Attempt:
                 self.sources[id(t.grad)] = Source("", t, grad=True)
                 if t.grad._node is not None:
                     self.reasons.append("a gradient has a history")
-        self.before = {
-            id(t): (t, t._node, dict(t._extra or {}), 0 if t._version is None else t._version.value) for t in self._outside()
-        }
-        self.hooks = {id(t): _hooks(t._node) for t in self._outside()}
-        self.arrays = {id(t): t._array for t in self._outside()}  # an optimizer may replace them
-        for t, array in ((t, t._array) for t in self._outside()):
+        self.before: dict[int, tuple[Tensor, Any, dict[str, Any], int]] = {}
+        self.hooks: dict[int, Any] = {}
+        self.arrays: dict[int, Any] = {}  # an optimizer may replace them
+        for t in self._outside():
+            node, key, array = t._node, id(t), t._array
+            self.before[key] = t, node, dict(t._extra) if t._extra else {}, 0 if t._version is None else t._version.value
+            self.hooks[key] = _hooks(node)
+            self.arrays[key] = array
             if type(array) is not np.ndarray:
                 self.reasons.append(f"a tensor on {t.device}")
                 return
@@ -125,12 +127,12 @@ class Attempt:
     def _compare_tensors(self) -> None:
         """See that only arrays, gradients and versions of tensors from outside have changed."""
         for t, node, extra, _ in self.before.values():
-            if t._node is not node or dict(t._extra or {}) != extra:
+            if t._node is not node or (dict(t._extra) if t._extra else {}) != extra:
                 self.reasons.append("it changes whether a tensor from outside requires a gradient, or its history")
             hooks = _hooks(node)
             if hooks != self.hooks[id(t)]:
                 self.reasons.append("it hooks a tensor from outside")
-            if self.passes and any(hooks):
+            if self.passes and hooks is not None:
                 self.reasons.append("the gradient of a tensor from outside has hooks")
         for x, _ in self.surroundings.arrays:
             if any(np.may_share_memory(x, t._array) for t, *_ in self.before.values()):
@@ -149,17 +151,20 @@ class Attempt:
         """Record the backward of what was returned."""
         self.history: History | None = None
         self.passes = self.recording.passes
-        if self.recording.reasons:
+        if self.recording.reasons or all(t._node is None for t in tensors_in(result)):
             return
         targets = [Target("", t) for t in self.surroundings.tensors.values() if type(t._node) is Leaf]
         targets += [Target(text, t) for text, t in self.histories.items()]
-        bumped = {key: 0 if t._version is None else t._version.value for key, (t, *_) in self.before.items()}
+        bumped = self._versions()
         try:
             self.history = record_history(self.recording, result, self.sources, targets)
         except Unfollowed as why:
             self.recording.refuse(str(why))
-        if any((0 if t._version is None else t._version.value) != bumped[key] for key, (t, *_) in self.before.items()):
+        if self._versions() != bumped:
             self.recording.refuse("its backward writes into tensors from outside")
+
+    def _versions(self) -> list[int]:
+        return [0 if t._version is None else t._version.value for t, *_ in self.before.values()]
 
     def _find_results(self, result: Any) -> None:
         """The slots of the tensors returned; while the recording is on, since it is in them."""
@@ -229,9 +234,10 @@ class Outside:
         )
 
 
-def _hooks(node: Any) -> tuple[list[Any], list[Any]]:
-    """The hooks of a gradient, and those after it has been added up."""
-    return list(getattr(node, "hooks", None) or ()), list(getattr(node, "post_hooks", None) or ())
+def _hooks(node: Any) -> tuple[list[Any], list[Any]] | None:
+    """The hooks of a gradient, and those after it has been added up; None where there are none."""
+    before, after = getattr(node, "hooks", None), getattr(node, "post_hooks", None)
+    return (list(before or ()), list(after or ())) if before or after else None
 
 
 def _unhooked(leaf: Leaf) -> bool:

@@ -10,6 +10,7 @@ import builtins
 import sys
 import types
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
@@ -31,15 +32,15 @@ except ImportError:  # another Python than CPython
 
 __all__ = ["Calls"]
 
-#: Library functions that change or tell what a replay would not.
+#: Library functions that change or tell what a replay would not, by the id of their code: its hash takes long.
 _REFUSED = {
-    f.__code__: f"{f.__qualname__} is called"
+    id(f.__code__): f"{f.__qualname__} is called"
     for f in (
         Optimizer.state_dict, Optimizer.load_state_dict, Optimizer.add_param_group, Optimizer.__init__, Generator.get_state,
         Generator.set_state, Generator.manual_seed, Generator.seed, Generator.__init__, Module.__init__, Module.load_state_dict,
     )
 }  # fmt: skip
-_trusted: set[types.CodeType] = set()
+_trusted: dict[int, types.CodeType] = {}
 _HERE = str(Path(__file__).parent)
 
 
@@ -47,10 +48,11 @@ class Calls:
     """A ``with`` block in which a recording is told of calls that it cannot follow; ``codes`` are those that can be."""
 
     def __init__(self, recording: Recording, codes: set[types.CodeType]) -> None:
-        self._recording, self._codes = recording, codes
-        self._unseen: set[types.CodeType] = set()
+        self._recording, self._codes = recording, {id(code): code for code in codes}
+        self._unseen: dict[int, types.CodeType] = {}
         self._profiler: Any = None
         self._before: Any = None
+        self._away = False
 
     def __enter__(self) -> None:
         self._before = sys.getprofile()
@@ -75,15 +77,27 @@ class Calls:
 
     def pause(self) -> bool:
         """Look away for a while, if that is worth it: Python runs a third as fast while it is profiled."""
-        if self._profiler is None:
+        if self._profiler is None or self._away:
             return False
+        self._away = True
         self._profiler.disable()
         return True
 
     def resume(self) -> None:
         """Look again, unless something looks closely since."""
+        self._away = False
         if self._profiler is not None:
             self._profiler.enable(False, False)
+
+    @contextmanager
+    def away(self, certain: bool) -> Iterator[None]:
+        """A block that runs nothing but code of the library, if that is ``certain``."""
+        paused = certain and self.pause()
+        try:
+            yield
+        finally:
+            if paused:
+                self.resume()
 
     def number_made(self) -> None:
         """A number has left the arrays: look closely from now on."""
@@ -99,14 +113,15 @@ class Calls:
             self._profiler = None
 
     def _called(self, code: types.CodeType) -> None:
-        if code in _trusted or code in self._codes or code in self._unseen:
+        key = id(code)
+        if key in _trusted or key in self._codes or key in self._unseen:
             return
-        if code in _REFUSED:
-            self._recording.refuse(_REFUSED[code])
+        if key in _REFUSED:
+            self._recording.refuse(_REFUSED[key])
         elif trusted_file(code.co_filename):
-            _trusted.add(code)
+            _trusted[key] = code
         else:
-            self._unseen.add(code)
+            self._unseen[key] = code
             self._recording.refuse(f"{code.co_qualname} is called, which was not found from the function")
 
     def _watch(self, frame: types.FrameType, event: str, arg: Any) -> None:
@@ -115,7 +130,7 @@ class Calls:
             recording.fresh = False
             self._called(frame.f_code)
         elif event == "c_call" and recording.numbers and recording.active and not _blind(arg):
-            if frame.f_code in self._codes:  # it might be given any of the numbers
+            if id(frame.f_code) in self._codes:  # it might be given any of the numbers
                 recording.use_numbers()
             elif not frame.f_code.co_filename.startswith(_HERE):
                 for number in _numbers(frame.f_locals.values()):

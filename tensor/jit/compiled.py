@@ -9,10 +9,12 @@ import sys
 import threading
 import types
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import get_ident
 from typing import Any
 
+from tensor.jit import codegen
 from tensor.jit.attempt import Attempt
 from tensor.jit.plan import Plan
 from tensor.jit.script import MISS
@@ -231,28 +233,36 @@ def _background(plan: Plan, whole: bool) -> None:
 
 
 def _work() -> None:
-    from tensor.jit import codegen  # here, since it takes a while
-
-    if codegen.available():
-        codegen.use_disk(codegen.default_directory())
-    else:
-        log.info("compile: without the package llvmlite functions are replayed by NumPy: pip install 'rlcore[compile]'")
+    with _giving_way():
+        if codegen.available():
+            codegen.use_disk(codegen.default_directory())
+        else:
+            log.info("compile: without the package llvmlite functions are replayed by NumPy: pip install 'rlcore[compile]'")
     while True:
         plan, whole = _queue.get()
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(min(interval, GIVE_WAY))
         try:
-            if codegen.available() and plan.wanted():
-                plan.lower_quickly(codegen.checker())
-                if whole:
-                    plan.lower(codegen.compile_program, codegen.checker())
-                if _queue.empty():
-                    codegen.keep_on_disk()
+            with _giving_way():
+                if codegen.available() and plan.wanted():
+                    plan.lower_quickly(codegen.checker())
+                    if whole and plan.wanted():  # still: steps may have gone on with another one meanwhile
+                        plan.lower(codegen.compile_program, codegen.checker())
+                    if _queue.empty():
+                        codegen.keep_on_disk()
         except Exception:
             log.exception("compile: no machine code for a recording; NumPy goes on replaying it")
         finally:
-            sys.setswitchinterval(interval)
             _queue.task_done()
+
+
+@contextmanager
+def _giving_way() -> Iterator[None]:
+    """Let other threads have the interpreter whenever they want it."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(min(interval, GIVE_WAY))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
 
 
 #: Seconds for which machine code being made may keep other threads from running.

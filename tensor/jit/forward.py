@@ -8,7 +8,7 @@ gradients of gradients above all, is done by the function itself, run again from
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -17,18 +17,17 @@ import numpy as np
 from tensor.autograd import engine, node
 from tensor.autograd.inplace import ReplaceRegion
 from tensor.autograd.modes import record_gradients
-from tensor.autograd.node import Leaf, OpNode, OutputNode, SeveralOutputs
+from tensor.autograd.node import Leaf, OpNode
 from tensor.autograd.tensor import Tensor
 from tensor.jit.instructions import Instruction, references
 from tensor.jit.recorder import Recording
 from tensor.jit.results import tensors_in
 from tensor.jit.seams import slot
+from tensor.jit.tape import foreign, nodes
 from tensor.jit.traced import Traced, unwrap
 
 __all__ = ["History", "Target", "Unfollowed", "Way", "record_history", "settle"]
 
-#: Nodes whose backward does what operators' rules say, and nothing besides.
-_KNOWN = {OpNode, SeveralOutputs, OutputNode, Leaf, ReplaceRegion}
 _op_node = node.op_node
 
 
@@ -96,7 +95,7 @@ def record_history(recording: Recording, result: Any, known: Mapping[int, Any], 
     outputs = [found[i] for i in live.values()]
     slots = [_slot(t) for t in outputs]
     _check(recording, outputs, slots)
-    refused = next((n for n in _nodes([t._node for t in outputs], outer) if type(n) not in _KNOWN or n.hooks), None)
+    refused = foreign([t._node for t in outputs], outer)
     if refused is not None:
         what = "a hook" if refused.hooks else f"a {refused.name()}, whose backward may do anything"
         decline(f"it returns a tensor whose history has {what}")
@@ -128,28 +127,14 @@ def _check(recording: Recording, outputs: list[Tensor], slots: list[int]) -> Non
         decline("it returns tensors with a history that are views of each other, or of a tensor from outside")
 
 
-def _nodes(roots: Sequence[Any], ends: set[Any]) -> Iterator[Any]:
-    """The nodes on the way to the ends, which are no part of it."""
-    seen: set[Any] = set()
-    stack = list(roots)
-    while stack:
-        n = stack.pop()
-        if n is None or n in seen:
-            continue
-        seen.add(n)
-        if n not in ends:
-            yield n
-            stack += n.edges
-
-
 def _was_backward(root: Any, ends: set[Any]) -> bool:
     """Whether a backward pass has used, and released, the history of this node."""
-    return any(isinstance(n, OpNode) and n.saved is node.FREED for n in _nodes([root], ends))
+    return any(isinstance(n, OpNode) and n.saved is node.FREED for n in nodes([root], ends))
 
 
 def settle(result: Any, known: Mapping[int, Any], ends: set[Any]) -> None:
     """Let a history that was recorded go on with plain arrays."""
-    for n in _nodes([t._node for t in tensors_in(result) if id(t) not in known], ends):
+    for n in nodes([t._node for t in tensors_in(result) if id(t) not in known], ends):
         if isinstance(n, OpNode) and n.saved is not node.FREED:
             n.saved = unwrap(n.saved)
         elif type(n) is ReplaceRegion:

@@ -6,7 +6,7 @@ import operator
 
 import numpy as np
 
-__all__ = ["DRAWS", "INPLACE", "QUERIES", "STATIC_SHAPE", "WRITERS"]
+__all__ = ["DRAWS", "INTO", "LOOKS", "ROLES", "STATIC_SHAPE"]
 
 INPLACE = {
     getattr(operator, f"__i{name}__")
@@ -36,6 +36,10 @@ QUERIES = {
     np.common_type,
     np.min_scalar_type,
 }
+#: What functions do besides giving a result: they look at shapes and dtypes only, write into their first argument, or give it
+#: back as well.
+LOOKS, WRITES, INTO = "looks", "writes", "into"
+ROLES = {**dict.fromkeys(QUERIES, LOOKS), **dict.fromkeys(WRITERS, WRITES), **dict.fromkeys(INPLACE, INTO)}
 _METHODS = (
     "all", "any", "argmax", "argmin", "argsort", "astype", "clip", "conj", "conjugate", "copy", "cumprod", "cumsum", "diagonal",
     "dot", "flatten", "max", "mean", "min", "prod", "ravel", "reshape", "squeeze", "std", "sum", "swapaxes", "transpose", "var",

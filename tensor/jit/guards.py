@@ -12,6 +12,7 @@ from __future__ import annotations
 import builtins
 import dis
 import functools
+import importlib.util
 import inspect
 import os
 import sysconfig
@@ -22,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy
 
 from tensor.autograd.tensor import Tensor
 from tensor.jit import watch
@@ -47,6 +47,7 @@ from tensor.jit.places import (
     settings,
     settings_rows,
 )  # fmt: skip
+from tensor.jit.written import function
 from tensor.nn.hooks import Hook
 from tensor.nn.module import Module
 from tensor.ops.random import Generator
@@ -64,8 +65,15 @@ _REGISTRIES = ("_parameters", "_buffers", "_modules")
 #: A search that finds more than this is given up.
 LIMIT = 5000
 
+
+def _file_of(module: str) -> str:
+    """Where a module lies, which need not be imported."""
+    spec = importlib.util.find_spec(module)
+    return "" if spec is None or spec.origin is None else spec.origin
+
+
 #: Where code lives that is taken to depend on its arguments only.
-_OWN_FILES = tuple(f"{Path(p).parent}{os.sep}" for p in (str(Path(__file__).parent), np.__file__, scipy.__file__))
+_OWN_FILES = tuple(f"{Path(p).parent}{os.sep}" for p in (str(Path(__file__).parent), np.__file__, _file_of("scipy")))
 _PYTHON_FILES = tuple({f"{sysconfig.get_path(kind)}{os.sep}" for kind in ("stdlib", "platstdlib")})
 _SITE_FILES = tuple({f"{sysconfig.get_path(kind)}{os.sep}" for kind in ("purelib", "platlib")})
 _TRUSTED = ("tensor", "numpy", "scipy", "math", "cmath",
@@ -87,17 +95,25 @@ class Surroundings:
     """Everything that a function can see; ``reasons`` say what of it cannot be followed."""
 
     def __init__(self, roots: Iterable[Any], grads: bool = True) -> None:
-        self.names: set[str] = set()
+        self._names: set[str] = set()
+        self._asked: int | None = None
         roots = list(roots)
         while True:  # names found late open attributes of objects found early
-            known = len(self.names)
             self._start()
             for root in roots:
                 self._visit(root, "the function")
-            if len(self.names) == known or self.reasons:
+            if self._asked in (None, len(self._names)) or self.reasons:
                 break
 
+    @property
+    def names(self) -> set[str]:
+        """The names that occur in the code found so far."""
+        if self._asked is None:
+            self._asked = len(self._names)
+        return self._names
+
     def _start(self) -> None:
+        self._asked = None  # how many names there were when one was first looked for
         self.places: list[Place] = []
         self.reasons: list[str] = []
         self.tensors: dict[int, Tensor] = {}
@@ -161,7 +177,7 @@ class Surroundings:
         for i, place in enumerate((*self.places, *self.watched)):
             scope[f"x{i}"] = place.holder
             parts.append(place.reader.text.replace("@", f"x{i}"))
-        self._read = eval(f"lambda: ({', '.join(parts)},)", scope)
+        self._read = function(f"lambda: ({', '.join(parts)},)", scope)
         self._now = self._read()
 
     def rows(self) -> tuple[list[watch.Row], list[Callable[[], bool]]]:
@@ -292,12 +308,12 @@ class Surroundings:
             return
         self._read_codes.add((id(code), id(scope)))
         self.codes.add(code)
-        self.names.update(code.co_names)
+        self._names.update(code.co_names)
         for constant in code.co_consts:
             if isinstance(constant, types.CodeType):
                 self._code(constant, scope, name)
             elif isinstance(constant, str) and constant.isidentifier():
-                self.names.add(constant)  # for `getattr`
+                self._names.add(constant)  # for `getattr`
         if code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
             self.refuse(f"{name}: asynchronous code")
         imported, variables = _names_in(code)

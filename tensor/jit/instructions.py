@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,18 +34,22 @@ class Instruction:
     late: bool = False  #: whether something that cannot be taken back was done before
 
 
-def references(x: Any) -> Iterator[int]:
+def references(x: Any) -> list[int]:
     """The slots among the arguments of an instruction."""
-    kind = type(x)
-    if kind is Ref:
-        yield x.slot
-    elif kind is slice:
-        yield from references((x.start, x.stop, x.step))
-    elif isinstance(x, (tuple, list)):
-        for v in x:
-            yield from references(v)
-    elif isinstance(x, dict):
-        yield from references(list(x.values()))
+    found: list[int] = []
+    stack = [x]
+    while stack:
+        x = stack.pop()
+        kind = type(x)
+        if kind is Ref:
+            found.append(x.slot)
+        elif kind is slice:
+            stack += (x.step, x.stop, x.start)
+        elif isinstance(x, (tuple, list)):
+            stack += x[::-1]
+        elif isinstance(x, dict):
+            stack += list(x.values())[::-1]
+    return found
 
 
 def needed(instructions: Sequence[Instruction], wanted: Iterable[int]) -> list[Instruction]:
@@ -55,6 +59,8 @@ def needed(instructions: Sequence[Instruction], wanted: Iterable[int]) -> list[I
     for made in reversed(instructions):
         if made.kind == "number" and not made.used and made.out not in wanted:
             continue
-        wanted.update(references(made.args), references(made.kwargs))
+        wanted.update(references(made.args))
+        if made.kwargs:
+            wanted.update(references(made.kwargs))
         kept.append(made)
     return kept[::-1]

@@ -6,12 +6,12 @@ instructions that touch an external array the caller has replaced are bound anew
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
-import scipy.special
 
 from tensor.jit import arena
 from tensor.jit.program import (
@@ -156,7 +156,7 @@ def run_numpy(program: Program, arrays: Sequence[Array], scalars: Sequence[float
 
 def ufunc(op: str) -> Callable[..., Any]:
     """The function of NumPy, else of `scipy.special`, that an operation is named after."""
-    found: Callable[..., Any] | None = getattr(np, op, None) or getattr(scipy.special, op, None)
+    found: Callable[..., Any] | None = getattr(np, op, None) or getattr(importlib.import_module("scipy.special"), op, None)
     if found is None:
         msg = f"interpreter: expected the name of a ufunc of numpy or scipy.special, got {op!r}"
         raise ValueError(msg)

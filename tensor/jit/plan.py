@@ -67,8 +67,7 @@ class Plan:
     def lower_quickly(self, make_check: Callable[..., Any]) -> None:
         """Have machine code do what it is soon made for: the check, and steps of optimizers."""
         self.watch_memory(make_check)
-        if self.script.lower_steps(make_check):
-            self.run = self.script.run
+        self.script.lower_steps(make_check)
 
     def lower(self, compile_program: Callable[..., Any], make_check: Callable[..., Any]) -> None:
         """Have machine code do what it can."""

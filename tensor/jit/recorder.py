@@ -12,7 +12,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from threading import get_ident
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tensor.autograd.tensor import Tensor
-from tensor.jit.functions import DRAWS, INPLACE, QUERIES, STATIC_SHAPE, WRITERS
+from tensor.jit.functions import DRAWS, INTO, LOOKS, ROLES, STATIC_SHAPE
 from tensor.jit.instructions import Instruction, Ref, references
+from tensor.jit.memory import is_dense, owner_of
 from tensor.jit.seams import grad_slot, install, plain_step, remove, slot
 from tensor.jit.traced import ReadNumber, Traced, unwrap
 from tensor.jit.watch import address_of, layout_is_known
@@ -114,8 +115,9 @@ class Recording:
 
     def _slot_for(self, real: Any, made: Instruction | None = None) -> Traced:
         """A new slot; ``made``: the instruction that it may be a view from."""
-        traced = Traced(real, len(self.shapes), self)
-        self._place(real)
+        number = self._place(real)
+        traced = Traced(real, number, self)
+        self._refs[number] = Ref(number)
         if made is not None and real.base is not None:
             owner = self.owner[-1]
             parents = [s for s in references(made.args) if self.owner[s] == owner]
@@ -145,11 +147,15 @@ class Recording:
                 else f"a tensor on {t.device} is used"
             )
             return array
+        calls = self.calls
+        paused = calls is not None and calls.pause()
         traced = self._slot_for(array)
         self.of_outside[self.owner[traced.slot]] = "load"
         self.loaded[id(t)] = (array, traced)
         self.external[id(t)] = t
         self.instructions.append(Instruction("load", source, out=traced.slot))
+        if calls is not None and paused:
+            calls.resume()
         return traced
 
     def set_array(self, t: Tensor, value: Any) -> None:
@@ -178,9 +184,9 @@ class Recording:
     def create(self, real: Any) -> Traced:
         """An array made from Python values: a constant, since the values are guarded."""
         self.use_numbers()
-        if _owner(real) in self.computed:
+        if owner_of(real) in self.computed:
             self.refuse("memory of a recorded array is read in a way that cannot be followed")
-        if not _is_dense(real):
+        if not is_dense(real):
             self.refuse("a tensor is made of an array with gaps in memory")
         traced = self._slot_for(real)
         self.of_outside.setdefault(self.owner[traced.slot], "create")
@@ -240,11 +246,12 @@ class Recording:
 
     def _place(self, real: Any) -> int:
         """Note where an array lies in memory: what compiled code sees of it."""
-        self.origin.append(len(self.shapes))
+        number = len(self.shapes)
+        self.origin.append(number)
         self.shapes.append((real.shape, real.dtype))
         self.layout.append((address_of(real), real.strides))
-        self.owner.append(_owner(real))
-        return len(self.shapes) - 1
+        self.owner.append(owner_of(real))
+        return number
 
     # --- operations -----------------------------------------------------------------------------------------------------
 
@@ -263,28 +270,35 @@ class Recording:
             calls.resume()
 
     def _run(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if function in QUERIES:
+        role = ROLES.get(function)
+        if role is LOOKS:
             return function(*unwrap(args), **unwrap(kwargs))
         outs = kwargs.get("out") if kwargs else None
         targets: list[Any] = [] if outs is None else list(outs) if isinstance(outs, tuple) else [outs]
-        if function in WRITERS or function in INPLACE or getattr(function, "__name__", "") == "at":
+        if role is not None or getattr(function, "__name__", "") == "at":
             targets.append(args[0])
-        if any(type(x) is np.ndarray and not _is_dense(x) and all(x is not t for t in targets) for x in args):
-            # A constant is kept without gaps, so the recording has to see it like that.
-            args = tuple([x if type(x) is not np.ndarray or _is_dense(x) else x.copy(order="K") for x in args])
-        made = Instruction("call", function, tuple([self._refer(x) for x in args]), self._refer(kwargs) if kwargs else {})
-        result = function(*[unwrap(x) for x in args], **unwrap(kwargs))
-        slots = []
-        for x in targets:
-            if type(x) is Traced:
-                slots.append(x.slot)
-                self.written.add(self.owner[x.slot])
-            elif x is not None:
-                self.refuse("an array that is not followed is written into")
-        made.writes = tuple(slots)
+        for x in args:
+            if type(x) is np.ndarray and not is_dense(x) and all(x is not t for t in targets):
+                # A constant is kept without gaps, so the recording has to see it like that.
+                args = tuple([x if type(x) is not np.ndarray or is_dense(x) else x.copy(order="K") for x in args])
+                break
+        refs, refer = self._refs, self._refer
+        arguments = tuple([refs[x.slot] if type(x) is Traced and x.recording is self else refer(x) for x in args])
+        made = Instruction("call", function, arguments, refer(kwargs) if kwargs else {})
+        result = function(*[x.held if type(x) is Traced else unwrap(x) for x in args], **(unwrap(kwargs) if kwargs else {}))
+        if targets:
+            slots = []
+            for x in targets:
+                if type(x) is Traced:
+                    slots.append(x.slot)
+                    self.written.add(self.owner[x.slot])
+                elif x is not None:
+                    self.refuse("an array that is not followed is written into")
+            made.writes = tuple(slots)
+            if role is INTO and slots and result is args[0].held:
+                self._append(made)
+                return args[0]
         self._append(made)
-        if function in INPLACE and slots and result is args[0].held:
-            return args[0]
         return self._wrap_result(made, result)
 
     def _append(self, made: Instruction) -> None:
@@ -331,12 +345,9 @@ class Recording:
     def _check_shape(self, made: Instruction) -> None:
         """Have the shape of the result checked where it depends on values."""
         f = made.function
-        if (
-            made.kind != "call"
-            or f in STATIC_SHAPE
-            or isinstance(getattr(f, "__self__", f), np.ufunc)
-            or type(f) is operator.attrgetter
-        ):
+        if type(f) is np.ufunc or type(f) is operator.attrgetter or made.kind != "call" or f in STATIC_SHAPE:
+            return
+        if isinstance(getattr(f, "__self__", f), np.ufunc):
             return
         if f is operator.getitem and not any(self._is_mask(x) for x in _flat(made.args[1])):
             return
@@ -433,12 +444,13 @@ class Recording:
             self.refuse("an optimizer is used that was not found from the function and the variables it names")
         self.grads()
         before = [0 if p._version is None else p._version.value for p in params]
-        with self.paused():
+        calls, own = self.calls, type(optimizer).__module__.startswith("tensor.")
+        with self.paused(), nullcontext() if calls is None else calls.away(own):
             result = plain_step(optimizer, closure)
         for p, version in zip(params, before, strict=True):
             self.stepped[id(p)] = self.stepped.get(id(p), 0) + (0 if p._version is None else p._version.value) - version
             self._by_id.pop(id(slot.__get__(p)), None)
-            self.of_outside[_owner(slot.__get__(p))] = "load"
+            self.of_outside[owner_of(slot.__get__(p))] = "load"
         self.instructions.append(Instruction("step", optimizer))
         self.effects = True
         return result
@@ -474,18 +486,6 @@ def grad_of(t: Tensor) -> Tensor | None:
     node: Any = t._node
     grad: Tensor | None = None if node is None else grad_slot.__get__(node)
     return grad
-
-
-def _owner(a: Any) -> int:
-    """The identity of whoever owns an array's memory."""
-    while (base := getattr(a, "base", None)) is not None:  # also through what `as_strided` puts between
-        a = base
-    return id(a)
-
-
-def _is_dense(a: Any) -> bool:
-    """Whether a copy in the same order has the same strides."""
-    return bool(a.flags.forc) or np.empty_like(a).strides == a.strides
 
 
 def _name(function: Any) -> str:

@@ -22,6 +22,7 @@ from tensor.jit.plan import Plan
 from tensor.jit.recorder import Recording
 from tensor.jit.results import Made, Source, tensors_in
 from tensor.jit.script import MISS, Script
+from tensor.jit.written import function
 
 __all__ = ["ReplayNode", "Replays"]
 
@@ -88,7 +89,7 @@ class Replays:
                 for i, (x, _) in enumerate(self.loads.values())
                 if x.tensor is not None and not x.grad
             }
-        self._versions = self._function(
+        self._versions = self._over_call(
             ", ".join(
                 f"count({text})" if x.tensor is None or x.grad else f"v{i}.value"
                 for i, (text, (x, _)) in enumerate(self.loads.items())
@@ -96,8 +97,8 @@ class Replays:
         )
         self._find_effects()
 
-    def _function(self, items: str) -> Callable[..., Any]:
-        made: Callable[..., Any] = eval(f"lambda args, kwargs: ({items}{',' if items else ''})", self._scope)
+    def _over_call(self, items: str) -> Callable[..., Any]:
+        made: Callable[..., Any] = function(f"lambda args, kwargs: ({items}{',' if items else ''})", self._scope)
         return made
 
     def _source(self, source: Source) -> str:
@@ -113,7 +114,7 @@ class Replays:
         written = {self.recording.owner[s] for i in made for s in i.writes}
         self.generators = list(dict.fromkeys(i.function[0] for i in made if i.kind == "draw"))
         texts = [text for text, (_, slots) in self.loads.items() if any(self.recording.owner[s] in written for s in slots)]
-        self._written = self._function(", ".join(texts))
+        self._written = self._over_call(", ".join(texts))
         self.effects = bool(self.generators or texts)
         self.changed = set(texts)
         self.once = any(i.kind in ("store", "grads", "step") for i in made) or any(x.grad for x, _ in self.loads.values())

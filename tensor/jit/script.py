@@ -12,21 +12,20 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from tensor.autograd.node import version_of
 from tensor.autograd.tensor import Tensor
 from tensor.jit import watch
 from tensor.jit.instructions import Instruction, Ref, needed, references
 from tensor.jit.lower import Lowering, Segment, contiguous_layout
-from tensor.jit.places import same
 from tensor.jit.recorder import Recording
 from tensor.jit.results import Made, Source, numbers_in, slots_in
 from tensor.jit.stepping import FlatStep, flat_step
 from tensor.jit.traced import ReadNumber
+from tensor.jit.written import MISS, bump, function, same_value, undo
 
 __all__ = ["MISS", "Later", "Script", "wrap"]
 
-#: What a run gives when it took another way than the recording: nothing has happened yet, and the function has to be run.
-MISS = object()
+#: Numbers from here on may be sizes.
+SMALL = 10
 
 _INFIX = {
     operator.add: "+", operator.sub: "-", operator.mul: "*", operator.truediv: "/", operator.floordiv: "//", operator.mod: "%",
@@ -46,25 +45,6 @@ def wrap(array: Any) -> Tensor:
 
 
 _new_tensor = Tensor.__new__
-
-
-def bump(t: Tensor, by: int) -> None:
-    """Tell what saved this memory that it has changed."""
-    version_of(t).value += by
-
-
-def same_value(a: Any, b: Any) -> bool:
-    """Whether a value read is the one recorded; NaN is NaN."""
-    if type(a) is list and type(b) is list:
-        return len(a) == len(b) and all(map(same_value, a, b))
-    return same(a, b) or (type(a) is type(b) and a != a and b != b)
-
-
-def undo(*calls: tuple[Any, ...]) -> object:
-    """Take changes back."""
-    for function, *args in calls:
-        function(*args)
-    return MISS
 
 
 class Handed(NamedTuple):
@@ -114,6 +94,7 @@ class Writer:
         self._count = 0
         self._kept: list[Any] = []
         self.steps: dict[int, FlatStep] = {}
+        self.step_names: dict[int, str] = {}  #: by id of a step, what the scope has it under
         self.gradients: dict[int, list[int]] = {}  #: by id of a step, the slots of the gradients
         self.fresh: set[int] = set()  #: owners of memory that every run needs of its own
         self.position = self.last_check = 0
@@ -121,8 +102,11 @@ class Writer:
         self.later: Later | None = None
 
     def bind(self, x: Any, prefix: str = "k") -> str:
-        """The name of an object in the scope of the generated function."""
-        if x is None or x is True or x is False or (type(x) is int and abs(x) < 1 << 31):
+        """The name of an object in the scope of the generated function.
+
+        What may be a size is named too, so that the text is the same for all sizes.
+        """
+        if x is None or x is True or x is False or (type(x) is int and abs(x) < SMALL):
             return repr(x)
         found = self._names.get(id(x))
         if found is None:
@@ -161,6 +145,8 @@ class Writer:
         if kind is Ref:
             return self.variables[x.slot]
         if kind is tuple:
+            if x and all(type(v) is int for v in x):
+                return self.bind(x)
             return f"({''.join(self.text(v) + ', ' for v in x)})"
         if kind is list:
             return f"[{', '.join(map(self.text, x))}]"
@@ -277,7 +263,14 @@ def _step(w: Writer, made: Instruction) -> Iterator[str]:
     if grads is None:
         yield step
     else:
-        yield f"if not {w.bind(w.steps[id(made)], 's')}([{', '.join(w.variables[g] for g in grads)}]): {step}"
+        name = w.step_names[id(made)] = f"step{len(w.step_names)}"
+        w.scope[name] = w.steps.get(id(made), _undone)
+        yield f"if not {name}([{', '.join(w.variables[g] for g in grads)}]): {step}"
+
+
+def _undone(grads: list[Any]) -> bool:
+    """In the place of an optimizer's step for which no machine code has been made."""
+    return False
 
 
 _WRITE: dict[str, Callable[[Writer, Instruction], Iterator[str]]] = {
@@ -329,20 +322,18 @@ class Script:
         self.instructions = needed(recording.instructions if instructions is None else instructions, self.wanted)
         self.steps: dict[int, FlatStep] = {}
         self.lowering: Lowering | None = None
-        self.text, scope = self._write(self.instructions)
-        exec(self.text, scope)
-        self.run: Any = scope["run"]
+        self._use(self.instructions)
 
     def lower_steps(self, make_check: Callable[..., Any]) -> bool:
         """Have machine code do the optimizers' steps, which is soon made; says whether there are any that it can do.
 
         ``make_check`` makes checks of rows of `tensor.jit.watch`, or gives None where it cannot.
         """
-        self.steps = {
-            id(i): step for i in self.instructions if i.kind == "step" and (step := flat_step(i.function, make_check)) is not None
-        }
-        if self.steps:
-            self._use(self.instructions, make_check)
+        for made in self.instructions:
+            if made.kind == "step" and (step := flat_step(made.function, make_check)) is not None:
+                self.steps[id(made)] = step
+                if id(made) in self._step_names:
+                    self._scope[self._step_names[id(made)]] = step
         return bool(self.steps)
 
     def lower(self, compile_program: Callable[[Any], Any], make_check: Callable[..., Any] = lambda *args: None) -> bool:
@@ -359,10 +350,10 @@ class Script:
             self._use(lowering.parts, make_check)
         return bool(lowering.segments)
 
-    def _use(self, parts: Sequence[Instruction | Segment], make_check: Callable[..., Any]) -> None:
-        text, scope = self._write(parts, make_check)
-        exec(text, scope)
-        self.text, self.run = text, scope["run"]
+    def _use(self, parts: Sequence[Instruction | Segment], make_check: Callable[..., Any] = lambda *args: None) -> None:
+        self.text, w = self._write(parts, make_check)
+        self._scope, self._step_names = w.scope, w.step_names
+        self.run: Any = function(self.text, w.scope)
 
     def _handed_out(self, parts: Sequence[Instruction | Segment], make_check: Callable[..., Any]) -> Handed | None:
         """The results and gradients that machine code writes: a run may write them again if nobody has hold of them."""
@@ -391,9 +382,7 @@ class Script:
         )
         return None if check is None else Handed(check, slots, leaves)
 
-    def _write(
-        self, parts: Sequence[Instruction | Segment], make_check: Callable[..., Any] = lambda *args: None
-    ) -> tuple[str, dict[str, Any]]:
+    def _write(self, parts: Sequence[Instruction | Segment], make_check: Callable[..., Any]) -> tuple[str, Writer]:
         last: dict[int, int] = {}
         for n, part in enumerate(parts):
             for slot in _touched(part):
@@ -434,13 +423,11 @@ class Script:
         w.lines += [f"    bump({w.source(source)}, {by})" for source, by in self.bumps]
         w.lines += [] if self.later is None else [f"    {line}" for line in self.later.last(w)]
         w.lines.append(f"    return {_result(w, self.result, self.sources)}")
-        return "\n".join(["def run(args, kwargs):", *w.lines]), w.scope
+        return "\n".join(["def run(args, kwargs):", *w.lines]), w
 
 
 def _gradients(script: Script, before: Sequence[Instruction | Segment], made: Instruction) -> list[int] | None:
     """The slots of the gradients of an optimizer's parameters, where all were set in this run, as its machine code wants them."""
-    if id(made) not in script.steps:
-        return None
     recording = script.recording
     known: dict[int, Any] = {}
     for part in before:
@@ -459,11 +446,11 @@ def _checks(made: Instruction) -> bool:
     return made.kind == "read" or made.used or made.shape is not None
 
 
-def _touched(part: Instruction | Segment) -> Iterator[int]:
+def _touched(part: Instruction | Segment) -> list[int]:
     if isinstance(part, Segment):
-        yield from (*part.inputs, *part.outputs, *part.scalars)
-    else:
-        yield from (*references(part.args), *references(part.kwargs), *_outs(part.out))
+        return [*part.inputs, *part.outputs, *part.scalars]
+    found = references(part.args) + _outs(part.out)
+    return found + references(part.kwargs) if part.kwargs else found
 
 
 def _hand_out(w: Writer, handed: Handed) -> Iterator[str]:

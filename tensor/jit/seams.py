@@ -15,6 +15,7 @@ import numpy as np
 from tensor.autograd import engine
 from tensor.autograd.node import Leaf
 from tensor.autograd.tensor import Tensor
+from tensor.jit.tape import foreign
 from tensor.jit.traced import Traced
 from tensor.ops.random import Generator
 from tensor.optim.flat_optimizer import FlatOptimizer
@@ -110,9 +111,16 @@ def install(recording: Recording) -> None:
             return recording.step(optimizer, closure)
         return _ground[2](optimizer, closure)
 
-    def backward_pass(*args: Any, **kwargs: Any) -> Any:
-        recording.passes += get_ident() == thread
-        return _pass(*args, **kwargs)
+    def backward_pass(roots: Any, **kwargs: Any) -> Any:
+        if get_ident() != thread:
+            return _pass(roots, **kwargs)
+        recording.passes += 1
+        calls = recording.calls
+        if calls is None:
+            return _pass(roots, **kwargs)
+        plain = engine.watch.backward is None and foreign([n for n, _ in roots]) is None
+        with calls.away(plain):
+            return _pass(roots, **kwargs)
 
     for module, name, function in _PASSED_BY:
         setattr(module, name, _followed(recording, _ground[1](function)))

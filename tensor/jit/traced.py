@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,8 +64,8 @@ class Traced:
     def __init__(self, real: Any, slot: int, recording: Recording) -> None:
         self.held, self.slot, self.recording = real, slot, recording
 
-    # Code that asks for the class takes the paths it takes for arrays.
-    __class__ = property(lambda self: np.ndarray)
+    # Code that asks for the class takes the paths it takes for arrays; asked often, hence without a function of Python's.
+    __class__ = property(partial(getattr, np, "ndarray"))
 
     # --- what it looks like ---------------------------------------------------------------------------------------------
 
@@ -101,8 +102,9 @@ class Traced:
     # --- NumPy's protocols ----------------------------------------------------------------------------------------------
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        if any(type(x) is Batched for x in inputs):
-            return NotImplemented
+        for x in inputs:
+            if type(x) is Batched:
+                return NotImplemented
         return self.recording.run(ufunc if method == "__call__" else getattr(ufunc, method), inputs, kwargs)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:

@@ -222,7 +222,7 @@ def relu6(x: Tensor) -> Tensor:
 )
 def hardtanh(x: Array, min_val: float = -1.0, max_val: float = 1.0) -> Array:
     """x kept in [min_val, max_val]; no gradient at the bounds."""
-    return np.clip(x, np.asarray(min_val, x.dtype), np.asarray(max_val, x.dtype))
+    return np.clip(x, x.dtype.type(min_val), x.dtype.type(max_val))
 
 
 @or_in_place
@@ -272,7 +272,7 @@ def tanhshrink(x: Tensor) -> Tensor:
 @operator({"x": lambda g, x, threshold: g * (x > threshold).to(g.dtype)}, method=False, name=_nn("threshold"))
 def threshold(x: Array, threshold: float, value: float) -> Array:
     """x where it is above the threshold, else ``value``."""
-    return np.where(x > threshold, x, np.asarray(value, x.dtype))
+    return np.where(x > threshold, x, x.dtype.type(value))
 
 
 @composite(method=False, name=_nn("prelu"))

@@ -11,6 +11,7 @@ import numpy as np
 from tensor import dtypes
 from tensor.autograd.tensor import Tensor
 from tensor.ops.complex_numbers import cj
+from tensor.ops.dispatch import as_array
 from tensor.ops.elementwise import binary, written_in_place
 from tensor.ops.record import Array, attach, composite, operator
 from tensor.ops.shortcut import perhaps_any
@@ -103,7 +104,7 @@ def _pow(a: Array, b: Array) -> Array:
         short = _SHORT_POWERS.get(b)
         return np.power(a, b) if short is None else short(a)
     if np.result_type(a, b).kind in "iu" and np.any(np.less(b, 0)):
-        if not isinstance(b, np.ndarray):
+        if isinstance(b, (int, np.generic)):
             msg = "pow: integers to negative integer powers are not allowed"
             raise RuntimeError(msg)
         # Integer powers below zero are 0, but for the bases 1 and -1.
@@ -415,7 +416,7 @@ def masked_fill(x: Array, mask: Array, value: Array) -> Array:
 @composite()
 def isclose(a: Tensor, b: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
     """True where ``|a - b| <= atol + rtol * |b|``."""
-    return Tensor(np.asarray(np.isclose(a._array, b._array, rtol=rtol, atol=atol, equal_nan=equal_nan)))
+    return Tensor(as_array(np.isclose(a._array, b._array, rtol=rtol, atol=atol, equal_nan=equal_nan)))
 
 
 @composite()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from tensor import cuda, dtypes
 from tensor.autograd.data import to_array
 from tensor.autograd.tensor import Tensor
@@ -64,7 +62,7 @@ def _contiguous(self: Tensor) -> Tensor:
 @operator({"x": lambda g: g}, method=False)
 def row_major(x: Array) -> Array:
     """A copy in row-major order."""
-    return np.ascontiguousarray(x)
+    return x.copy(order="C")
 
 
 def _install() -> None:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tensor import cuda
 from tensor.autograd.tensor import Tensor
 from tensor.ops.record import Array, operator
 from tensor.ops.reduce import constant
@@ -24,6 +25,7 @@ __all__ = ["Geometry", "convolve", "convolve_back", "convolve_weight"]
 
 #: Patches of about this many bytes are made at a time: half of a usual second-level cache.
 _CACHE = 1 << 20
+_DEVICE_CACHE = 1 << 30  # a CUDA device is busy only with many of them
 #: Rows of a result up to this long are too short to work on one by one, unless each of their elements takes little, or few images
 #: fit into the cache.
 _SHORT_ROW, _LITTLE, _SEVERAL = 16, 32, 8
@@ -131,9 +133,10 @@ def _returned(x: Array) -> Array:
     return np.moveaxis(x[0], -1, 0)
 
 
-def _steps(batch: int, image_bytes: int) -> Iterator[slice]:
+def _steps(images: Array, image_bytes: int) -> Iterator[slice]:
     """A few images at a time."""
-    step = max(1, min(batch, _CACHE // max(image_bytes, 1)))
+    batch, cache = len(images), _CACHE if cuda.device_of(images) is None else _DEVICE_CACHE
+    step = max(1, min(batch, cache // max(image_bytes, 1)))
     for start in range(0, batch, step):
         yield slice(start, min(start + step, batch))
 
@@ -146,7 +149,7 @@ def _columns(x: Array, kernel: Sequence[int], places: Sequence[int], how: Geomet
         yield slice(0, batch), x.reshape(batch, *shape)
         return
     buffer = padded = None
-    for part in _steps(batch, math.prod(shape) * x.itemsize):
+    for part in _steps(x, math.prod(shape) * x.itemsize):
         source, count = x[part], part.stop - part.start
         if buffer is None:
             buffer = np.empty_like(x, shape=(count, channels, *kernel, *places), order="C")
@@ -216,7 +219,7 @@ def _convolve(x: Array, weight: Array, bias: Array | None, how: Geometry) -> Arr
         return r.reshape(batch, out, *places)
     r = np.empty_like(x, shape=(batch, out, *places), order="C")
     if way.thin:
-        for part in _steps(batch, x.itemsize * matrix.shape[2] * groups * math.prod(places)):
+        for part in _steps(x, x.itemsize * matrix.shape[2] * groups * math.prod(places)):
             r[part] = _returned(_convolve(_turned(x[part]), weight[..., None], bias, how.turned()))
         return r
     rows = r.reshape(batch, groups, out // groups, math.prod(places))
@@ -245,7 +248,7 @@ def _convolve_back(g: Array, weight: Array, bias: Array | None, size: tuple[int,
     rows = g.reshape(batch, how.groups, weight.shape[0] // how.groups, math.prod(places))
     r = np.empty_like(g, shape=(batch, channels, *size), order="C")
     if how.thin(batch, image_bytes, channels, kernel, places):
-        for part in _steps(batch, image_bytes):
+        for part in _steps(g, image_bytes):
             count = part.stop - part.start
             r[part] = _returned(_convolve_back(_turned(g[part]), weight[..., None], bias, (*size, count), how.turned()))
         return r
@@ -255,7 +258,7 @@ def _convolve_back(g: Array, weight: Array, bias: Array | None, size: tuple[int,
         where = regions(kernel, places, how.stride, how.dilation)
         product: Any = np.multiply if matrix.shape[2] == 1 else np.matmul  # for one column, broadcasting is far faster
         buffer = padded = None
-        for part in _steps(batch, image_bytes):
+        for part in _steps(g, image_bytes):
             count = part.stop - part.start
             if buffer is None or padded is None:
                 buffer = np.empty_like(g, shape=(count, how.groups, matrix.shape[1], rows.shape[-1]), order="C")
@@ -297,7 +300,7 @@ def _convolve_weight(g: Array, x: Array, kernel: tuple[int, ...], how: Geometry)
     if how.thin(batch, image_bytes, x.shape[1], kernel, g.shape[2:]):
         parts = (
             _convolve_weight(_turned(g[part]), _turned(x[part]), (*kernel, 1), how.turned())[..., 0]
-            for part in _steps(batch, image_bytes)
+            for part in _steps(g, image_bytes)
         )
         return functools.reduce(np.add, parts)
     rows = g.reshape(batch, how.groups, out // how.groups, math.prod(g.shape[2:]))

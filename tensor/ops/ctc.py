@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tensor import cuda
 from tensor.autograd.tensor import Tensor
 from tensor.ops.loss import reduced
 from tensor.ops.record import Array, operator
@@ -104,12 +105,12 @@ def ctc_nll(log_probs: Array, paths: Any) -> Array:
 
 
 def _numbers(x: Any) -> Array:
-    return np.asarray(x._array if isinstance(x, Tensor) else x, np.int64).reshape(-1)
+    return np.asarray(cuda.to_host(x._array) if isinstance(x, Tensor) else x, np.int64).reshape(-1)
 
 
 def _padded(targets: Tensor, lengths: Array, blank: int) -> Array:
     """Targets as a matrix with a row for each sequence, however they were given."""
-    a = targets._array.astype(np.int64)
+    a = cuda.to_host(targets._array).astype(np.int64)
     if a.ndim == 2:
         return a[:, : int(lengths.max(initial=0))]
     rows = np.full((len(lengths), int(lengths.max(initial=0))), blank, np.int64)

@@ -20,6 +20,7 @@ from tensor.autograd.modes import disabled, is_grad_enabled
 from tensor.autograd.node import MAKERS, op_node
 from tensor.autograd.samples import recover
 from tensor.autograd.tensor import Tensor
+from tensor.ops.aliases import NUMPY_NAMES, numpy_names
 from tensor.ops.out import with_out, write_out
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def _binder(name: str, parameters: Sequence[inspect.Parameter]) -> Callable[...,
     arity = len(parameters)
     defaults = tuple(p.default for p in parameters)
     index = {p.name: i for i, p in enumerate(parameters)}
+    index |= {NUMPY_NAMES[name]: i for name, i in index.items() if name in NUMPY_NAMES}
     required = sum(p.default is p.empty for p in parameters)
 
     def bind(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
@@ -62,7 +64,7 @@ def _binder(name: str, parameters: Sequence[inspect.Parameter]) -> Callable[...,
         for key, value in kwargs.items():
             i = index.get(key)
             if i is None or i < given:
-                msg = f"{name}: unexpected keyword argument {key!r}; expected {', '.join(index)}"
+                msg = f"{name}: unexpected keyword argument {key!r}; expected {', '.join(p.name for p in parameters)}"
                 raise TypeError(msg)
             bound[i] = value
         for i, value in enumerate(bound):
@@ -107,6 +109,7 @@ def _one_tensor_and_integers(op: Operator, arity: int, view: bool) -> Callable[.
 def _written_out(op: Operator, parameters: Sequence[inspect.Parameter], view: bool) -> Callable[..., Any]:
     """A function with the forward's own signature, written out for its tensors: no loops, and Python binds the arguments."""
     first_only = op.inputs == [(0, False)]
+    parameters, keywords, renamed = numpy_names(parameters, op.name)
     tensors = [parameters[i].name for i, _ in op.inputs]
     defaults = {f"_default_{p.name}": p.default for p in parameters if p.default is not p.empty}
     signature = ", ".join(p.name + (f"=_default_{p.name}" if p.default is not p.empty else "") for p in parameters)
@@ -114,7 +117,8 @@ def _written_out(op: Operator, parameters: Sequence[inspect.Parameter], view: bo
     names = ", ".join(p.name for p in parameters)
     nodes = [f"_n_{t}" for t in tensors]
     lines = [
-        f"def call({signature}, out=None):",
+        f"def call({', '.join([signature, 'out=None', *keywords])}):",
+        *renamed,
         "    if out is not None:",
         f"        return write_out(_name, call({names}), out)",
     ]

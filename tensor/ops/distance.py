@@ -38,7 +38,7 @@ def length(d: Array, p: float = 2.0) -> Array:
     if p == 1:
         return a.sum(-1)
     if p == np.inf:
-        return a.max(-1, initial=0)
+        return a.max(-1) if a.shape[-1] else a.sum(-1)
     if p == 2:
         return np.sqrt((a * a).sum(-1))
     return (a**p).sum(-1) ** a.dtype.type(1 / p)

@@ -89,7 +89,7 @@ def _bags(input: Tensor, offsets: Tensor | None, include_last_offset: bool) -> t
         raise ValueError(msg)
     if include_last_offset:
         starts = starts[:-1]
-    return np.searchsorted(starts, np.arange(input.numel()), side="right") - 1, len(starts)
+    return np.searchsorted(starts, np.arange(input.numel(), like=starts), side="right") - 1, len(starts)
 
 
 @composite(method=False, name="nn.functional.embedding_bag")

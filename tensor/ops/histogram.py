@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tensor import cuda
 from tensor.autograd.tensor import Tensor
 from tensor.ops.record import Array, composite, operator
 
@@ -63,7 +64,7 @@ def _edges(x: Array, bins: Any, limits: Sequence[float] | None, who: str) -> Arr
     if not (np.isfinite(low) and np.isfinite(high) and low < high):
         msg = f"{who}: expected a finite range with max > min, got [{low}, {high}]"
         raise RuntimeError(msg)
-    return np.linspace(low, high, bins + 1).astype(x.dtype)
+    return cuda.native(np.linspace, x)(low, high, bins + 1).astype(x.dtype)
 
 
 def _count(columns: Sequence[Array], edges: Sequence[Array], weight: Any, density: bool) -> Tensor:

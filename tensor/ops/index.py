@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tensor import cuda
 from tensor.autograd.inplace import assign, check_writable
 from tensor.autograd.node import version_of
 from tensor.autograd.tensor import Tensor
@@ -107,7 +108,7 @@ def zeros_with(g: Array, shape: Sequence[int], index: Any) -> Array:
         r[raw] = g
     else:
         place, rest = window(r, raw)
-        np.add.at(place, rest, g)
+        cuda.native(np.add, place).at(place, rest, g)
     return r
 
 
@@ -153,7 +154,7 @@ def put_at(x: Array, value: Array, index: Any, accumulate: bool) -> Array:
     r = x.copy()
     place, rest = window(r, raw_index(index))
     if accumulate:
-        np.add.at(place, rest, value)
+        cuda.native(np.add, place).at(place, rest, value)
     else:
         place[rest] = value
     return r
@@ -262,7 +263,7 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     flat, found = indices._array.astype(np.int64), []
     for n in reversed(lengths):
         flat, place = np.divmod(flat, n)
-        found.append(Tensor(np.asarray(place)))
+        found.append(Tensor(place))
     if flat.any():
         msg = f"unravel_index: index out of range for shape {lengths}"
         raise ValueError(msg)

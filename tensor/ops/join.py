@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tensor.autograd.modes import is_grad_enabled
+from tensor.autograd.node import Term
 from tensor.autograd.tensor import Tensor
 from tensor.ops.record import Array, attach, composite, operator
 from tensor.ops.shape import narrow, select, several, unsqueeze
@@ -61,6 +62,47 @@ def cat(tensors: Sequence[Array], dim: int = 0) -> Array:
 
 
 concat = concatenate = cat
+
+
+def _rows_rule(g: Tensor, tensors_shape: Sequence[tuple[int, ...]], places: Sequence[tuple[Any, Any]]) -> list[Any]:
+    if is_grad_enabled() or g._array.__class__ is not np.ndarray:
+        return [
+            g.new_zeros(shape).index_add(0, as_index(rows), g.index_select(0, as_index(into)))
+            for shape, (into, rows) in zip(tensors_shape, places, strict=True)
+        ]
+    a = g._array
+    return [Term(_scattered, (shape, rows, a[into])) for shape, (into, rows) in zip(tensors_shape, places, strict=True)]
+
+
+def as_index(numbers: Any) -> Tensor:
+    """Row numbers as a tensor."""
+    return Tensor(np.asarray(numbers, np.intp))
+
+
+def _scattered(parts: list[tuple[Any, Any, Array]]) -> Array:
+    """The gradient of what rows were taken from, from all takings."""
+    shape, _, first = parts[0]
+    total = np.zeros_like(first, shape=shape)
+    for _, rows, g in parts:
+        if len(set(rows)) == len(rows):
+            total[rows] += g
+        else:
+            np.add.at(total, rows, g)
+    return total
+
+
+@operator(_rows_rule, method=False)
+def collect_rows(tensors: Sequence[Array], places: Sequence[tuple[Any, Any]]) -> Array:
+    """One tensor of rows of several alike: for each of them (row numbers of the result, row numbers of it)."""
+    first = tensors[0]
+    if len(tensors) == 1:
+        ((into, rows),) = places
+        if into == list(range(len(into))):
+            return first[rows]
+    y = np.empty_like(first, shape=(sum(len(into) for into, _ in places), *first.shape[1:]))
+    for x, (into, rows) in zip(tensors, places, strict=True):
+        y[into] = x[rows]
+    return y
 
 
 def _cat_with(self: Tensor, *rest: Any) -> Tensor:

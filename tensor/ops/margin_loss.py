@@ -75,7 +75,7 @@ def multi_margin_loss(
     short = short * short if p == 2 else short
     if weight is not None:
         short = short * weight[y].unsqueeze(1)
-    own = Tensor(index._array == np.arange(x.shape[1]))
+    own = Tensor(index._array == np.arange(x.shape[1], like=index._array))
     loss = short.masked_fill(own, 0).sum(1) / x.shape[1]
     return reduced(loss if target.ndim else loss.squeeze(0), reduction, "multi_margin_loss")
 
@@ -90,9 +90,9 @@ def multilabel_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "m
         msg = f"multilabel_margin_loss: expected targets of the scores' shape {list(input.shape)}, got {list(target.shape)}"
         raise RuntimeError(msg)
     x, y = _scores("multilabel_margin_loss", input, target, 2)
-    listed = np.logical_and.accumulate(y._array >= 0, 1)
+    listed = np.cumprod((y._array >= 0).astype(np.int64), 1) > 0
     classes = np.where(listed, y._array, 0)
-    among = (((classes[:, :, None] == np.arange(x.shape[1])) & listed[:, :, None]).any(1))[:, None, :]
+    among = (((classes[:, :, None] == np.arange(x.shape[1], like=classes)) & listed[:, :, None]).any(1))[:, None, :]
     short = (1 - x.gather(1, Tensor(classes)).unsqueeze(2) + x.unsqueeze(1)).relu()
     loss = short.masked_fill(Tensor(~listed[:, :, None] | among), 0).sum((1, 2)) / x.shape[1]
     return reduced(loss if input.ndim == 2 else loss.squeeze(0), reduction, "multilabel_margin_loss")

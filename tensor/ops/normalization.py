@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tensor import cuda
 from tensor.autograd.inplace import bump
 from tensor.autograd.tensor import Tensor
 from tensor.ops.matmul import row_sum, sum_rows
@@ -42,7 +43,7 @@ def _mean(x: Array, dims: tuple[int, ...]) -> Array:
 def _blocks(x: Array, dims: tuple[int, ...]) -> Iterator[slice]:
     """The first dimension a few rows at a time, if they are independent: a block stays in the processor's cache between passes."""
     n = len(x)
-    step = n if 0 in dims else max(1, min(n, _CACHE * n // max(x.nbytes, 1)))
+    step = n if 0 in dims or cuda.device_of(x) is not None else max(1, min(n, _CACHE * n // max(x.nbytes, 1)))
     return (slice(start, start + step) for start in range(0, n, max(step, 1)))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from tensor import dtypes
 from tensor.autograd.inplace import bump
 from tensor.autograd.tensor import Tensor
+from tensor.ops.aliases import numpy_names
 
 __all__ = ["accepting_out", "check_out", "with_out", "write_out"]
 
@@ -66,6 +67,7 @@ def accepting_out(function: Callable[..., Any], name: str) -> Callable[..., Any]
     kinds = inspect.Parameter
     if any(p.name == "out" or p.kind is kinds.VAR_KEYWORD for p in parameters):
         return function
+    parameters, keywords, lines = numpy_names(parameters, name)
     declared, passed, starred = [], [], False
     for p in parameters:
         if p.kind is kinds.KEYWORD_ONLY and not starred:
@@ -76,8 +78,9 @@ def accepting_out(function: Callable[..., Any], name: str) -> Callable[..., Any]
         passed.append(f"{star}{p.name}" if p.kind is not kinds.KEYWORD_ONLY else f"{p.name}={p.name}")
     keywords_from_here = [] if starred else ["*"]
     source = (
-        f"def call({', '.join([*declared, *keywords_from_here, 'out=None'])}):\n"
-        f"    if out is None:\n"
+        f"def call({', '.join([*declared, *keywords_from_here, 'out=None', *keywords])}):\n"
+        + "".join(f"{line}\n" for line in lines)
+        + f"    if out is None:\n"
         f"        return function({', '.join(passed)})\n"
         f"    return write_out(name, function({', '.join(passed)}), out)\n"
     )

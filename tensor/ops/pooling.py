@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tensor import cuda
 from tensor.autograd.tensor import Tensor
 from tensor.ops.padding import constant_pad_nd
 from tensor.ops.record import Array, composite, operator
@@ -97,7 +98,7 @@ def window_put(g: Array, which: Array, shape: Sequence[int], kernel: Numbers, st
     if all((k - 1) * d < s for k, s, d in zip(kernel, stride, dilation, strict=True)):
         r[index] = g.reshape(-1)  # no element is in two windows, and writing is faster than adding
     else:
-        np.add.at(r, index, g.reshape(-1))
+        cuda.native(np.add, r).at(r, index, g.reshape(-1))
     return r.reshape(shape)
 
 
@@ -290,7 +291,8 @@ def _unpadded_index(
     for i, offset in enumerate(np.unravel_index(which.astype(np.int64), kernel)):
         starts = np.arange(which.shape[i - n], like=which).reshape(-1, *(1,) * (n - 1 - i)) * stride[i]
         index = index * size[i] + starts + offset * dilation[i] - widths[2 * (n - 1 - i)]
-    return np.asarray(index, dtype=np.int64)
+    found: Array = index.astype(np.int64, copy=False)
+    return found
 
 
 def _max_pool(n: int) -> Any:

@@ -11,6 +11,7 @@ from tensor.autograd.tensor import Tensor
 from tensor.ops.record import composite
 from tensor.ops.reduce import check_axis, values_at
 from tensor.ops.results import ValuesIndices
+from tensor.ops.scan import running
 from tensor.ops.sort import argsort
 
 __all__ = ["kthvalue", "median", "mode", "nanmedian"]
@@ -88,8 +89,8 @@ def mode(x: Tensor, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
     order, a = np.moveaxis(argsort(x, d)._array, d, -1), np.moveaxis(x._array, d, -1)
     ordered = np.take_along_axis(a, order, -1)
     # How many equal elements end at each place of the sorted row; the first of the largest counts ends the mode.
-    steps = np.arange(a.shape[-1])
+    steps = np.arange(a.shape[-1], like=a)
     starts = np.concatenate([np.ones_like(ordered[..., :1], bool), ordered[..., 1:] != ordered[..., :-1]], -1)
-    run = steps - np.maximum.accumulate(np.where(starts, steps, 0), axis=-1)
+    run = steps - running(np.maximum, np.where(starts, steps, 0), -1)
     best = np.argmax(run, axis=-1, keepdims=True)
     return values_at(x, Tensor(np.moveaxis(np.take_along_axis(order, best, -1), -1, d)), d, keepdim)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tensor import dtypes
+from tensor import cuda, dtypes
 from tensor.autograd.tensor import Tensor
 from tensor.ops.complex_numbers import cj
 from tensor.ops.record import Array, composite, operator
@@ -83,7 +83,7 @@ def _ones(like: Array, n: int) -> Array:
 
 def float_sum(x: Array, dim: Dims, keepdim: bool) -> Array:
     """The sum of a floating-point array by the fastest way."""
-    if x.size >= _LARGE:
+    if x.size >= _LARGE and cuda.device_of(x) is None:
         total = large_sum(x, dim, keepdim)
         if total is not None:
             return total
@@ -228,7 +228,8 @@ def amin(x: Array, dim: Dims = None, keepdim: bool = False) -> Array:
 
 def _arg(reduce: Any, x: Array, dim: int | None, keepdim: bool) -> Array:
     if dim is None or not x.ndim:
-        r = np.asarray(reduce(x))
+        r = reduce(x)
+        r = r if isinstance(r, np.ndarray) else r.reshape(())
         return r.reshape((1,) * x.ndim) if keepdim else r
     return reduce(x, axis=check_axis(dim, x.ndim), keepdims=keepdim)
 
@@ -294,7 +295,8 @@ def all(x: Array, dim: Dims = None, keepdim: bool = False) -> Array:
 @operator()
 def count_nonzero(x: Array, dim: Dims = None) -> Array:
     """How many elements along ``dim`` are not zero, int64."""
-    return np.asarray(np.count_nonzero(x, axis=numpy_axis(dim, x.ndim)), dtype=np.int64)
+    found = np.count_nonzero(x, axis=numpy_axis(dim, x.ndim))
+    return found.astype(np.int64, copy=False) if hasattr(found, "astype") else np.asarray(found, np.int64)
 
 
 def _l2_rule(g: Tensor, x: Tensor, y: Tensor, dim: Dims, keepdim: bool) -> Tensor:
@@ -334,6 +336,8 @@ def _fold(ufunc: Any, x: Array, axis: int) -> Array:
     """``ufunc.reduce`` with the axis kept; a short last axis column by column, which is four times faster."""
     n = x.shape[axis]
     if axis != x.ndim - 1 or not 1 < n <= _SHORT:
+        if ufunc is np.maximum and cuda.device_of(x) is not None:  # CuPy's ufunc has no reduction
+            return np.max(x, axis=axis, keepdims=True)
         whole: Array = ufunc.reduce(x, axis=axis, keepdims=True)
         return whole
     total = ufunc(x[..., 0:1], x[..., 1:2])
@@ -362,7 +366,14 @@ def softmax(x: Array, dim: int | None = None, dtype: Any = None) -> Array:
 
 def _in_rows(x: Array, axis: int) -> bool:
     """Whether a large array is worked on by blocks of rows, which stay in the cache from one step to the next."""
-    return bool(x.size >= _LARGE and axis == x.ndim - 1 and x.flags.c_contiguous and x.dtype.kind == "f" and x.shape[-1] > _SHORT)
+    return bool(
+        x.size >= _LARGE
+        and axis == x.ndim - 1
+        and x.flags.c_contiguous
+        and x.dtype.kind == "f"
+        and x.shape[-1] > _SHORT
+        and cuda.device_of(x) is None
+    )
 
 
 def _by_blocks(work: Any, x: Array) -> Array:

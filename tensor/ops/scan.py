@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tensor import dtypes
+from tensor import cuda, dtypes
 from tensor.autograd.tensor import Tensor
 from tensor.ops.binary import log_of_sum
 from tensor.ops.complex_numbers import cj
@@ -33,7 +33,13 @@ def cumsum(x: Array, dim: int, dtype: Any = None) -> Array:
     x, axis = accumulator(x, dtype), check_axis(dim, x.ndim)
     if not x.ndim:
         return x.copy()
-    if x.size >= 65536 and x.dtype.kind == "f" and x.dtype.itemsize >= 4 and x.shape[axis] >= 8 * _BLOCK:
+    if (
+        x.size >= 65536
+        and x.dtype.kind == "f"
+        and x.dtype.itemsize >= 4
+        and x.shape[axis] >= 8 * _BLOCK
+        and cuda.device_of(x) is None
+    ):
         r = _block_cumsum(np.ascontiguousarray(np.moveaxis(x, axis, -1)))
         if r is not None:
             return np.moveaxis(r, -1, axis)
@@ -108,36 +114,42 @@ def scan_logaddexp(x: Array, dim: int) -> Array:
     """The scan behind `logcumsumexp`."""
     axis = check_axis(dim, x.ndim)
     if x.dtype.kind != "c":
-        return np.logaddexp.accumulate(x, axis=axis)
+        return running(np.logaddexp, x, axis)
     r = np.moveaxis(x.copy(), axis, 0)
     for i in range(1, len(r)):
         r[i] = log_of_sum(r[i - 1], r[i])
     return np.moveaxis(r, 0, axis)
 
 
-def _running(accumulate: Any, x: Tensor, dim: int) -> ValuesIndices:
+def running(ufunc: Any, x: Array, axis: int) -> Array:
+    """``ufunc.accumulate``; by the host where the array is on a CUDA device, as CuPy's ufuncs have none."""
+    found: Array = cuda.on_host(ufunc.accumulate, (x, axis)) if cuda.device_of(x) is not None else ufunc.accumulate(x, axis=axis)
+    return found
+
+
+def _running(extreme: Any, x: Tensor, dim: int) -> ValuesIndices:
     dim = check_axis(dim, x.ndim)
     if not x.ndim:
         return ValuesIndices(x.clone(), x.new_zeros((), dtype=dtypes.int64))
     a = x._array
-    best = accumulate(a, axis=dim)
-    steps = np.arange(a.shape[dim]).reshape([-1 if i == dim else 1 for i in range(a.ndim)])
+    best = running(extreme, a, dim)
+    steps = np.arange(a.shape[dim], like=a).reshape([-1 if i == dim else 1 for i in range(a.ndim)])
     # The last place that equals the running extreme; nan is the extreme from its first place on.
     reached = (a == best) | (np.isnan(a) & np.isnan(best)) if a.dtype.kind == "f" else a == best
-    index = Tensor(np.maximum.accumulate(np.where(reached, steps, 0), axis=dim))
+    index = Tensor(running(np.maximum, np.where(reached, steps, 0), dim))
     return ValuesIndices(x.gather(dim, index), index)
 
 
 @composite()
 def cummax(x: Tensor, dim: int) -> ValuesIndices:
     """The running maximum along ``dim`` and where it was last reached."""
-    return _running(np.maximum.accumulate, x, dim)
+    return _running(np.maximum, x, dim)
 
 
 @composite()
 def cummin(x: Tensor, dim: int) -> ValuesIndices:
     """The running minimum along ``dim`` and where it was last reached."""
-    return _running(np.minimum.accumulate, x, dim)
+    return _running(np.minimum, x, dim)
 
 
 @composite()

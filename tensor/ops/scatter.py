@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tensor import dtypes
+from tensor import cuda, dtypes
 from tensor.autograd.inplace import assign
 from tensor.autograd.tensor import Tensor
 from tensor.ops.complex_numbers import cj
@@ -66,7 +66,7 @@ def gather_back(g: Array, index: Array, shape: tuple[int, ...], dim: int) -> Arr
     if index.shape[d] == 1:  # nothing is read twice, and writing is faster than adding
         r[where] = g
     else:
-        np.add.at(r, where, g)
+        cuda.native(np.add, r).at(r, where, g)
     return r
 
 
@@ -115,7 +115,7 @@ def scatter_add(x: Array, dim: int, index: Array, source: Array) -> Array:
     r = x.copy()
     if not x.ndim:
         return r + source.sum(dtype=r.dtype)
-    np.add.at(
+    cuda.native(np.add, r).at(
         r,
         _index_parts(x, check_axis(dim, x.ndim), index),
         source[tuple(slice(0, n) for n in index.shape)] if source.ndim else source,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tensor import dtypes
+from tensor import cuda, dtypes
 from tensor.autograd.tensor import Tensor
 from tensor.ops.record import Array, composite, operator
 from tensor.ops.reduce import axes, check_axis, constant
@@ -66,7 +66,7 @@ def _view(x: Array, *shape: Any) -> Array:
     if len(shape) == 1 and isinstance(shape[0], dtypes.dtype):
         return x.view(shape[0].numpy)
     r = x.reshape(shape)
-    if not np.shares_memory(r, x) and x.size:
+    if not (np.shares_memory(r, x) or r.base is x) and x.size:
         msg = "the shape is not compatible with the tensor's strides; use reshape"
         raise RuntimeError(msg)
     return r
@@ -329,8 +329,8 @@ def _as_strided_rule(g: Tensor, x_shape: Any, size: Any, stride: Any, storage_of
 @operator({"x": _as_strided_rule}, view=True)
 def as_strided(x: Array, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None) -> Array:
     """A view with any size, strides and offset (in elements) over the memory of a contiguous tensor."""
-    flat = np.ascontiguousarray(x).reshape(-1)[storage_offset or 0 :]
-    return np.lib.stride_tricks.as_strided(flat, tuple(size), tuple(s * x.itemsize for s in stride))
+    flat = (x if x.flags.c_contiguous else x.copy(order="C")).reshape(-1)[storage_offset or 0 :]
+    return cuda.array_module(x).lib.stride_tricks.as_strided(flat, tuple(size), tuple(s * x.itemsize for s in stride))
 
 
 # --- flips, rolls, repeats ---------------------------------------------------------------------------------------------

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tensor import dtypes
+from tensor import cuda, dtypes
 from tensor.autograd.tensor import Tensor
+from tensor.ops.dispatch import as_array
 from tensor.ops.record import Array, composite, operator
 from tensor.ops.reduce import check_axis
 from tensor.ops.results import ValuesIndices
@@ -59,7 +60,7 @@ def _top(a: Array, k: int, axis: int, largest: bool) -> Array:
     n = a.shape[axis]
     order: Any = argsort.operator.forward  # type: ignore[attr-defined]
     if not k or n < 256 or 8 * k > n:
-        return np.ascontiguousarray(order(a, axis, largest)[(slice(None),) * axis + (slice(k),)])
+        return order(a, axis, largest)[(slice(None),) * axis + (slice(k),)].copy()
     # A few of many: only those are sorted.
     found = np.argpartition(a, n - k if largest else k - 1, axis=axis)
     found = np.sort(found[(slice(None),) * axis + (slice(n - k, n) if largest else slice(k),)], axis=axis)
@@ -71,7 +72,7 @@ def searchsorted_raw(edges: Array, values: Array, right: bool) -> Array:
     """The operator behind `searchsorted`: rows of edges, rows of values."""
     side: Any = "right" if right else "left"
     if edges.ndim == 1:
-        return np.asarray(np.searchsorted(edges, values, side=side))
+        return as_array(np.searchsorted(edges, values, side=side))
     if not values.size:
         return np.zeros(values.shape, np.int64)
     flat, wanted = edges.reshape(-1, edges.shape[-1]), values.reshape(-1, values.shape[-1])
@@ -108,7 +109,7 @@ def bucketize(values: Any, boundaries: Tensor, *, out_int32: bool = False, right
 def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
     """True for each element that is among the test elements."""
     a, b = (t._array if isinstance(t, Tensor) else t for t in (elements, test_elements))
-    return Tensor(np.asarray(np.isin(a, b, invert=invert)))
+    return Tensor(as_array(np.isin(a, b, invert=invert)))
 
 
 def _unique(a: Any, dim: int | None) -> Any:
@@ -132,7 +133,7 @@ def unique_consecutive(x: Tensor, return_inverse: bool = False, return_counts: b
     a = x._array.reshape(-1) if dim is None else np.moveaxis(x._array, dim, 0)
     n = a.shape[0]
     rows = a.reshape(n, -1) if n else a.reshape(0, 1)
-    new = np.concatenate([np.ones(min(n, 1), bool), (rows[1:] != rows[:-1]).any(1)])
+    new = np.concatenate([cuda.native(np.ones, a)(min(n, 1), bool), (rows[1:] != rows[:-1]).any(1)])
     starts = np.flatnonzero(new)
     values = a[starts] if dim is None else np.moveaxis(a[starts], 0, dim)
     inverse = np.cumsum(new) - 1
@@ -140,4 +141,4 @@ def unique_consecutive(x: Tensor, return_inverse: bool = False, return_counts: b
     if dim is None:
         inverse = inverse.reshape(x._array.shape)
     found = [values, *([inverse] if return_inverse else []), *([counts] if return_counts else [])]
-    return Tensor(found[0]) if len(found) == 1 else tuple(Tensor(np.ascontiguousarray(b)) for b in found)
+    return Tensor(found[0]) if len(found) == 1 else tuple(Tensor(b.copy()) for b in found)

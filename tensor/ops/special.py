@@ -12,6 +12,7 @@ import numpy as np
 
 from tensor import cuda, dtypes
 from tensor.autograd.tensor import Tensor
+from tensor.ops.dispatch import as_array
 from tensor.ops.elementwise import binary, unary
 from tensor.ops.record import Array, attach, composite, operator
 from tensor.ops.unary import sigmoid
@@ -184,7 +185,8 @@ def zeta(x: Any, q: Any) -> Tensor:
     a, b = (t._array if isinstance(t, Tensor) else t for t in (x, q))
     d = dtypes.result_dtype((a, b))
     d = d if d.kind == "f" else dtypes.get_default_dtype().numpy
-    return Tensor(np.asarray(_scipy("zeta")(a, b)).astype(d))
+    found = cuda.on_host(_scipy("zeta"), (a, b)) if cuda.any_on_device((a, b)) else _scipy("zeta")(a, b)
+    return Tensor(as_array(found).astype(d))
 
 
 def _polygamma_method(self: Tensor, n: int) -> Tensor:

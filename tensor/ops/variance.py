@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tensor.autograd.tensor import Tensor
+from tensor.ops.dispatch import as_array
 from tensor.ops.record import Array, composite, operator
 from tensor.ops.reduce import Dims, as_floats, axes, count, numpy_axis, reduce_sum, restore
 
@@ -40,7 +41,7 @@ def variance(x: Array, dim: Dims, correction: float, keepdim: bool) -> Array:
     """The operator behind `var`."""
     x = as_floats(x, None, "var")
     axis, n = numpy_axis(dim, x.ndim), x.dtype.type(count(x.shape, dim))
-    total = _squares(np.asarray(x - reduce_sum(x, axis, True) / n), axis, keepdim)
+    total = _squares(as_array(x - reduce_sum(x, axis, True) / n), axis, keepdim)
     return total / total.dtype.type(_divisor(x.shape, dim, correction))
 
 

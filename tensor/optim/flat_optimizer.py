@@ -138,15 +138,24 @@ class FlatOptimizer(_Declared):
                     flat.restore(i, kept._replace(moments={name: move(a, p.device) for name, a in kept.moments.items()}))
 
     def moved(
-        self, moves: Mapping[int, Move], added: Sequence[Tensor] = (), removed: Collection[int] = (), group: int = 0
+        self,
+        moves: Mapping[int, Move],
+        added: Sequence[Tensor] = (),
+        removed: Collection[int] = (),
+        group: int = 0,
+        order: Mapping[int, int] | None = None,
     ) -> Layout:
         """Buffers for after an edit of the network: parameters moved to other shapes, added to a group, or removed.
 
-        By the parameters' ids. Nothing changes before `lay`.
+        By the parameters' ids. What is added goes where ``order``, the network's own, has it, if the group is in that order: so a
+        new optimizer of the edited network loads this one's state. Nothing changes before `lay`.
         """
         self._fit()
         params = [[p for p in g["params"] if id(p) not in removed] for g in self.param_groups]
+        ranks = [-1 if order is None else order.get(id(p), -1) for p in params[group]]
         params[group] += added
+        if order is not None and -1 not in ranks and ranks == sorted(ranks):
+            params[group].sort(key=lambda p: order[id(p)])
         layout = Layout(params, [])
         for g, group_params, flats in zip(self.param_groups, params, self._flats, strict=True):
             before = {id(p): (flat, i) for flat in flats for i, p in enumerate(flat.params)}

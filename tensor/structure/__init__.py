@@ -11,11 +11,12 @@ from tensor.structure.policies import Growth, Seen, dormant, drift, every, new_a
 from tensor.structure.remap import Slices, remap
 from tensor.structure.renewal import ContinualBackprop, ReDo
 from tensor.structure.spec import build, describe
+from tensor.structure.tester import Tester
 from tensor.structure.trace import trace
 from tensor.structure.units import Units
 
 __all__ = [
     "DEEPENINGS", "INITS", "Adwin", "Change", "ContinualBackprop", "Edit", "Growth", "Injection", "OutputChange", "ReDo",
-    "Residual", "Seen", "Slices", "Units", "add_inputs", "add_outputs", "build", "deepen", "describe", "dormant", "drift",
-    "every", "grow", "inject", "new_action", "plateau", "prune", "remap", "replace", "reset_units", "trace", "utility",
+    "Residual", "Seen", "Slices", "Tester", "Units", "add_inputs", "add_outputs", "build", "deepen", "describe", "dormant",
+    "drift", "every", "grow", "inject", "new_action", "plateau", "prune", "remap", "replace", "reset_units", "trace", "utility",
 ]  # fmt: skip

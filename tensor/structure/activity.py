@@ -37,16 +37,21 @@ class Activity(NamedTuple):
 
 
 def hidden_layers(net: Module, x: Any = None) -> list[str]:
-    """The names of the layers whose units can be followed to where they end, first of those that have the same units."""
+    """The names of the layers whose units can be followed to layers that hear them, first of those that have the same units.
+
+    Left out are units that also go into what is no plain weight of a layer, as those of recurrences and attention do.
+    """
     names: list[str] = []
     seen: set[int] = set()
     for name, module in net.named_modules():
         if type(module) in ENDS and name:
             try:
-                _, group = find("hidden_layers", net, name, x, inputs=False)
+                found, group = find("hidden_layers", net, name, x, inputs=False)
             except ValueError:
                 continue
-            if not seen & set(group.tolist()):
+            mask = found.mask(group)
+            into = [key for key, axis in found.contracted if mask[found.roots(found.labels[key, axis])].any()]
+            if all(key.rpartition(".")[2] == "weight" for key in into) and not seen & set(group.tolist()):
                 seen |= set(group.tolist())
                 names.append(name)
     return names
@@ -77,6 +82,7 @@ class Ear:
         self.kind, self.net, self.layers = kind, net, layers
         self._key: Any = None
         self._heard: dict[str, tuple[int, list[Consumer]]] = {}
+        self._modules: dict[str, Any] = {}  # the consumers
 
     def __call__(self, x: Any) -> dict[str, Activity]:
         net = self.net
@@ -84,17 +90,36 @@ class Ear:
         if key != self._key:
             found = {name: find(self.kind, net, name, x, inputs=False) for name in self.layers}
             self._heard = {name: (len(group), _consumers(net, units, group)) for name, (units, group) in found.items()}
+            paths = {consumer.name for _, consumers in self._heard.values() for consumer in consumers}
+            self._modules = {path: net.get_submodule(path) for path in paths}
             self._key = key
         inputs: dict[str, Any] = {}
-        paths = {consumer.name for _, consumers in self._heard.values() for consumer in consumers}
-        handles = [net.get_submodule(path).register_forward_pre_hook(_keep(inputs, path)) for path in paths]
+        handles = [module.register_forward_pre_hook(_keep(inputs, path)) for path, module in self._modules.items()]
         try:
             with no_grad():
                 net(*(x if isinstance(x, tuple) else (x,)))
         finally:
             for handle in handles:
                 handle.remove()
-        return {name: _activity(net, n, consumers, inputs) for name, (n, consumers) in self._heard.items()}
+        return {name: self._activity(n, consumers, inputs) for name, (n, consumers) in self._heard.items()}
+
+    def _activity(self, n: int, consumers: list[Consumer], inputs: dict[str, Any]) -> Activity:
+        size: Any = 0.0
+        utility: Any = 0.0
+        times: Any = 0
+        means = []
+        for consumer in consumers:
+            layer = self._modules[consumer.name]
+            h, w = inputs[consumer.name], layer.weight._array
+            # Over all axes but that of the columns.
+            h = h.reshape(-1, h.shape[-1]) if isinstance(layer, Linear) else np.moveaxis(h, 1, -1).reshape(-1, h.shape[1])
+            loud = np.abs(h).mean(0)[consumer.columns]
+            going = np.abs(w).sum(axis=tuple(i for i in range(w.ndim) if i != 1))[consumer.columns]
+            size = size + np.bincount(consumer.units, loud, n)
+            utility = utility + np.bincount(consumer.units, loud * going, n)
+            times = times + np.bincount(consumer.units, minlength=n)
+            means.append((consumer, h.mean(0)))
+        return Activity(size / np.maximum(times, 1), utility, means)
 
 
 def _keep(inputs: dict[str, Any], path: str) -> Any:
@@ -102,20 +127,3 @@ def _keep(inputs: dict[str, Any], path: str) -> Any:
         inputs[path] = given[0]._array
 
     return hook
-
-
-def _activity(net: Module, n: int, consumers: list[Consumer], inputs: dict[str, Any]) -> Activity:
-    size, utility, times = np.zeros(n), np.zeros(n), np.zeros(n)
-    means = []
-    for consumer in consumers:
-        layer: Any = net.get_submodule(consumer.name)
-        h, w = inputs[consumer.name], layer.weight._array
-        # Over all axes but that of the columns.
-        h = h.reshape(-1, h.shape[-1]) if isinstance(layer, Linear) else np.moveaxis(h, 1, -1).reshape(-1, h.shape[1])
-        loud = np.abs(h).mean(0)[consumer.columns]
-        going = np.abs(w).sum(axis=tuple(i for i in range(w.ndim) if i != 1))[consumer.columns]
-        np.add.at(size, consumer.units, loud)
-        np.add.at(times, consumer.units, 1)
-        np.add.at(utility, consumer.units, loud * going)
-        means.append((consumer, h.mean(0)))
-    return Activity(size / np.maximum(times, 1), utility, means)

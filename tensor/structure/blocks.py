@@ -30,13 +30,18 @@ class Residual(Module):
 class Injection(Module):
     """``frozen(x) + (new(x) - start(x))``: what was learnt, kept, beside a part that learns from the start (arXiv 2305.15555).
 
-    ``start`` is ``new`` as it began, so that at first their difference is exactly zero.
+    ``start`` is ``new`` as it began, so that at first their difference is exactly zero. Of several outputs each is such a sum.
     """
 
     def __init__(self, frozen: Module, new: Module, start: Module) -> None:
         super().__init__()
         self.frozen, self.new, self.start = frozen, new, start
 
-    def forward(self, input: Any) -> Tensor:
-        result: Tensor = self.frozen(input) + (self.new(input) - self.start(input))
-        return result
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return _beside(*(m(*args, **kwargs) for m in (self.frozen, self.new, self.start)))
+
+
+def _beside(frozen: Any, new: Any, start: Any) -> Any:
+    if isinstance(frozen, Tensor):
+        return frozen + (new - start)
+    return None if frozen is None else tuple(_beside(*parts) for parts in zip(frozen, new, start, strict=True))

@@ -34,7 +34,7 @@ class Change:
         if self.factor is not None:
             concerned = np.flatnonzero(self.factor != 1)
             factor = self.factor[concerned].reshape(-1, *[1] * (array.ndim - self.axis - 1)).astype(array.dtype)
-            array[(*[slice(None)] * self.axis, concerned)] *= factor
+            array[(*[slice(None)] * self.axis, concerned)] *= np.asarray(factor, like=array)
 
 
 class Changes:

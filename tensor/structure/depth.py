@@ -102,10 +102,11 @@ def replace(net: Module, name: str, module: Module, *, x: Any = None, reason: st
     return _edit("replace", net, name, how, name, x, reason)
 
 
-def inject(net: Module, name: str, *, reason: str = "") -> Edit:
+def inject(net: Module, name: str, *, x: Any = None, reason: str = "") -> Edit:
     """Freeze the layer (or block) ``name`` and let a newly drawn one learn beside it, exactly zero at first (arXiv 2305.15555).
 
-    Raises ValueError for a block whose parts cannot be drawn anew.
+    With ``x``, an input, the network is tried out: ValueError where the forward then fails, as where it uses the layer's weights
+    without calling it. Raises ValueError for a block whose parts cannot be drawn anew.
 
     >>> import tensor as T
     >>> net = T.nn.Sequential(T.nn.Linear(2, 3), T.nn.ReLU(), T.nn.Linear(3, 1))
@@ -135,7 +136,7 @@ def inject(net: Module, name: str, *, reason: str = "") -> Edit:
         return {**old, own_name: Injection(old[own_name], *made)}
 
     how = Arrangement(path, beside, [new, start], {own_name: f"{own_name}.frozen"}, own_name)
-    return _edit("inject", net, name, how, name, None, reason)
+    return _edit("inject", net, name, how, name, x, reason)
 
 
 def _width(m: Any) -> int:

@@ -63,7 +63,7 @@ class Draws:
             return 0.0
         if self.init == "gradmax":
             return self.directions.get(key, 0.0)
-        draws = self._uniform(shape, axis, n, shape[1:])
+        draws = self.uniform(shape, axis, n, shape[1:])
         return self._pairs(draws, axis, repeats, -1.0) if self.init == "pair" else draws
 
     def _incoming(self, key: str, axis: int, n: int, repeats: int) -> Any:
@@ -75,7 +75,7 @@ class Draws:
             return 1.0 if name in ("weight", "running_var") else 0.0
         if self.init in ("gradmax", "zero_in"):
             return 0.0
-        draws = self._uniform(shape, axis, n, self.shapes[weight][1:])
+        draws = self.uniform(shape, axis, n, self.shapes[weight][1:])
         return self._pairs(draws, axis, repeats, 1.0) if self.init == "pair" else draws
 
     def _pairs(self, draws: Any, axis: int, repeats: int, sign: float) -> Any:
@@ -84,7 +84,8 @@ class Draws:
         half = np.take(blocks, 0, axis=axis + 1)
         return np.stack([half, sign * half], axis=axis + 1).reshape(draws.shape)
 
-    def _uniform(self, shape: Sequence[int], axis: int, n: int, fan_in: Sequence[int]) -> Any:
+    def uniform(self, shape: Sequence[int], axis: int, n: int, fan_in: Sequence[int]) -> Any:
+        """Draws for n slices of an axis, as `Linear` draws its weights."""
         bound = 1 / math.sqrt(max(math.prod(fan_in), 1))
         return self.rng.uniform(-bound, bound, (*shape[:axis], n, *shape[axis + 1 :]))
 

@@ -68,6 +68,7 @@ class Edit:
     reasons: tuple[str, ...] = ()  #: what makes it impossible to keep the function exactly
     reason: str = ""
     units: int = 0  #: how many units come, go or start anew
+    inputs: tuple[int, int, int] | None = None  #: the axis of an input that gets new features, how many it has, and how many more
     _back: list[Step] | None = field(default=None, repr=False)
     _laid: tuple[Any, Any] | None = field(default=None, repr=False)
     _lines: list[str] | None = field(default=None, repr=False)
@@ -85,12 +86,13 @@ class Edit:
     def check(self, x: Any) -> OutputChange:
         """The largest change of the outputs for ``x`` (a tensor or a tuple of arguments), computed on copies in evaluation mode.
 
-        Outputs that are new are left out of the comparison.
+        Outputs that are new are left out of the comparison; inputs that are new are ones.
         """
         before, after = deepcopy(self.net).eval(), self.preview().eval()
         inputs = x if isinstance(x, tuple) else (x,)
         with no_grad():
-            old, new = _tensors(before(*inputs)), _tensors(after(*inputs))
+            old = _tensors(before(*inputs))
+            new = _tensors(after(*(inputs if self.inputs is None else [_with_new(t, *self.inputs) for t in inputs])))
         absolute = largest = 0.0
         for a, b in zip(old, new, strict=True):
             common = tuple(slice(0, min(m, n)) for m, n in zip(a.shape, b.shape, strict=True))
@@ -198,6 +200,15 @@ def _tensors(y: Any) -> list[Tensor]:
         return [y]
     items = y.values() if isinstance(y, dict) else y if isinstance(y, (tuple, list)) else ()
     return [t for item in items for t in _tensors(item)]
+
+
+def _with_new(t: Any, axis: int, old: int, units: int) -> Any:
+    """An input with new features, all one; whatever else is given as it is."""
+    if not isinstance(t, Tensor) or t.ndim < -axis or t.shape[axis] != old:
+        return t
+    shape = list(t._array.shape)
+    shape[axis] = units
+    return Tensor(np.concatenate([t._array, np.ones_like(t._array, shape=shape)], axis))
 
 
 def _count_as_written(params: dict[str, Tensor]) -> None:

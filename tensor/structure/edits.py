@@ -8,14 +8,18 @@ from typing import Any
 import numpy as np
 
 from tensor.autograd.tensor import Tensor
+from tensor.nn.conv import Conv1d, Conv2d, Conv3d
+from tensor.nn.embedding import Embedding
 from tensor.nn.module import Module
 from tensor.nn.normalization import GroupNorm
 from tensor.structure.change import Change
 from tensor.structure.draws import INITS, Draws, steepest
 from tensor.structure.edit import Edit
 from tensor.structure.finding import Place, find, made_up, numbers, places
+from tensor.structure.heads import attentions, grow_heads
 from tensor.structure.resize import Resize
 from tensor.structure.sizes import MIXING
+from tensor.structure.units import Units
 
 __all__ = ["add_inputs", "add_outputs", "grow", "prune", "reset_units"]
 
@@ -30,7 +34,7 @@ def grow(
     loss: Callable[[], Tensor] | None = None,
     reason: str = "",
 ) -> Edit:
-    """Give the layer ``name`` (Linear, a convolution, Embedding, RNN, GRU, LSTM) more units.
+    """Give the layer ``name`` (Linear, a convolution, Embedding, RNN, GRU, LSTM, MultiheadAttention) more units.
 
     Rules (``init``) that keep the function: "zero_out" (random weights in, zeros out), "net2wider" (copies of random units, which
     share their outgoing weights; arXiv 1511.05641), "pair" (an even number: alike in pairs that go out with opposite signs),
@@ -68,12 +72,18 @@ def prune(net: Module, name: str, units: Sequence[int], *, x: Any = None, reason
     """Take the units with these numbers out of a layer, with all that goes in and out of them."""
     found, group = find("prune", net, name, x, inputs=False)
     gone = numbers("prune", units, len(group))
+    held = places("prune", found, group)
+    for path, _ in attentions(net, held):
+        msg = (
+            f"prune: expected units that no heads hang on, got those of {name!r}, which the MultiheadAttention at {path!r} splits"
+        )
+        raise ValueError(msg)
     if len(gone) == len(group):
         msg = f"prune: expected at least 1 unit to be left in {name!r}, got all {len(group)} to prune"
         raise ValueError(msg)
     mask = found.mask(group[gone])
-    changes = [Change(key, axis, np.flatnonzero(~mask[roots])) for key, axis, roots in places("prune", found, group)]
-    return _edit(net, "prune", name, changes, reason, len(gone), x, found.plain)
+    changes = [Change(key, axis, np.flatnonzero(~mask[roots])) for key, axis, roots in held]
+    return _edit(net, "prune", name, changes, reason, len(gone), x, found.plain, (LOST,))
 
 
 def reset_units(net: Module, name: str, units: Sequence[int], *, x: Any = None, reason: str = "") -> Edit:
@@ -86,9 +96,12 @@ def reset_units(net: Module, name: str, units: Sequence[int], *, x: Any = None, 
         draw.change(key, axis, np.where(mask[roots], -1, np.arange(len(roots))))
         for key, axis, roots in places("reset_units", found, group)
     ]
-    return _edit(net, "reset_units", name, changes, reason, len(again), x, found.plain)
+    return _edit(net, "reset_units", name, changes, reason, len(again), x, found.plain, (LOST,))
 
 
+CONVOLUTIONS = Conv1d, Conv2d, Conv3d
+#: Why units that stop to say what they said are missed.
+LOST = "what the units said is lost, unless it was nothing"
 #: What the units of an edit may reach, and the rules by which they may start.
 REACH = {"grow": (), "add_outputs": ("output",), "add_inputs": ("input",)}
 STARTS = {"grow": INITS, "add_outputs": ("zero_out", "random"), "add_inputs": ("zero_out", "random")}
@@ -114,11 +127,29 @@ def _widen(
             raise ValueError(msg)
         draw.directions = steepest(net, name, units, loss)
     mask = found.mask(group)
+    held = places(kind, found, group)
+    _check_tied(kind, name, held, found, init)
     changes = []
-    for place in places(kind, found, group):
+    for place in held:
         index, repeats = _spread(kind, name, place, group, mask, units, draw.copied)
         changes.append(draw.change(place.key, place.axis, index, repeats))
-    return _edit(net, kind, name, changes, reason, units, x, found.plain or kind == "add_inputs")
+    changes += grow_heads(kind, net, held, units, draw)
+    layer: Any = net.get_submodule(name)
+    inputs = kind == "add_inputs" and not isinstance(layer, Embedding)  # whose rows are no features
+    why = ("init 'random': what is new is heard at once",) if init == "random" and (kind == "grow" or inputs) else ()
+    edit = _edit(net, kind, name, changes, reason, units, x, found.plain or kind == "add_inputs", why)
+    if inputs:
+        axis = 1 - layer.weight.ndim if isinstance(layer, CONVOLUTIONS) else -1
+        edit.inputs = axis, len(group), units
+    return edit
+
+
+def _check_tied(kind: str, name: str, held: Sequence[Place], found: Units, init: str) -> None:
+    """Raise ValueError for weights that units come from and go into, where these would have to start apart."""
+    tied = [place.key for place in held if (place.key, place.axis) in found.contracted & found.looked_up]
+    if tied and init not in ("zero_out", "random"):
+        msg = f"{kind}: expected init zero_out or random for {name!r}, whose units come from and go into {tied[0]}, got {init!r}"
+        raise ValueError(msg)
 
 
 def _spread(kind: str, name: str, place: Place, group: Any, mask: Any, units: int, copied: Any) -> tuple[Any, int]:
@@ -144,14 +175,16 @@ def _spread(kind: str, name: str, place: Place, group: Any, mask: Any, units: in
     return np.concatenate(parts), repeats
 
 
-def _edit(net: Module, kind: str, name: str, changes: list[Change], reason: str, units: int, x: Any, known_to_run: bool) -> Edit:
+def _edit(net: Module, kind: str, name: str, changes: list[Change], reason: str, units: int, x: Any, known_to_run: bool,
+    why: tuple[str, ...] = (),
+) -> Edit:  # fmt: skip
     action = Resize(net, changes)
     owners = {key.rpartition(".")[0] for key in action.changes}
     mixing = [(path, m) for path, m in net.named_modules() if path in owners and isinstance(m, MIXING)]
     for path, m in mixing:
         if isinstance(m, GroupNorm):
             _check_groups(kind, path, m, action.changes[f"{path}.weight".lstrip(".")].shape[0])
-    reasons = tuple(f"{path}: {type(m).__name__} mixes all units" for path, m in mixing)
+    reasons = (*(f"{path}: {type(m).__name__} mixes all units" for path, m in mixing), *why)
     edit = Edit(net, kind, name, action, reasons, reason, units)
     if not known_to_run:
         edit.try_out(made_up(net) if x is None else x)

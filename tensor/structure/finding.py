@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tensor.nn.attention import MultiheadAttention
 from tensor.nn.conv import Conv1d, Conv2d, Conv3d
 from tensor.nn.embedding import Embedding
 from tensor.nn.linear import Linear
@@ -34,6 +35,7 @@ ENDS: dict[type, Ends] = {
     **dict.fromkeys((Linear, Conv1d, Conv2d, Conv3d), _LINEAR),
     **dict.fromkeys((RNN, GRU, LSTM), Ends(("weight_hh_l0", 1), ("weight_ih_l0", 1))),
     Embedding: Ends(("weight", 1), ("weight", 0)),
+    MultiheadAttention: Ends(("in_proj_weight", 1), ("in_proj_weight", 1)),
 }
 
 
@@ -93,17 +95,25 @@ def find(kind: str, net: Module, name: str, x: Any, inputs: bool, allowed: Seque
     ends = next((ENDS[k] for k in type(layer).__mro__ if k in ENDS), None)
     if ends is None or getattr(layer, "groups", 1) != 1:
         what = f"{type(layer).__name__} of {layer.groups} groups" if ends else type(layer).__name__
-        msg = f"{kind}: expected a Linear, an ungrouped convolution, Embedding, RNN, GRU or LSTM, got {what} at {name!r}"
+        kinds = "a Linear, an ungrouped convolution, Embedding, RNN, GRU, LSTM or MultiheadAttention"
+        msg = f"{kind}: expected {kinds}, got {what} at {name!r}"
         raise ValueError(msg)
     attribute, axis = ends.inputs if inputs else ends.units
     weight = layer._parameters[attribute]
+    if weight is None:
+        msg = f"{kind}: expected attention whose queries, keys and values come from one weight, got separate ones at {name!r}"
+        raise ValueError(msg)
     found = follow(kind, net, x)
     found.tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
     key = next(n for n, p in found.tensors.items() if p is weight)
     labels = found.labels[key, axis]
     roots = found.roots(labels)
     group = roots[np.sort(np.unique(roots, return_index=True)[1])]
-    why = found.reasons(group) - set(allowed)
+    why = found.reasons(group)
+    if any(end not in why for end in allowed):
+        msg = f"{kind}: expected a layer of the network's {allowed[0]}s, got {name!r}, which has none; grow another to widen it"
+        raise ValueError(msg)
+    why -= set(allowed)
     if not isinstance(layer, Embedding) and (key, 1) not in found.contracted:
         why.add("nothing: the forward does not use it")
     if why:

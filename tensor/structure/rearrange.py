@@ -87,10 +87,16 @@ class Rearrange:
         if group is None:
             msg = f"{kind}: expected an optimizer of the parameters at {self.near!r}, got one that does not hold them"
             raise ValueError(msg)
-        added = [p for m in self.how.made for p in m.parameters() if p.requires_grad]
+        added = [p for m in self.how.made for p in m.parameters()]
         known = {id(p) for p in optimizer._params()}
         removed = {id(self.before[name]) for name in self._removed}
-        return optimizer.moved({}, [p for p in added if id(p) not in known], removed, group)
+        return optimizer.moved({}, [p for p in added if id(p) not in known], removed, group, self._order())
+
+    def _order(self) -> dict[int, int]:
+        """The place of each parameter among the network's, once it is edited; by ids."""
+        made = iter({id(p): p for m in self.how.made for p in m.parameters()}.values())
+        kept = {new: p for name, p in self.before.items() if (new := self._renamed(name))}
+        return {id(kept[name] if name in kept else next(made)): i for i, name in enumerate(self.after)}
 
     def on_dict(self, kind: str, net: Module, given: dict[Any, Any]) -> dict[Any, Any]:
         after: dict[Any, Any] = {}

@@ -38,6 +38,8 @@ class Slices:
         before = (slice(None),) * axis
         if out is None:
             out = np.empty_like(array, shape=(*array.shape[:axis], self.index.size, *array.shape[axis + 1 :]), order="C")
+        if np.ndim(fill):
+            fill = np.asarray(fill, like=out)  # drawn on the host
         if len(self.runs) > MANY and array.shape[axis]:
             out[...] = np.take(array, np.maximum(self.index, 0), axis=axis)
             if self.fresh.size:

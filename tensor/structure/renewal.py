@@ -13,6 +13,7 @@ from tensor.autograd.tensor import Tensor
 from tensor.nn.module import Module
 from tensor.structure.activity import Activity, Ear, hidden_layers
 from tensor.structure.edits import reset_units
+from tensor.structure.tester import Tester
 
 __all__ = ["ContinualBackprop", "ReDo"]
 
@@ -91,37 +92,32 @@ class ContinualBackprop:
         self._ear = Ear("ContinualBackprop", net, self.layers)
         self.steps = 0
         self.events: list[dict[str, Any]] = []
-        self._due: dict[str, float] = dict.fromkeys(self.layers, 0.0)
-        self._state: dict[str, tuple[Any, Any]] = {}  # age and utility of each unit
+        self._testers: dict[str, Tester] = {}
         self._means: dict[str, list[Any]] = {}  # of each consumer's columns
 
     def step(self, x: Any) -> None:
         """Look at what units say on a batch ``x``, and renew those that are due; call it after the optimizer's step."""
         self.steps += 1
         for name, seen in self._ear(x).items():
-            age, utility = self._state.get(name, (None, None))
-            if age is None or len(age) != len(seen.utility):  # another edit has changed the layer
-                age, utility = np.zeros(len(seen.utility)), np.zeros(len(seen.utility))
-                self._means[name] = [np.zeros_like(mean) for _, mean in seen.consumers]
-            age += 1
-            utility += (1 - self.decay) * (seen.utility - utility)
-            means = self._means[name]
-            for i, (_, new) in enumerate(seen.consumers):
-                if means[i].shape != new.shape:  # another edit has changed what the consumer takes besides
-                    means[i] = np.zeros_like(new)
-                means[i] += (1 - self.decay) * (new - means[i])
-            self._state[name] = age, utility
-            mature = age > self.maturity
-            self._due[name] += self.rate * int(mature.sum())
-            count = min(int(self._due[name]), int(mature.sum()), len(age) - 1)
-            if count < 1:
-                continue
-            self._due[name] -= count
-            correction = 1 - self.decay**age  # both means started at zero
-            ranked = np.flatnonzero(mature)[np.argsort((utility / correction)[mature], kind="stable")]
-            self._replace(name, ranked[:count], seen, correction, x)
+            tester = self._tester(name, seen)
+            for mean, (_, new) in zip(self._means[name], seen.consumers, strict=True):
+                tester.blend(mean, new)
+            due = tester.update(seen.utility)
+            if due is not None:
+                self._replace(name, tester, np.flatnonzero(due), seen, x)
+                tester.renewed(due)
 
-    def _replace(self, name: str, units: Any, seen: Activity, correction: Any, x: Any) -> None:
+    def _tester(self, name: str, seen: Activity) -> Tester:
+        """What is known of a layer's units; from the start again where another edit has changed it or what it is heard by."""
+        tester = self._testers.get(name)
+        shapes = [mean.shape for _, mean in seen.consumers]
+        if tester is None or tester.age.shape != seen.utility.shape or [mean.shape for mean in self._means[name]] != shapes:
+            tester = self._testers[name] = Tester(seen.utility.shape, self.rate, self.maturity, self.decay)
+            self._means[name] = [np.zeros(shape) for shape in shapes]
+        return tester
+
+    def _replace(self, name: str, tester: Tester, units: Any, seen: Activity, x: Any) -> None:
+        correction = tester.correction
         corrected = []
         for (consumer, _), mean in zip(seen.consumers, self._means[name], strict=True):
             whole = mean.copy()
@@ -131,8 +127,6 @@ class ContinualBackprop:
         activity = seen._replace(consumers=corrected)
         reason = f"least utility of {len(correction)} units"
         self.events.append(_renew(self.net, name, units, x, self.steps, reason, self.optimizer, self.followers, activity))
-        for values in self._state[name]:
-            values[units] = 0
 
 
 class ReDo:

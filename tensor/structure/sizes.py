@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tensor.nn.attention import MultiheadAttention
 from tensor.nn.conv import Conv1d, Conv2d, Conv3d
 from tensor.nn.embedding import Embedding
 from tensor.nn.linear import Linear
@@ -38,6 +39,14 @@ def _group_norm(m: Any) -> dict[str, Any]:
     return {"num_groups": max(channels // per_group, 1), "num_channels": channels}
 
 
+def _attention(m: Any) -> dict[str, Any]:
+    width, shared = int(m.out_proj.weight.shape[0]), m.in_proj_weight
+    key, value = (shared, shared) if shared is not None else (m.k_proj_weight, m.v_proj_weight)
+    return {
+        "embed_dim": width, "head_dim": width // m.num_heads, "kdim": int(key.shape[1]), "vdim": int(value.shape[1]),
+    }  # fmt: skip
+
+
 def _recurrent(m: Any) -> dict[str, Any]:
     return {"input_size": int(m.weight_ih_l0.shape[1]), "hidden_size": int(m.weight_hh_l0.shape[1])}
 
@@ -46,6 +55,7 @@ TABLE: dict[type, Callable[[Any], dict[str, Any]]] = {
     Linear: lambda m: {"in_features": int(m.weight.shape[1]), "out_features": int(m.weight.shape[0])},
     Embedding: lambda m: {"num_embeddings": int(m.weight.shape[0]), "embedding_dim": int(m.weight.shape[1])},
     GroupNorm: _group_norm,
+    MultiheadAttention: _attention,
     **dict.fromkeys((Conv1d, Conv2d, Conv3d), _convolution),
     **dict.fromkeys((BatchNorm1d, BatchNorm2d, BatchNorm3d), _batch_norm),
     **dict.fromkeys((LayerNorm, RMSNorm), _normalized),

@@ -16,6 +16,7 @@ import numpy as np
 from tensor.autograd.modes import enable_grad
 from tensor.autograd.node import Node, OutputNode
 from tensor.autograd.tensor import Tensor
+from tensor.nn.attention import MultiheadAttention
 from tensor.nn.module import Module
 from tensor.nn.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from tensor.nn.rnn import RNNBase
@@ -255,6 +256,7 @@ def _lookup(units: Units, inputs: list[Any], shape: tuple[int, ...], node: Any) 
     if name is None or len(given) != 2 or not isinstance(index, Tensor) or len(shape) != index.ndim + 1:
         return None
     units.block((axes[0],), "input")
+    units.looked_up.add((name, 1))
     return (*[None] * index.ndim, axes[1])
 
 
@@ -279,9 +281,12 @@ def _bind_statistics(units: Units, net: Module) -> None:
 
 
 def _bind_layers(units: Units, net: Module) -> None:
-    """The layers and directions of a recurrent layer have one width."""
+    """The layers and directions of a recurrent layer have one width, and what an attention takes and gives."""
     names = {id(p): name for name, p in net.named_parameters()}
     for module in net.modules():
+        if isinstance(module, MultiheadAttention):
+            query = module.q_proj_weight if module.in_proj_weight is None else module.in_proj_weight
+            units.unite(units.labels[names[id(query)], 1], units.labels[names[id(module.out_proj.weight)], 0], "")
         if isinstance(module, RNNBase):
             states = [units.labels[names[id(p)], 1] for name, p in module._parameters.items() if name.startswith("weight_hh")]
             for labels in states[1:]:

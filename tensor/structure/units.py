@@ -21,6 +21,7 @@ class Units:
         self.tensors: dict[str, Any] = {}  #: the network's own parameters and buffers by name
         self.labels: dict[tuple[str, int], Any] = {}
         self.contracted: set[tuple[str, int]] = set()  #: axes of weights that are summed over: they consume units
+        self.looked_up: set[tuple[str, int]] = set()  #: axes of tables whose rows are taken: they say what units are
 
     def fresh(self, n: int) -> Any:
         """Labels for n new units."""

@@ -20,7 +20,19 @@ import zmq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs.streams import Curve, FrameError, StaleError, StreamAddressError, decode, encode, open_stream, publish, record, replay
+from envs.streams import (
+    Curve,
+    FrameError,
+    PeerRefusedError,
+    StaleError,
+    StreamAddressError,
+    decode,
+    encode,
+    open_stream,
+    publish,
+    record,
+    replay,
+)
 from envs.streams.sources import SECOND, unpack
 from envs.streams.tracking import Tracker
 from tensor.data import DataLoader
@@ -48,7 +60,10 @@ def plain(moments: Any) -> list[Any]:
     return [(m.t, {k: v.tobytes() for k, v in m.values.items()}, *m[2:]) for m in moments]
 
 
-@given(topic=st.text(min_size=1, max_size=40), value=ARRAYS | st.dictionaries(st.text(max_size=5), ARRAYS, min_size=1))
+@given(
+    topic=st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1, max_size=40),
+    value=ARRAYS | st.dictionaries(st.text(max_size=5), ARRAYS, min_size=1),
+)
 @settings(max_examples=100, deadline=None)
 def test_frames_keep_every_bit(topic: str, value: Any) -> None:
     got = decode([bytes(part) for part in encode(topic, value, epoch=3, sequence=5, capture_time=7, publish_time=9)])
@@ -82,12 +97,12 @@ def test_garbage_is_a_frame_error_and_nothing_else() -> None:
     "change, text",
     [
         (lambda parts: parts[:2], "expected 3 to 66 parts, got 2"),
-        (lambda parts: [parts[0], parts[1], parts[2][:-1]], "got 31 bytes"),
+        (lambda parts: [parts[0], parts[1], parts[2][:-1]], r"got \[31\] bytes"),
         (lambda parts: [b"\xff", *parts[1:]], "expected a topic"),
         (lambda parts: [parts[0], b"\x80", parts[2]], "expected a msgpack header"),
         (lambda parts: [parts[0], parts[1].replace(b"\x97\x01", b"\x97\x02", 1), parts[2]], "expected version 1, got 2"),
         (lambda parts: [parts[0], parts[1].replace(b"<f8", b"<i8"), parts[2]], "expected the schema"),
-        (lambda parts: [*parts, parts[2]], "expected 1 buffers"),
+        (lambda parts: [*parts, parts[2]], r"expected buffers of \[32\]"),
     ],
 )
 def test_a_bad_frame_says_what_is_wrong(change: Any, text: str) -> None:
@@ -96,7 +111,7 @@ def test_a_bad_frame_says_what_is_wrong(change: Any, text: str) -> None:
 
 
 def test_oversized_and_objects_are_refused() -> None:
-    with pytest.raises(FrameError, match="16 bytes together"):
+    with pytest.raises(FrameError, match="16 together"):
         decode(frame("imu", 0, 0.0, np.arange(4.0)), max_bytes=16)
     with pytest.raises(FrameError, match="got dtype object"):
         encode("imu", np.array([object()]))
@@ -115,7 +130,7 @@ def test_lost_counts_do_not_depend_on_order(order: list[int], gone: set[int], re
 
 
 def test_a_restart_is_noticed_and_its_first_samples_missed_are_lost() -> None:
-    stream = heard([frame("a", 0, 0), frame("a", 1, 1), frame("a", 3, 2, epoch=2), [b"x", b"garbage", b""]], "restart")
+    stream = heard([frame("a", 0, 0), frame("a", 1, 1), frame("a", 3, 2, epoch=2), [b"x\0", b"garbage", b""]], "restart")
     assert [sample.lost for sample in stream] == [0, 0, 3]
     assert (stream.trackers["a"].restarts, stream.trackers["a"].lost, stream.rejected) == (1, 3, 1)
 
@@ -159,14 +174,33 @@ def test_a_network_without_keys_is_refused(opener: Any) -> None:
         opener("http://x")
 
 
-def test_only_listed_keys_are_admitted() -> None:
+def test_only_listed_keys_are_admitted_and_the_others_are_told() -> None:
     server, friend, stranger = (zmq.curve_keypair() for _ in range(3))
+    cases = {
+        "does not list our key": Curve(*stranger, server=server[0]),
+        "server= is not its key": Curve(*friend, server=stranger[0]),
+        "or it wants keys|only one of the two": None,
+    }
     with publish("zmq+tcp://127.0.0.1:0", curve=Curve(*server, allowed=frozenset([friend[0]]))) as publisher:
-        for keys, admitted in ((stranger, False), (friend, True)):
-            with open_stream(publisher.uri, timeout=0.5, curve=Curve(*keys, server=server[0])) as stream:
-                assert publisher.wait_for_subscriber(1.0) is admitted
-                publisher.send("a", 1.0)
-                assert len([*stream]) == admitted
+        for reason, keys in cases.items():
+            with open_stream(publisher.uri, timeout=5, curve=keys) as stream:
+                with pytest.raises(PeerRefusedError, match=f"the publisher is there and refuses us: .*({reason})"):
+                    next(stream)
+                assert not publisher.wait_for_subscriber(0)
+        with open_stream(publisher.uri, timeout=5, curve=Curve(*friend, server=server[0])) as stream:
+            assert publisher.wait_for_subscriber(5)
+            publisher.send("a", 1.0)
+            assert next(stream).value == 1
+        assert publisher.refused >= len(cases)
+
+
+def test_a_topic_is_not_the_beginning_of_another() -> None:
+    with publish("zmq+tcp://127.0.0.1:0") as publisher, open_stream(publisher.uri, topics=["cam"], timeout=0.2) as stream:
+        assert publisher.wait_for_subscriber()
+        for topic in ("camera", "cam", "ca", "cam/left"):
+            publisher.send(topic, 1.0)
+        assert [sample.topic for sample in stream] == ["cam"]
+        assert stream.rejected == 0
 
 
 @given(st.lists(st.floats(0, 0.09), min_size=40, max_size=40), st.sets(st.integers(1, 37), max_size=8), st.randoms())
@@ -242,12 +276,6 @@ def test_array_recording_and_socket_are_one(tmp_path: Path) -> None:
     assert len(got) == 5
 
 
-def test_csv(tmp_path: Path) -> None:
-    (tmp_path / "log.csv").write_text("time,speed,temp\n0.0,1,20\n0.1,2,\n0.2,3,21\n")
-    moments = [*open_stream(tmp_path / "log.csv").align(rate=10)]
-    assert [(float(m["speed"]), float(m["temp"])) for m in moments] == [(1, 20), (2, 20), (3, 21)]
-
-
 def test_replay_sends_the_same_bytes(tmp_path: Path) -> None:
     first, again = tmp_path / "a.mcap", tmp_path / "b.mcap"
     record(open_stream(DRIVE, rates=RATES), first)
@@ -261,26 +289,6 @@ def test_replay_sends_the_same_bytes(tmp_path: Path) -> None:
 def script(text: str, *arguments: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen([sys.executable, "-c", text, *arguments], stdout=subprocess.PIPE, text=True, env=environment)
-
-
-def test_a_killed_recorder_leaves_what_it_had(tmp_path: Path) -> None:
-    path = tmp_path / "cut.mcap"
-    text = "import sys\nfrom envs.streams import open_stream, record\nrecord(open_stream(sys.argv[1]), sys.argv[2])"
-    with publish("zmq+tcp://127.0.0.1:0", block=True) as publisher, script(text, publisher.uri, str(path)) as process:
-        assert publisher.wait_for_subscriber(20)
-        for i in range(300):
-            publisher.send("a", float(i))
-        end = time.monotonic() + 10
-        while time.monotonic() < end and path.stat().st_size < 300 * 70:
-            time.sleep(0.02)
-        os.kill(process.pid, signal.SIGKILL)
-    got = [float(sample.value) for sample in open_stream(path)]
-    assert got == [float(i) for i in range(len(got))]
-    assert len(got) > 200
-    whole = path.read_bytes()
-    for cut in (1, 7, 50, 131):
-        path.write_bytes(whole[:-cut])
-        assert len(got) - 3 <= len([*open_stream(path)]) <= len(got)
 
 
 def test_a_killed_publisher_comes_back() -> None:

@@ -127,7 +127,7 @@ BAD = [
     (("list", "cars"), "cars"),
     (("trian",), "unknown command 'trian'; did you mean 'train'"),
     (("--verson",), "unknown option '--verson'"),
-    ((), "expected a command: train, eval, list, info"),
+    ((), "expected a command: train, live, eval, list, info"),
 ]
 
 

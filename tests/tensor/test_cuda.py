@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
 
@@ -96,3 +98,50 @@ class TestWithADevice:
         pinned = x.pin_memory()
         np.testing.assert_array_equal(pinned.numpy(), x.numpy())
         assert T.equal(pinned.cuda().cpu(), x)
+
+    def test_what_cupy_lacks_runs_on_the_host_and_is_named_once(self, caplog) -> None:
+        x = T.tensor([3.0, 1.0, 4.0], device="cuda")
+        with caplog.at_level(logging.INFO, "tensor.cuda.backend"):
+            values = [T.cummax(x, 0)[0] for _ in range(2)]
+        assert all(v.is_cuda and v.tolist() == [3.0, 3.0, 4.0] for v in values)
+        assert caplog.text.count("it runs on the host") <= 2
+
+    def test_a_compiled_step_learns_what_the_eager_one_does(self) -> None:
+        def run(compiled: bool) -> list[float]:
+            T.manual_seed(0)
+            net = T.nn.Sequential(T.nn.Linear(4, 8), T.nn.Tanh(), T.nn.Linear(8, 2)).to("cuda")
+            optimizer = T.optim.Adam(net.parameters(), lr=0.01)
+            x, y = T.randn(16, 4).cuda(), T.randn(16, 2).cuda()
+
+            def step(x: T.Tensor, y: T.Tensor) -> T.Tensor:
+                loss = ((net(x) - y) ** 2).mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                return loss.detach()
+
+            step = T.compile(step) if compiled else step
+            return [step(x, y).item() for _ in range(20)]
+
+        eager = run(compiled=False)
+        assert eager[-1] < eager[0]
+        np.testing.assert_allclose(run(compiled=True), eager, rtol=1e-5)
+
+    def test_a_lazy_block(self) -> None:
+        x = T.arange(6.0).cuda()
+        with T.lazy():
+            y = (x * 2 + 1).sum()
+            assert y.item() == 36
+
+    def test_a_network_grows(self) -> None:
+        net = T.nn.Sequential(T.nn.Linear(4, 8), T.nn.ReLU(), T.nn.Linear(8, 2)).to("cuda")
+        optimizer = T.optim.Adam(net.parameters())
+        x = T.randn(5, 4).cuda()
+        net(x).sum().backward()
+        optimizer.step()
+        before = net(x).detach()
+        T.structure.grow(net, "0", 3).apply(optimizer)
+        assert all(p.is_cuda for p in net.parameters())
+        np.testing.assert_allclose(net(x).detach().cpu().numpy(), before.cpu().numpy(), rtol=1e-5, atol=1e-6)
+        net(x).sum().backward()
+        optimizer.step()

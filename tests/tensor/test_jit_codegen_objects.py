@@ -18,10 +18,14 @@ STEP = """
 import sys
 from pathlib import Path
 import numpy as np
-from tensor.jit.codegen import compile_program, host
+from tensor.jit.codegen import compile_program, entry, host, kernel, keep_on_disk, loops
 from tensor.jit.program import Buffer, Elementwise, Literal, Program, contiguous
 
 host.use_disk(Path(sys.argv[1]))
+written = []
+finish = kernel.finish
+for module in (loops, entry):
+    module.finish = lambda *args: written.append(args) or finish(*args)
 buffers = tuple(Buffer(i, np.dtype("f4"), 100, "external") for i in range(2))
 x, y = (contiguous(buffer, (100,)) for buffer in buffers)
 arrays = [np.linspace(0, 1, 100).astype("f4"), np.zeros(100, "f4")]
@@ -31,24 +35,31 @@ parse = host.binding().parse_assembly
 host.binding().parse_assembly = lambda text: compiled.__setitem__(0, compiled[0] + bool(text)) or parse(text)
 compile_program(program).run(arrays, [])
 np.testing.assert_allclose(arrays[1], np.sin(np.exp(arrays[0])), rtol=1e-6)
-print(compiled[0])
-host.keep_on_disk()
+print(compiled[0], len(written))
+keep_on_disk()
 """
 
 
 @pytest.mark.skipif(not available(), reason="llvmlite is not installed")
 def test_another_process_compiles_nothing_and_damage_is_repaired(tmp_path: Path) -> None:
-    def run() -> int:
+    def run() -> list[int]:
         done = subprocess.run([sys.executable, "-c", STEP, str(tmp_path)], capture_output=True, text=True, check=True)
-        return int(done.stdout)
+        return list(map(int, done.stdout.split()))
 
-    assert run() == 2  # the kernel and its entry
-    assert run() == 0
-    first, second = sorted(tmp_path.glob("*.o"))
+    assert run() == [2, 2]  # the kernel and its entry
+    assert run() == [0, 1]  # the entry only, to which the program says what it needs
+    first, second, program = sorted(tmp_path.glob("*.o"))
+    assert program.name.startswith("p")
     first.write_bytes(first.read_bytes()[:-1] + b"?")
     second.write_bytes(second.read_bytes()[:50])
-    assert run() == 2
-    assert run() == 0
+    assert run() == [2, 2]
+    assert run() == [0, 1]
+    program.write_bytes(program.read_bytes()[:-1])
+    assert run() == [0, 2]
+    assert run() == [0, 1]
+    first.unlink()
+    assert run()[0] == 1  # what a program names is not taken for there
+    assert run() == [0, 1]
 
 
 def test_only_what_was_made_alike_is_found(tmp_path: Path) -> None:

@@ -76,3 +76,15 @@ def test_nothing_may_want_a_gradient(function: object) -> None:
 def test_what_is_no_tensor_is_refused() -> None:
     with pytest.raises(TypeError, match="exp: expected a tensor as out=, got ndarray"):
         T.exp(T.tensor(A), out=np.zeros((2, 3)))
+
+
+def test_arguments_may_have_their_names_in_numpy() -> None:
+    x = T.arange(6.0).reshape(2, 3)
+    assert T.equal(x.sum(axis=1, keepdims=True), x.sum(1, keepdim=True))
+    assert T.equal(T.softmax(x, axis=0), T.softmax(x, 0))
+    assert T.equal(T.cumsum(x, axis=1), T.cumsum(x, 1))
+    assert T.equal(x.std(axis=0), x.std(0))
+    assert T.equal(T.cat([x, x], axis=1), T.cat([x, x], 1))
+    assert T.equal(T.stack([x, x], axis=1), T.stack([x, x], 1))
+    with pytest.raises(TypeError, match=r"unsqueeze\(\) missing 1 required positional argument: 'dim'"):
+        T.unsqueeze(x)

@@ -136,7 +136,7 @@ def test_continual_backprop_renews_the_least_useful_of_the_mature(make, x):
         net(x).square().mean().backward()
         optimizer.step()
         policy.step(x)
-    units = {name: len(policy._state[name][0]) for name in policy.layers}
+    units = {name: policy._testers[name].age.size for name in policy.layers}
     assert policy.events
     assert policy.events[0]["step"] > 5
     assert {e["layer"] for e in policy.events} == set(policy.layers)
@@ -144,7 +144,7 @@ def test_continual_backprop_renews_the_least_useful_of_the_mature(make, x):
     assert 5 <= sum(e["units"] for e in policy.events) <= 0.05 * 25 * sum(units.values()) + 2
     event = policy.events[-1]
     assert {"step", "edit", "layer", "units", "numbers", "reason", "output_change"} <= event.keys()
-    ages = policy._state[event["layer"]][0]
+    ages = policy._testers[event["layer"]].age
     assert (ages[event["numbers"]] == 30 - event["step"]).all()
 
 

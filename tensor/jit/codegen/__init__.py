@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from tensor.jit.codegen import fusion, host, operations
+from tensor.jit.codegen import fusion, host, operations, partition
 from tensor.jit.codegen.apart import checked
 from tensor.jit.codegen.checks import checker
 from tensor.jit.codegen.entry import make_entry
-from tensor.jit.codegen.host import available, keep_on_disk, use_disk
+from tensor.jit.codegen.host import available, use_disk
 from tensor.jit.codegen.indexed import emit_indexed
 from tensor.jit.codegen.indexed import is_native as indexed_is_native
 from tensor.jit.codegen.kernel import Code
 from tensor.jit.codegen.loops import emit_group, emit_of
 from tensor.jit.codegen.objects import default_directory
+from tensor.jit.codegen.partition import Part, Partition
 from tensor.jit.codegen.products import emit_product
 from tensor.jit.codegen.stretches import Stretch, compile_stretches
 from tensor.jit.codegen.text import SCALARS
@@ -66,6 +69,20 @@ def compile_program(program: Program, flush_denormals: bool = True) -> Compiled:
 
     With `flush_denormals` numbers below the smallest normal one are zero inside compiled code.
     """
+    name = partition.digest(program)
+    found = None if name is None else partition.find(name)
+    if found is not None:
+        with contextlib.suppress(host.Gone):
+            return _assembled(program, found, flush_denormals)
+    made = _partitioned(program)
+    compiled = _assembled(program, made, flush_denormals)
+    if name is not None:
+        partition.keep(name, made)
+    return compiled
+
+
+def _partitioned(program: Program) -> Partition:
+    """Cut a program into kernels, and write these."""
     alone: dict[int, Code] = {}
 
     def native(instruction: Instruction) -> bool:
@@ -81,31 +98,42 @@ def compile_program(program: Program, flush_denormals: bool = True) -> Compiled:
 
     kernels = fusion.schedule(program, native)
     registers = fusion.in_registers(program, kernels)
+    number = {id(instruction): n for n, instruction in enumerate(program.instructions)}
+    parts = []
+    for kernel in kernels:
+        code = None
+        if isinstance(kernel, fusion.Alone):
+            code = alone[id(kernel.instructions[0])]
+        elif isinstance(kernel, fusion.Group):
+            code = emit_group(program, kernel, lambda buffer: buffer not in registers, host.vector_bytes())
+        parts.append(Part(tuple(number[id(instruction)] for instruction in kernel.instructions), code))
+    return Partition(tuple(parts), frozenset(registers))
+
+
+def _assembled(program: Program, made: Partition, flush_denormals: bool) -> Compiled:
+    """A program of its parts: memory for its temporaries, and entries to the kernels between two calls of Python."""
+    parts = [([program.instructions[n] for n in part.instructions], part.code) for part in made.parts]
     temporaries = {buffer.index for buffer in program.of_kind("temporary")}
-    memory = Memory(program, [kernel.instructions for kernel in kernels], temporaries - registers)
+    memory = Memory(program, [instructions for instructions, _ in parts], temporaries - made.registers)
     runs: list[Run] = []
     segments: list[str] = []
-    codes: list[Code] = []
-
-    def close() -> None:
-        if codes:
+    for interpreted, several in itertools.groupby(parts, key=lambda part: part[1] is None):
+        if interpreted:
+            for instructions, _ in several:
+                runs.append(_interpreted(instructions, memory))
+                segments.append("python: " + ", ".join(map(_title, instructions)))
+        else:
+            codes = [code for _, code in several if code is not None]
             runs.append(make_entry(codes, memory, program.scalars, flush_denormals))
             segments.append(f"native: {len(codes)} kernels")
-            codes.clear()
-
-    for kernel in kernels:
-        if isinstance(kernel, fusion.Interpreted):
-            close()
-            runs.append(_interpreted(kernel, memory))
-            segments.append("python: " + ", ".join(map(_title, kernel.instructions)))
-        elif isinstance(kernel, fusion.Alone):
-            codes.append(alone[id(kernel.instructions[0])])
-        else:
-            assert isinstance(kernel, fusion.Group)
-            codes.append(emit_group(program, kernel, lambda buffer: buffer not in registers, host.vector_bytes()))
-    close()
     run = _chain(runs)
     return Compiled(checked(program, run) if program.shared else run, segments, memory)
+
+
+def keep_on_disk() -> None:
+    """Write what has been made since to disk, if anything is kept there; for a thread that has nothing more urgent to do."""
+    host.keep_on_disk()
+    partition.keep_on_disk()
 
 
 def is_native(program: Program, instruction: Instruction) -> bool:
@@ -123,8 +151,8 @@ def is_native(program: Program, instruction: Instruction) -> bool:
     return emit_of(instruction.op, SCALARS[program.dtype(typed)].family, instruction.inputs) is not None
 
 
-def _interpreted(kernel: fusion.Interpreted, memory: Memory) -> Run:
-    steps = Steps(kernel.instructions, memory)
+def _interpreted(instructions: Sequence[Instruction], memory: Memory) -> Run:
+    steps = Steps(instructions, memory)
 
     def run(arrays: list[Any], scalars: list[float]) -> None:
         with np.errstate(all="ignore"):

@@ -23,11 +23,12 @@ from typing import Any
 import numpy as np
 
 from tensor.jit.codegen import host
-from tensor.jit.codegen.kernel import TYPES, Address, Code, Count, Foreign, Number, finish
+from tensor.jit.codegen.kernel import TYPES, Address, Argument, Code, Count, Foreign, Number, finish
 from tensor.jit.codegen.text import SCALARS, Function
 from tensor.jit.interpreter import Memory
 
 Entry = Callable[[Sequence[Any], Sequence[float]], object]
+Word = tuple[Any, ...]
 HEADER, DATA, ITEMS = 8, 16, 24  # offsets of ob_type; of a float's and an array's content; of a list's items
 
 
@@ -70,105 +71,157 @@ def objects_are_as_expected() -> bool:
 def make_entry(codes: Sequence[Code], memory: Memory, scalars: int, flush: bool) -> Entry:
     """The callable that runs kernels in their order."""
     native = objects_are_as_expected()
-    table, function = _Table(), Function()
-    if native:
-        _check_arguments(function, table, len(memory.externals), scalars)
-    read = _Reader(function, table, memory, native)
-    for argument in dict.fromkeys(argument for code in codes for argument in code.arguments):
-        read(_Base(argument.buffer) if isinstance(argument, Address) else argument)
-    restore = _flush(function) if flush else ""
-    for code in codes:
-        target = table.load_own(function, code.name)
-        arguments = ", ".join(f"{TYPES[type(argument)]} {read(argument)}" for argument in code.arguments)
-        function.do(f"call void {target}({arguments})")
-    if restore:
-        function.do(restore)
-    if native:
-        none = table.load(function, id(None))
-        function.do(f"call void {table.load(function, _address(ctypes.pythonapi.Py_IncRef))}(ptr {none})")
-        function.do(f"ret ptr {none}")
-        code = finish(function, [], "ptr %self, ptr %args, i64 %count", "ptr")
-    else:
-        function.do("ret void")
-        code = finish(function, [], "ptr %table, ptr %arrays, ptr %scalars")
+    patterns = tuple(tuple(map(_pattern, code.arguments)) for code in codes)
+    code, words = _written(native, flush, scalars, tuple(memory.externals), patterns)
     addresses = host.compiled(codes, code)
-    make = builtin if native else _by_ctypes
-    return make(addresses[code.name], table.values(addresses), memory)
-
-
-class _Table:
-    """Words that an entry reads when it runs: numbers, and the addresses of kernels, by name, once they are known.
-
-    Whatever depends on sizes is among them, so that a network that has grown is served by the entry it had.
-    """
-
-    def __init__(self) -> None:
-        self._values: list[int | str] = []
-        self._places: dict[int, int] = {}
-
-    def load(self, function: Function, value: int) -> str:
-        """A pointer that may be wanted in several places."""
-        if value not in self._places:
-            self._places[value] = len(self._values)
-            self._values.append(value)
-        return function.put(f"load ptr, ptr {function.offset('%table', _WORD, str(self._places[value]))}")
-
-    def load_own(self, function: Function, value: int | str, kind: str = "ptr") -> str:
-        """A word of its own, even if its value occurs elsewhere: with other sizes it may not."""
-        self._values.append(value)
-        return function.put(f"load {kind}, ptr {function.offset('%table', _WORD, str(len(self._values) - 1))}")
-
-    def values(self, addresses: dict[str, int]) -> list[int]:
-        return [addresses[value] if isinstance(value, str) else value for value in self._values]
-
-
-class _Reader:
-    """The registers that hold the kernels' arguments, each read once."""
-
-    def __init__(self, function: Function, table: _Table, memory: Memory, native: bool) -> None:
-        self._function, self._table, self._memory, self._native = function, table, memory, native
-        self._place = {buffer: position for position, buffer in enumerate(memory.externals)}
-        self._known: dict[object, str] = {}
-
-    def __call__(self, argument: object) -> str:
-        if isinstance(argument, Address | Count):
-            return self._read(argument)
-        if argument not in self._known:
-            self._known[argument] = self._read(argument)
-        return self._known[argument]
-
-    def _read(self, argument: object) -> str:
-        function = self._function
-        match argument:
-            case Count(value):
-                return self._table.load_own(function, value, "i64")
-            case Foreign(name):
-                return self._table.load(function, host.foreign(name))
-            case Number(slot):
-                place = _item(function, "%scalars", slot) if self._native else function.offset("%scalars", _WORD, str(slot))
-                return function.put(f"load double, ptr {_field(function, place, DATA if self._native else 0)}")
-            case Address(buffer, offset):
-                shift = offset * self._memory.program.buffers[buffer].dtype.itemsize
-                base = self(_Base(buffer))
-                return function.put(f"getelementptr i8, ptr {base}, i64 {self._table.load_own(function, shift, 'i64')}")
-            case _Base(buffer):
-                return self._base(buffer)
-            case _:
-                raise TypeError(argument)
-
-    def _base(self, buffer: int) -> str:
-        """The address of a buffer's first element."""
-        if buffer not in self._place:
-            return self._table.load_own(self._function, self._memory.arrays[buffer].ctypes.data)
-        array = _item(self._function, "%arrays", self._place[buffer])
-        if not self._native:
-            return array
-        return self._function.put(f"load ptr, ptr {_field(self._function, array, DATA)}")
+    values = [_value(word, codes, memory, addresses) for word in words]
+    return (builtin if native else _by_ctypes)(addresses[code.name], values, memory)
 
 
 @dataclass(frozen=True, slots=True)
 class _Base:
+    """The address of a buffer's first element."""
+
     buffer: int
+
+
+def _pattern(argument: Argument) -> Any:
+    """What an entry's text depends on; the rest is in its table."""
+    match argument:
+        case Address(buffer):
+            return _Base(buffer)
+        case Count():
+            return Count(0)
+        case _:
+            return argument
+
+
+@functools.lru_cache(256)
+def _written(
+    native: bool, flush: bool, scalars: int, externals: tuple[int, ...], patterns: tuple[tuple[Any, ...], ...]
+) -> tuple[Code, tuple[Word, ...]]:
+    """The text of an entry, and what the words of its table are."""
+    table, function = _Table(), Function()
+    if native:
+        _check_arguments(function, table, len(externals), scalars)
+    read = _Reader(function, table, externals, native)
+    for pattern in dict.fromkeys(pattern for each in patterns for pattern in each if not isinstance(pattern, Count)):
+        read.known(pattern)
+    restore = _flush(function) if flush else ""
+    for i, each in enumerate(patterns):
+        target = table.load_own(function, ("code", i))
+        arguments = ", ".join(f"{_TYPES[type(pattern)]} {read(pattern, i, j)}" for j, pattern in enumerate(each))
+        function.do(f"call void {target}({arguments})")
+    if restore:
+        function.do(restore)
+    if native:
+        none = table.load(function, ("object", "None"))
+        function.do(f"call void {table.load(function, ('object', 'Py_IncRef'))}(ptr {none})")
+        function.do(f"ret ptr {none}")
+        return finish(function, [], "ptr %self, ptr %args, i64 %count", "ptr"), tuple(table.words)
+    function.do("ret void")
+    return finish(function, [], "ptr %table, ptr %arrays, ptr %scalars"), tuple(table.words)
+
+
+_TYPES = TYPES | {_Base: TYPES[Address]}
+
+
+class _Table:
+    """Words that an entry reads when it runs, by what they are: whatever differs between processes, and whatever depends on
+    sizes, so that a network that has grown is served by the entry it had.
+    """
+
+    def __init__(self) -> None:
+        self.words: list[Word] = []
+        self._places: dict[Word, int] = {}
+
+    def load(self, function: Function, word: Word) -> str:
+        """A pointer that may be wanted in several places."""
+        if word not in self._places:
+            self._places[word] = len(self.words)
+            self.words.append(word)
+        return function.put(f"load ptr, ptr {function.offset('%table', _WORD, str(self._places[word]))}")
+
+    def load_own(self, function: Function, word: Word, kind: str = "ptr") -> str:
+        """A word that is wanted here only."""
+        self.words.append(word)
+        return function.put(f"load {kind}, ptr {function.offset('%table', _WORD, str(len(self.words) - 1))}")
+
+
+_OBJECTS: dict[str, Callable[[], int]] = {
+    "None": lambda: id(None),
+    "list": lambda: id(list),
+    "float": lambda: id(float),
+    "ndarray": lambda: id(np.ndarray),
+    "Py_IncRef": lambda: _address(ctypes.pythonapi.Py_IncRef),
+    "PyErr_SetString": lambda: _address(ctypes.pythonapi.PyErr_SetString),
+    "TypeError": lambda: ctypes.c_void_p.in_dll(ctypes.pythonapi, "PyExc_TypeError").value or 0,
+}
+
+
+def _value(word: Word, codes: Sequence[Code], memory: Memory, addresses: dict[str, int]) -> int:
+    """A word of a table."""
+    match word:
+        case ("object", str(name)):
+            return _OBJECTS[name]()
+        case ("foreign", str(name)):
+            return host.foreign(name)
+        case ("message", int(arrays), int(scalars)):
+            return _address(ctypes.c_char_p(_message(arrays, scalars)))
+        case ("memory", int(buffer)):
+            data: int = memory.arrays[buffer].ctypes.data
+            return data
+        case ("code", int(i)):
+            return addresses[codes[i].name]
+        case ("argument", int(i), int(j)):
+            argument = codes[i].arguments[j]
+            if isinstance(argument, Address):
+                return argument.offset * memory.program.buffers[argument.buffer].dtype.itemsize
+            assert isinstance(argument, Count)
+            return argument.value
+        case _:
+            raise TypeError(word)
+
+
+class _Reader:
+    """The registers that hold the kernels' arguments."""
+
+    def __init__(self, function: Function, table: _Table, externals: Sequence[int], native: bool) -> None:
+        self._function, self._table, self._native = function, table, native
+        self._place = {buffer: position for position, buffer in enumerate(externals)}
+        self._known: dict[object, str] = {}
+
+    def __call__(self, pattern: Any, i: int, j: int) -> str:
+        """Argument `j` of kernel `i`."""
+        if isinstance(pattern, Count):
+            return self._table.load_own(self._function, ("argument", i, j), "i64")
+        found = self.known(pattern)
+        if not isinstance(pattern, _Base):
+            return found
+        shift = self._table.load_own(self._function, ("argument", i, j), "i64")
+        return self._function.put(f"getelementptr i8, ptr {found}, i64 {shift}")
+
+    def known(self, pattern: Any) -> str:
+        """What several kernels are given, read once."""
+        if pattern not in self._known:
+            self._known[pattern] = self._read(pattern)
+        return self._known[pattern]
+
+    def _read(self, pattern: Any) -> str:
+        function = self._function
+        match pattern:
+            case Foreign(name):
+                return self._table.load(function, ("foreign", name))
+            case Number(slot):
+                place = _item(function, "%scalars", slot) if self._native else function.offset("%scalars", _WORD, str(slot))
+                return function.put(f"load double, ptr {_field(function, place, DATA if self._native else 0)}")
+            case _Base(buffer) if buffer not in self._place:
+                return self._table.load_own(function, ("memory", buffer))
+            case _Base(buffer):
+                array = _item(function, "%arrays", self._place[buffer])
+                return function.put(f"load ptr, ptr {_field(function, array, DATA)}") if self._native else array
+            case _:
+                raise TypeError(pattern)
 
 
 def _field(function: Function, pointer: str, offset: int) -> str:
@@ -181,8 +234,6 @@ def _item(function: Function, items: str, place: int) -> str:
 
 def _check_arguments(function: Function, table: _Table, arrays: int, scalars: int) -> None:
     """Leave with a TypeError unless the arguments are two lists as expected; names `%table`, `%arrays` and `%scalars`."""
-    message = f"run: expected a list of {arrays} numpy.ndarray and a list of {scalars} float".encode()
-    _messages.append(message)
     function.do(f"%table = load ptr, ptr {_field(function, '%self', DATA)}")
 
     def demand(conditions: list[str]) -> None:
@@ -193,33 +244,33 @@ def _check_arguments(function: Function, table: _Table, arrays: int, scalars: in
         function.do(f"br i1 {holds}, label %{go_on}, label %fail")
         function.start(go_on)
 
-    def is_exactly(value: str, kind: type) -> str:
+    def is_exactly(value: str, kind: str) -> str:
         found = function.put(f"load ptr, ptr {_field(function, value, HEADER)}")
-        return function.put(f"icmp eq ptr {found}, {table.load(function, id(kind))}")
+        return function.put(f"icmp eq ptr {found}, {table.load(function, ('object', kind))}")
 
     demand([function.put("icmp eq i64 %count, 2")])
     lists = [_item(function, "%args", place) for place in (0, 1)]
-    demand([is_exactly(each, list) for each in lists])
+    demand([is_exactly(each, "list") for each in lists])
     lengths = [function.put(f"load i64, ptr {_field(function, each, DATA)}") for each in lists]
     demand([function.put(f"icmp eq i64 {n}, {expected}") for n, expected in zip(lengths, (arrays, scalars), strict=True)])
     for name, each in zip(("arrays", "scalars"), lists, strict=True):
         function.do(f"%{name} = load ptr, ptr {_field(function, each, ITEMS)}")
-    exact = [is_exactly(_item(function, "%arrays", place), np.ndarray) for place in range(arrays)]
-    exact += [is_exactly(_item(function, "%scalars", place), float) for place in range(scalars)]
+    exact = [is_exactly(_item(function, "%arrays", place), "ndarray") for place in range(arrays)]
+    exact += [is_exactly(_item(function, "%scalars", place), "float") for place in range(scalars)]
     if exact:
         demand(exact)
     go_on = function.label()
     function.do(f"br label %{go_on}")
     function.start("fail")
-    pointer = ctypes.c_void_p.in_dll(ctypes.pythonapi, "PyExc_TypeError").value or 0
-    raise_error = table.load(function, _address(ctypes.pythonapi.PyErr_SetString))
-    text = table.load(function, ctypes.cast(ctypes.c_char_p(message), ctypes.c_void_p).value or 0)
-    function.do(f"call void {raise_error}(ptr {table.load(function, pointer)}, ptr {text})")
+    raise_error, kind = (table.load(function, ("object", name)) for name in ("PyErr_SetString", "TypeError"))
+    function.do(f"call void {raise_error}(ptr {kind}, ptr {table.load(function, ('message', arrays, scalars))})")
     function.do("ret ptr null")
     function.start(go_on)
 
 
-_messages: list[bytes] = []
+@functools.cache
+def _message(arrays: int, scalars: int) -> bytes:
+    return f"run: expected a list of {arrays} numpy.ndarray and a list of {scalars} float".encode()
 
 
 def _address(function: Any) -> int:

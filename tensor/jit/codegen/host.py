@@ -11,6 +11,7 @@ import ctypes.util
 import functools
 import importlib
 import importlib.util
+import os
 import platform
 import threading
 from collections.abc import Iterable
@@ -32,6 +33,7 @@ def available() -> bool:
 
 @functools.cache
 def binding() -> Any:
+    _link_unlocked()
     llvm = importlib.import_module("llvmlite.binding")
 
     llvm.initialize_native_target()
@@ -39,6 +41,18 @@ def binding() -> Any:
     for name, address in _library().items():
         llvm.add_symbol(name, address)
     return llvm
+
+
+def _link_unlocked() -> None:
+    """Have the library linked that llvmlite is about to load: Python would keep all other threads waiting for it meanwhile."""
+    if os.name != "posix":
+        return
+    spec = importlib.util.find_spec("llvmlite")
+    for directory in (spec.submodule_search_locations or ()) if spec is not None else ():
+        for path in (Path(directory) / "binding").glob("libllvmlite.*"):
+            link = ctypes.CDLL(None).dlopen
+            link.restype, link.argtypes = ctypes.c_void_p, [ctypes.c_char_p, ctypes.c_int]
+            link(os.fsencode(path), os.RTLD_NOW)
 
 
 _LIBM = (
@@ -92,6 +106,10 @@ def _engine() -> Any:
     return llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine(OPTIMIZATION))
 
 
+class Gone(LookupError):
+    """Machine code of which only the name is known is not on disk any more."""
+
+
 _addresses: dict[str, int] = {}
 _unkept: list[tuple[Code, int]] = []  # made, and not on disk yet; with the optimization it was made with
 _kept: list[bytes] = []  # LLVM reads object files where they lie, now and later
@@ -125,6 +143,8 @@ def _objects(codes: list[Code], optimization: int) -> list[bytes]:
     store = objects.current()
     kept = {code.name: store.get(code.name) for code in codes} if store is not None else {}
     rest = [code for code in codes if kept.get(code.name) is None]
+    if not all(code.text for code in rest):
+        raise Gone
     if store is not None:
         _unkept.extend((code, optimization) for code in rest)
     return [content for content in kept.values() if content is not None] + ([_generated(rest, optimization)] if rest else [])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Sequence
 from math import inf, prod
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from tensor.jit.instructions import Instruction as Recorded
 from tensor.jit.instructions import Ref
@@ -46,6 +46,7 @@ def _apply(s: Slots, f: Any, args: Sequence[Any], out: View) -> None:
         return
     name: str = f.__name__
     resolve: Any = f.resolve_dtypes
+    special = sys.modules.get("scipy.special")  # which takes long to import, and is there if one of its functions is
     if getattr(np, name, getattr(special, name, None)) is not f:
         decline(f"{name} of another library")  # a program's operations are named, and this name means another one there
     try:

@@ -81,7 +81,7 @@ def adjoint(x: Tensor) -> Tensor:
 
 def identity_like(x: Tensor, rows: int, columns: int | None = None) -> Tensor:
     """An identity matrix beside ``x``, of its dtype."""
-    return Tensor(np.eye(rows, columns, dtype=x._array.dtype, like=x._array))
+    return Tensor(cuda.native(np.eye, x._array)(rows, columns, dtype=x._array.dtype))
 
 
 def diagonal_matrix(x: Tensor, like: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ def raise_for(who: str, info: Tensor, wrong: str) -> None:
 def check_finite(who: str, x: Tensor) -> None:
     """Iterations of LAPACK do not converge on infinities and nans; say so before."""
     finite = np.isfinite(x._array).all(axis=(-2, -1))
-    raise_for(who, Tensor(np.asarray(~finite).astype(np.int32)), "expected finite elements, got infinities or nans")
+    raise_for(who, Tensor(np.logical_not(finite).astype(np.int32)), "expected finite elements, got infinities or nans")
 
 
 def lapack(name: str, dtype: np.dtype[Any], module: str = "lapack") -> Any:

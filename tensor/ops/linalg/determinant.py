@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tensor import cuda
 from tensor.autograd.tensor import Tensor
 from tensor.ops.complex_numbers import cj
 from tensor.ops.linalg.common import adjoint, check_square, identity_like
@@ -60,7 +61,7 @@ def cofactor_change(A: Array, E: Array) -> Array:
         factor = np.broadcast_to(s[..., k, None, None], inner.shape).copy()
         factor[..., k, :] = factor[..., :, k] = 1
         others *= factor
-    same = np.eye(n, dtype=bool, like=A)
+    same = cuda.native(np.eye, A)(n, dtype=bool)
     sums = np.where(same, 0, others) @ np.diagonal(inner, axis1=-2, axis2=-1)[..., None]
     return turn * np.conj(u) @ np.where(same, sums, -others * np.swapaxes(inner, -1, -2)) @ np.conj(vh)
 
@@ -72,7 +73,7 @@ def cofactor(A: Array) -> Array:
     It is ``det(A) * inv(A).T`` without dividing: by the singular values, each replaced with the product of the others.
     """
     u, s, vh, turn = _unitary_parts(A)
-    others = np.where(np.eye(A.shape[-1], dtype=bool, like=A), 1, s[..., None, :]).prod(-1)
+    others = np.where(cuda.native(np.eye, A)(A.shape[-1], dtype=bool), 1, s[..., None, :]).prod(-1)
     return turn * (np.conj(u) * others[..., None, :] @ np.conj(vh))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tensor import dtypes
+from tensor import cuda, dtypes
 from tensor.autograd.tensor import Tensor
 from tensor.ops.join import cat
 from tensor.ops.linalg.common import (
@@ -56,7 +56,7 @@ def _cholesky(A: Array, upper: bool) -> tuple[Array, Array]:
 
 def _lower_cholesky(a: Array) -> tuple[Array, Array]:
     try:
-        return np.linalg.cholesky(a), np.zeros_like(a, np.int32, shape=a.shape[:-2])
+        return np.linalg.cholesky(a), cuda.native(np.zeros, a)(a.shape[:-2], np.int32)
     except np.linalg.LinAlgError:  # some matrix of the batch: find which, and give the others what they should have
         potrf = lapack("potrf", a.dtype)
         factor, info = over_batch(lambda m: potrf(m, lower=1, clean=1), [a], [2], [(a.shape[-2:], a.dtype), ((), np.int32)])

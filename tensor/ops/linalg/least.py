@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tensor.autograd.tensor import Tensor
+from tensor.ops.dispatch import as_array
 from tensor.ops.linalg.common import adjoint, check_finite, check_matrix, check_square, over_batch, raise_for, same_dtype
 from tensor.ops.linalg.results import Lstsq
 from tensor.ops.linalg.spectral import eigvalsh, svdvals
@@ -113,7 +114,7 @@ def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: An
     if tol is not None:
         atol, rtol = tol, 0.0
     cutoff = _cutoff(size, *_tolerances(atol, rtol, A.shape, size.dtype))
-    return Tensor(np.asarray((size > cutoff).sum(-1, dtype=np.int64)))
+    return Tensor(as_array((size > cutoff).sum(-1, dtype=np.int64)))
 
 
 # --- least squares ---------------------------------------------------------------------------------------------------

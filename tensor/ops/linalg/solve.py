@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tensor import cuda
 from tensor.autograd.tensor import Tensor
 from tensor.ops.linalg.common import adjoint, check_square, check_triangular_pair, lapack, over_batch, raise_for, same_dtype
 from tensor.ops.linalg.results import InvEx, SolveEx
@@ -28,11 +29,11 @@ def _singular_pivots(a: Array) -> Array:
 def _where_regular(function: Callable[..., Array], a: Array, *rest: Array) -> tuple[Array, Array]:
     """The function's results, nan for the singular matrices of the batch, and their ``info``."""
     try:
-        return function(a, *rest), np.zeros_like(a, np.int32, shape=a.shape[:-2])
+        return function(a, *rest), cuda.native(np.zeros, a)(a.shape[:-2], np.int32)
     except np.linalg.LinAlgError:  # some matrix of the batch: find which, and give the others what they should have
         info = _singular_pivots(a)
         bad = (info != 0)[..., None, None]
-        r = function(np.where(bad, np.eye(a.shape[-1], dtype=a.dtype, like=a), a), *rest)
+        r = function(np.where(bad, cuda.native(np.eye, a)(a.shape[-1], dtype=a.dtype), a), *rest)
         return np.where(bad, r.dtype.type(math.nan), r), info
 
 
@@ -92,6 +93,9 @@ def _solve_rule(g: Any, A: Tensor, y: Any) -> tuple[Tensor, Tensor]:
 @operator(_solve_rule, outputs=2, method=False, name="linalg._solve")
 def _solve(A: Array, B: Array) -> tuple[Array, Array]:
     """X with A X = B, for matrices B, and whether there is one."""
+    if cuda.device_of(A) is not None:  # CuPy broadcasts no batches
+        batch = np.broadcast_shapes(A.shape[:-2], B.shape[:-2])
+        A, B = (np.broadcast_to(m, batch + m.shape[-2:]) for m in (A, B))
     return _where_regular(np.linalg.solve, A, B)
 
 

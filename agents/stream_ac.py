@@ -1,0 +1,232 @@
+"""Stream AC(lambda): an actor and a critic that learn from one step at a time, without replay or batches (arXiv 2410.14606)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium.spaces import Box, Space
+from numpy.typing import NDArray
+
+import tensor as T
+from agents.compiled import LearningStep
+from agents.networks import make_head, sparse_mlp
+from agents.obgd import obgd
+from agents.settings import at_least, check, fraction, positive
+from agents.state import generator_state, load_generator, pack, unpack
+from agents.streaming import Numbers, Scales, Traces, Transition, transitions
+from rlcore.types import State
+from tensor import Tensor, nn
+
+__all__ = ["StreamAC", "StreamACConfig"]
+
+
+@dataclass
+class StreamACConfig:
+    """Stream AC(lambda): a streaming actor-critic for discrete and continuous actions, which keeps no step it has learnt from."""
+
+    gamma: float = 0.99
+    """Discount."""
+    trace_decay: float = 0.8
+    """Lambda: how fast eligibility traces decay; 0 one step, 1 Monte Carlo."""
+    step_size: float = 1.0
+    """The largest step, of policy and values; samples that would overshoot take smaller ones."""
+    kappa_policy: float = 3.0
+    """How much smaller than the bound the policy's steps stay."""
+    kappa_value: float = 2.0
+    """How much smaller than the bound the values' steps stay."""
+    entropy_coefficient: float = 0.01
+    """Weight of the bonus for random policies."""
+    hidden_sizes: tuple[int, ...] = (128, 128)
+    """Units of the hidden layers, of the policy and of the value network each."""
+    sparsity: float = 0.9
+    """Part of each unit's first weights that is zero."""
+    standardize_observations: bool = True
+    """Standardise observations by the mean and deviation of all so far."""
+    scale_rewards: bool = True
+    """Divide rewards by the deviation of the discounted return so far."""
+    compile: bool = True
+    """Learn by compiled steps (`T.compile`): much faster, and equal up to rounding."""
+
+    def __post_init__(self) -> None:
+        check(self, positive, "step_size")
+        check(self, at_least(1), "kappa_policy", "kappa_value")
+        check(self, at_least(0), "entropy_coefficient")
+        check(self, fraction, "gamma", "trace_decay", "sparsity")
+
+
+class StreamAC:
+    """The agent; see `rlcore.types.Agent` for its protocol. Several environments share the networks and have traces each.
+
+    >>> from gymnasium.spaces import Box, Discrete
+    >>> agent = StreamAC(StreamACConfig(), Box(-1, 1, (4,)), Discrete(2), num_envs=1, total_steps=1000, seed=0)
+    >>> agent.act(np.zeros((1, 4), np.float32), deterministic=True).shape
+    (1,)
+    """
+
+    Config = StreamACConfig
+
+    def __init__(
+        self,
+        config: StreamACConfig,
+        observation_space: Box,
+        action_space: Space[Any],
+        *,
+        num_envs: int,
+        total_steps: int,
+        seed: int,
+    ) -> None:
+        self.config = config
+        self.num_envs = num_envs
+        self.rng = np.random.Generator(np.random.PCG64(seed))
+        T.manual_seed(seed)
+        (inputs,) = observation_space.shape
+        self.inputs = inputs
+        self.head = make_head(action_space, "stream-ac", spread=True)
+        self.actor = sparse_mlp(inputs, config.hidden_sizes, self.head.size, sparsity=config.sparsity)
+        self.critic = sparse_mlp(inputs, config.hidden_sizes, 1, sparsity=config.sparsity)
+        self.networks = nn.ModuleDict({"actor": self.actor, "critic": self.critic})
+        self._policy_parameters, self._value_parameters = list(self.actor.parameters()), list(self.critic.parameters())
+        parameters = [*self._policy_parameters, *self._value_parameters]
+        self.traces = Traces(parameters, num_envs)
+        self.scales = Scales(
+            inputs, num_envs, config.gamma, observations=config.standardize_observations, rewards=config.scale_rewards
+        )
+        written = [*parameters, *self.scales.tensors, *(e for part in self.traces.tensors for e in part)]
+        self._learn = LearningStep(self._step, written, compile=config.compile)
+        self._outputs = LearningStep(self._evaluate, (), compile=config.compile)
+        self._seen: list[Transition] = []
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers are learnt."""
+        return sum(p.numel() for p in self.networks.parameters())
+
+    def prepare(self) -> None:
+        """Have machine code made before the first step."""
+        x, head = T.zeros(1, self.inputs), self.head
+        action = T.from_numpy(np.zeros((1, *head.action_shape), head.action_dtype))
+        numbers = Numbers(0.0, 0.0, 0.0, 0.0).row()
+        self._learn.prepare(x, action, x.clone(), numbers, self.scales.running[0], *self.traces.tensors[0])
+        self._outputs.prepare(T.zeros(self.num_envs, self.inputs))
+
+    # --- acting -------------------------------------------------------------------------------------------------
+
+    def act(self, observation: NDArray[np.float32], *, deterministic: bool = False) -> NDArray[Any]:
+        """Draw actions from the policy; the most likely ones with ``deterministic``."""
+        if deterministic:
+            return self.head.mode(self._evaluate(T.from_numpy(observation)))
+        outputs = self._outputs if len(observation) == self.num_envs else self._evaluate  # one shape, one recording
+        return self.head.sample(outputs(T.from_numpy(observation)), self.rng)
+
+    def _evaluate(self, observation: Tensor) -> Tensor:
+        with T.no_grad():
+            outputs: Tensor = self.actor(self.scales.standardized(observation))
+            return outputs
+
+    def observe(
+        self,
+        observation: NDArray[np.float32],
+        action: NDArray[Any],
+        reward: NDArray[np.float32],
+        next_observation: NDArray[np.float32],
+        terminated: NDArray[np.bool_],
+        truncated: NDArray[np.bool_],
+        valid: NDArray[np.bool_],
+    ) -> None:
+        """Hold a step until `learn`."""
+        self._seen += transitions(observation, action, reward, next_observation, terminated, truncated, valid)
+
+    def interrupt(self) -> None:
+        """The episodes under way were cut off without an outcome: begin the traces anew."""
+        self._seen.clear()
+        self.traces.restart()
+
+    # --- learning -----------------------------------------------------------------------------------------------
+
+    def learn(self) -> Mapping[str, float] | None:
+        """Learn from each step held, once."""
+        if not self._seen:
+            return None
+        c, errors = self.config, 0.0
+        for step in self._seen:
+            ends = step.terminated or step.truncated
+            decay = self.traces.decay(step.env, c.gamma * c.trace_decay, ends=ends)
+            numbers = Numbers(step.reward, 0.0 if step.terminated else c.gamma, decay, 0.0 if ends else 1.0)
+            delta: Tensor = self._learn(
+                T.from_numpy(step.observation),
+                T.from_numpy(step.action),
+                T.from_numpy(step.next_observation),
+                numbers.row(),
+                self.scales.running[step.env],
+                *self.traces.tensors[step.env],
+            )
+            errors += abs(delta.item())
+        n = len(self._seen)
+        self._seen.clear()
+        return {"td_error": errors / n}
+
+    def _step(
+        self, observation: Tensor, action: Tensor, next_observation: Tensor, row: Tensor, running: Tensor, *traces: Tensor
+    ) -> Tensor:
+        """Learn from one step; returns the temporal-difference error, in scaled rewards."""
+        c = self.config
+        earned, discount, decay, going = row.unbind()
+        with T.no_grad():
+            self.scales.see(observation)
+            reward = self.scales.reward(earned, going, running)
+            following = self.critic(self.scales.standardized(next_observation))
+            x = self.scales.standardized(observation)
+        value = self.critic(x)
+        delta: Tensor = (reward + discount * following - value.detach()).reshape(())
+        outputs = self.actor(x)
+        score = self.head.log_prob(outputs, action)
+        if c.entropy_coefficient:
+            # The bonus has the sign of the error, by which the update multiplies it: it always favours randomness.
+            score = score + self.head.entropy(outputs) * (delta.sign() * c.entropy_coefficient)
+        policy = T.autograd.grad(score.sum(), self._policy_parameters)
+        values = T.autograd.grad(value.sum(), self._value_parameters)
+        split = len(self._policy_parameters)
+        with T.no_grad():
+            for parameters, part, gradients, kappa in (
+                (self._policy_parameters, traces[:split], policy, c.kappa_policy),
+                (self._value_parameters, traces[split:], values, c.kappa_value),
+            ):
+                obgd(parameters, part, gradients, delta, decay, step_size=c.step_size, kappa=kappa)
+        return delta
+
+    # --- keeping ------------------------------------------------------------------------------------------------
+
+    def policy(self) -> State:
+        """What `act` depends on, as copies."""
+        observations = self.scales.observations
+        return {
+            "actor": pack(self.actor.state_dict()),
+            "observations": None if observations is None else observations.state_dict(),
+        }
+
+    def load_policy(self, state: State) -> None:
+        """Act as the agent that gave `policy` does."""
+        self.actor.load_state_dict(unpack(state["actor"]))
+        if self.scales.observations is not None:
+            self.scales.observations.load_state_dict(state["observations"])
+
+    def state_dict(self) -> State:
+        """Weights, traces, statistics, steps not yet learnt from and the generator."""
+        return {
+            "networks": pack(self.networks.state_dict()),
+            "traces": self.traces.state_dict(),
+            "scales": self.scales.state_dict(),
+            "seen": [list(step) for step in self._seen],
+            "generator": generator_state(self.rng),
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore what `state_dict` gave, bit for bit."""
+        self.networks.load_state_dict(unpack(state["networks"]))
+        self.traces.load_state_dict(state["traces"])
+        self.scales.load_state_dict(state["scales"])
+        self._seen = [Transition(*step) for step in state["seen"]]
+        load_generator(self.rng, state["generator"])

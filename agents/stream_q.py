@@ -1,0 +1,138 @@
+"""Stream Q(lambda): Q-learning from one step at a time, without replay, batches or a target network (arXiv 2410.14606)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium.spaces import Box, Space
+from numpy.typing import NDArray
+
+from agents.action_values import ActionValues, check_settings
+from agents.streaming import Transition, transitions
+from rlcore.types import State
+
+__all__ = ["StreamQ", "StreamQConfig"]
+
+
+@dataclass
+class StreamQConfig:
+    """Stream Q(lambda): a streaming agent for discrete actions, which learns from each step once and keeps none."""
+
+    gamma: float = 0.99
+    """Discount."""
+    trace_decay: float = 0.8
+    """Lambda: how fast eligibility traces decay; 0 one step, 1 Monte Carlo."""
+    step_size: float = 1.0
+    """The largest step; samples that would overshoot take smaller ones."""
+    kappa: float = 2.0
+    """How much smaller than the bound the steps stay."""
+    exploration_fraction: float = 0.1
+    """Part of the run over which exploration is lowered."""
+    exploration_initial_epsilon: float = 1.0
+    """Probability of a random action at the start."""
+    exploration_final_epsilon: float = 0.01
+    """Probability of a random action after that."""
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    """Units of the hidden layers."""
+    sparsity: float = 0.9
+    """Part of each unit's first weights that is zero."""
+    standardize_observations: bool = True
+    """Standardise observations by the mean and deviation of all so far."""
+    scale_rewards: bool = True
+    """Divide rewards by the deviation of the discounted return so far."""
+    compile: bool = True
+    """Learn by compiled steps (`T.compile`): much faster, and equal up to rounding."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+class StreamQ:
+    """The agent; see `rlcore.types.Agent` for its protocol. Several environments share the network and have traces each.
+
+    Watkins' Q(lambda): an action other than the best one cuts the traces before it is learnt from.
+
+    >>> from gymnasium.spaces import Box, Discrete
+    >>> agent = StreamQ(StreamQConfig(), Box(-1, 1, (4,)), Discrete(2), num_envs=1, total_steps=1000, seed=0)
+    >>> agent.act(np.zeros((1, 4), np.float32), deterministic=True).shape
+    (1,)
+    """
+
+    Config = StreamQConfig
+
+    def __init__(
+        self,
+        config: StreamQConfig,
+        observation_space: Box,
+        action_space: Space[Any],
+        *,
+        num_envs: int,
+        total_steps: int,
+        seed: int,
+    ) -> None:
+        self.config = config
+        self.values = ActionValues(
+            "stream-q", config, observation_space, action_space,
+            num_envs=num_envs, total_steps=total_steps, seed=seed, watkins=True,
+        )  # fmt: skip
+        self._seen: list[Transition] = []
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers are learnt."""
+        return sum(p.numel() for p in self.values.parameters)
+
+    def prepare(self) -> None:
+        """Have machine code made before the first step."""
+        self.values.prepare()
+
+    def act(self, observation: NDArray[np.float32], *, deterministic: bool = False) -> NDArray[Any]:
+        """The best action, or with a probability that falls any; never any with ``deterministic``."""
+        return self.values.act(observation, deterministic=deterministic)
+
+    def observe(
+        self,
+        observation: NDArray[np.float32],
+        action: NDArray[Any],
+        reward: NDArray[np.float32],
+        next_observation: NDArray[np.float32],
+        terminated: NDArray[np.bool_],
+        truncated: NDArray[np.bool_],
+        valid: NDArray[np.bool_],
+    ) -> None:
+        """Hold a step until `learn`."""
+        self._seen += transitions(observation, action, reward, next_observation, terminated, truncated, valid)
+        self.values.steps += int(np.count_nonzero(valid))
+
+    def interrupt(self) -> None:
+        """The episodes under way were cut off without an outcome: begin the traces anew."""
+        self._seen.clear()
+        self.values.traces.restart()
+
+    def learn(self) -> Mapping[str, float] | None:
+        """Learn from each step held, once."""
+        if not self._seen:
+            return None
+        errors = [abs(self.values.learn(step)) for step in self._seen]
+        self._seen.clear()
+        return {"td_error": sum(errors) / len(errors), "epsilon": self.values.epsilon}
+
+    def policy(self) -> State:
+        """What `act` depends on, as copies."""
+        return self.values.policy()
+
+    def load_policy(self, state: State) -> None:
+        """Act as the agent that gave `policy` does."""
+        self.values.load_policy(state)
+
+    def state_dict(self) -> State:
+        """Everything needed to go on bit for bit."""
+        return {**self.values.state_dict(), "seen": [list(step) for step in self._seen]}
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore what `state_dict` gave, bit for bit."""
+        self.values.load_state_dict(state)
+        self._seen = [Transition(*step) for step in state["seen"]]

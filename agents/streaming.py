@@ -1,0 +1,148 @@
+"""What streaming agents share: statistics, and for each environment its traces and where its episode stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+import tensor as T
+from agents.state import pack
+from agents.statistics import RunningStatistics
+from rlcore.types import State
+from tensor import Tensor
+
+__all__ = ["Numbers", "Scales", "Traces", "Transition", "transitions"]
+
+
+class Transition(NamedTuple):
+    """One step of one environment, which is learnt from and then forgotten."""
+
+    env: int
+    observation: NDArray[np.float32]  #: ``[1, d]``
+    action: NDArray[Any]  #: ``[1, ...]``
+    reward: float
+    next_observation: NDArray[np.float32]  #: ``[1, d]``
+    terminated: bool
+    truncated: bool
+
+
+def transitions(
+    observation: NDArray[np.float32],
+    action: NDArray[Any],
+    reward: NDArray[np.float32],
+    next_observation: NDArray[np.float32],
+    terminated: NDArray[np.bool_],
+    truncated: NDArray[np.bool_],
+    valid: NDArray[np.bool_],
+) -> list[Transition]:
+    """The rows of a step that count, as copies."""
+    return [
+        Transition(
+            i,
+            observation[i : i + 1].copy(),
+            action[i : i + 1].copy(),
+            float(reward[i]),
+            next_observation[i : i + 1].copy(),
+            bool(terminated[i]),
+            bool(truncated[i]),
+        )
+        for i in np.flatnonzero(valid).tolist()
+    ]
+
+
+class Numbers(NamedTuple):
+    """What a compiled step is told, as one row of float32, which it unbinds in this order."""
+
+    reward: float
+    discount: float  #: of the next value: gamma, and 0 where the episode terminated
+    decay: float  #: of the traces: gamma times lambda, and 0 at an episode's first step
+    going: float  #: 1, and 0 where the episode ended, either way
+
+    def row(self) -> Tensor:
+        """As a tensor, for the step's argument."""
+        return T.from_numpy(np.array(self, np.float32))
+
+
+class Scales:
+    """Standardised observations and scaled rewards (arXiv 2410.14606, section 3.3), from statistics that the step updates.
+
+    A reward is divided by the deviation of the running discounted return; no mean is subtracted, since that would change what is
+    optimal.
+    """
+
+    def __init__(self, inputs: int, num_envs: int, gamma: float, *, observations: bool, rewards: bool) -> None:
+        self.gamma = gamma
+        self.observations = RunningStatistics((inputs,)) if observations else None
+        self.returns = RunningStatistics() if rewards else None
+        self.running = [
+            T.zeros((), dtype=T.float64) for _ in range(num_envs)
+        ]  #: the discounted return so far, of each environment
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All that a step writes."""
+        return [t for s in (self.observations, self.returns) if s is not None for t in s.tensors] + self.running
+
+    def see(self, observation: Tensor) -> None:
+        """Count an observation ``[1, d]`` in."""
+        if self.observations is not None:
+            self.observations.update(observation.squeeze(0))
+
+    def standardized(self, observation: Tensor) -> Tensor:
+        """Observations ``[n, d]`` as the networks take them."""
+        return observation if self.observations is None else self.observations.standardized(observation)
+
+    def reward(self, reward: Tensor, going: Tensor, running: Tensor) -> Tensor:
+        """Count a reward in, and scale it; ``running`` is its environment's, and ``going`` 0 where its episode ended."""
+        if self.returns is None:
+            return reward
+        running.mul_(self.gamma).add_(reward)
+        self.returns.update(running)
+        running.mul_(going)
+        return (reward.to(T.float64) / self.returns.std()).to(T.float32)
+
+    def state_dict(self) -> State:
+        """Everything, exactly."""
+        parts = {"observations": self.observations, "returns": self.returns}
+        return {name: None if s is None else s.state_dict() for name, s in parts.items()} | {"running": pack(self.running)}
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore what `state_dict` gave, in place; statistics alone where the number of environments is another."""
+        for name in ("observations", "returns"):
+            part = getattr(self, name)
+            if part is not None:
+                part.load_state_dict(state[name])
+        if len(state["running"]) == len(self.running):
+            for mine, kept in zip(self.running, state["running"], strict=True):
+                mine.copy_(T.from_numpy(kept))
+
+
+class Traces:
+    """Eligibility traces of parameters, for each of several environments, and whether its next step begins them anew."""
+
+    def __init__(self, parameters: Sequence[Tensor], num_envs: int) -> None:
+        self.tensors = [[T.zeros_like(p, requires_grad=False) for p in parameters] for _ in range(num_envs)]
+        self.fresh = [True] * num_envs
+
+    def decay(self, env: int, decay: float, *, ends: bool) -> float:
+        """By what an environment's traces decay at this step: 0 where they begin. ``ends``: the next step begins them."""
+        fresh, self.fresh[env] = self.fresh[env], ends
+        return 0.0 if fresh else decay
+
+    def restart(self) -> None:
+        """Let every environment's next step begin its traces."""
+        self.fresh = [True] * len(self.fresh)
+
+    def state_dict(self) -> State:
+        """Everything, exactly."""
+        return {"traces": pack(self.tensors), "fresh": list(self.fresh)}
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore what `state_dict` gave, in place."""
+        self.fresh = list(state["fresh"])
+        for mine, kept in zip(self.tensors, state["traces"], strict=True):
+            for e, array in zip(mine, kept, strict=True):
+                e.copy_(T.from_numpy(array))

@@ -1,0 +1,333 @@
+"""The live loop: acts at a fixed rate while a thread learns, and gives way by rule where it is late."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlcore import checkpoint
+from rlcore.config import Settings
+from rlcore.errors import ConfigError, RlcoreError, RunError
+from rlcore.live.clock import Clock
+from rlcore.live.config import Hooks, LiveConfig, LiveResult, safe_action
+from rlcore.live.figures import Account, Figures
+from rlcore.live.learner import Learner, load_policy
+from rlcore.logging import Logger, Progress
+from rlcore.runner import Runner, check_step, deferred_signals, one_line
+from rlcore.types import Agent, Sensors, State, Step, World
+from tensor.structure import Adwin
+
+__all__ = ["LiveRunner"]
+
+#: Seconds before an action is due from which the learner begins no step.
+_GUARD = 0.003
+#: Seconds before an action is due at which the newest policy is taken over.
+_ADOPT = 0.0015
+#: Seconds for which a thread may keep the interpreter while another waits; Python's own is 5 ms.
+_SWITCH = 2e-4
+#: Ticks that are made up for at most; after a longer pause the clock is set anew.
+_MAKE_UP = 20
+
+
+class LiveRunner:
+    """Acts on one world in real time while it learns.
+
+    Where time is short, this gives way, in this order: learning rests for a tick; the world goes on with the action before; the
+    safe action is given where the observation is older than ``max_age``; the watchdog raises its alarm.
+
+    Args:
+        settings: the configuration, stored in every checkpoint.
+        config: the rates.
+        learner: the agent that learns.
+        actor: another of the same kind, which acts by what the first one publishes.
+        world: with one environment. Where it has ``sensors`` (`rlcore.types.Sensors`) its ``step`` waits for the next
+            observation; else it is stepped at the rate of the configuration.
+        path: the checkpoint file.
+        hooks: who else has a say.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        config: LiveConfig,
+        learner: Agent,
+        actor: Agent,
+        world: World,
+        path: Path,
+        hooks: Hooks | None = None,
+    ) -> None:
+        if world.num_envs != 1:
+            message = f"num_envs: expected 1 for a live run, got {world.num_envs}"
+            raise ConfigError(message)
+        self.config, self.hooks = config, hooks or Hooks()
+        self._base = Runner(settings, learner, world, path)
+        self._actor, self._agent, self._world = actor, learner, world
+        self._sensors: Sensors | None = None
+        self._safe = np.asarray(getattr(world, "safe_action", safe_action(world.action_space)))[None]
+        self._thread = Learner(learner, capacity=config.backlog, save=self._save)
+        self._observation = np.zeros((1, *world.observation_space.shape), np.float32)
+        self._total, self._interval = Account(), Account()
+        self._adwin, self._second = Adwin(), [0.0, 0]
+        self._acted_at = 0.0
+        self._alarms = 0
+
+    def begin(self) -> None:
+        """Start the first episode and write the first checkpoint; raises as `Runner.begin`."""
+        self._base.begin()
+
+    def restore(self, state: State) -> bool:
+        """Continue from a checkpoint; returns whether the episode under way continues too. Raises as `Runner.restore`."""
+        return self._base.restore(state)
+
+    # --- the loop -----------------------------------------------------------------------------------------------
+
+    def run(self, loggers: Sequence[Logger], progress: Progress, *, seconds: float = 0.0) -> LiveResult:
+        """Act and learn for the configured minutes, until a signal or a hook says stop.
+
+        Args:
+            loggers: take a record for every interval.
+            progress: shows how it goes.
+            seconds: of the run before this session, for the records.
+
+        Raises:
+            WorldError: the environment raised, or gave NaN or a wrong shape.
+            RunError: the agent raised. In both cases what was learnt is saved.
+            SaveError: a checkpoint or log could not be written.
+        """
+        for agent in (self._agent, self._actor):
+            getattr(agent, "prepare", lambda: None)()
+        intervals: list[Figures] = []
+        if self._base.observation is None:
+            message = "call begin() or restore() before run()"
+            raise RuntimeError(message)
+        self._observation = self._base.observation
+        self._sensors = getattr(self._world, "sensors", None)
+        if self._sensors is not None and self._sensors.rate != self.config.hz:
+            message = f"hz: expected {self._sensors.rate:g}, the rate of {self._base.settings.run.env}, got {self.config.hz:g}"
+            raise ConfigError(message)
+        start = time.perf_counter()
+        progress.start(self._base.tally.steps, self._base.settings.run.steps)
+        with deferred_signals() as received, _quick_turns(), self._watchdog():
+            self._thread.start()
+            reason = "an error"
+            try:
+                reason = self._loop(loggers, progress, received, intervals, start, seconds)
+            finally:
+                self._thread.request_save(self._beside())
+                self._thread.stop()
+        self._raise_learner_error()
+        if self._interval.figures.ticks:
+            intervals.append(self._report(loggers, time.perf_counter() - start + seconds))
+        return LiveResult(
+            figures=self._total.close(self._thread, time.perf_counter() - start, self._alarms),
+            intervals=intervals,
+            steps=self._base.tally.steps,
+            seconds=time.perf_counter() - start,
+            reason=reason,
+            checkpoint=self._base.path,
+            signal=received[0] if received else None,
+        )
+
+    def _loop(
+        self,
+        loggers: Sequence[Logger],
+        progress: Progress,
+        received: list[int],
+        intervals: list[Figures],
+        start: float,
+        earlier: float,
+    ) -> str:
+        config, thread, sensors = self.config, self._thread, self._sensors
+        clock = Clock(config.hz)
+        clock.start()
+        end = start + config.minutes * 60
+        next_log, next_save = start + config.log_seconds, start + config.save_seconds
+        next_show = start + min(progress.interval, 1.0)
+        self._acted_at = observed = time.perf_counter()
+        version, passed, missed = -1, 0, 0 if sensors is None else sensors.missed
+        while True:
+            now = time.perf_counter()
+            if received:
+                return "a signal"
+            if now >= end:
+                return "the time is over"
+            self._raise_learner_error()
+            if sensors is None:
+                clock.wait(_ADOPT)
+            else:
+                clock.due = now - (time.time_ns() - sensors.moment) / 1e9
+            snapshot = thread.snapshot
+            if snapshot.version != version:
+                load_policy(self._actor, snapshot.policy)
+                version = snapshot.version
+            if sensors is None:
+                clock.wait()
+            due = clock.due
+            action, kind = self._choose(observed)
+            self._acted_at = ready = time.perf_counter()
+            late = ready - due > config.deadline
+            if sensors is not None:  # its step waits: this is the time for learning, but for whoever was late
+                thread.run_until(0.0 if late or passed else due + clock.period - _GUARD)
+            step = self._step(action)
+            observed = time.perf_counter()
+            for account in (self._total, self._interval):
+                account.tick(kind, ready - due, late, ready - snapshot.learnt_at)
+            self._learn_from(action, step, usable=kind != "safe")
+            if sensors is None:
+                passed = clock.advance()
+                self._make_up(action, passed)
+                thread.run_until(0.0 if late or passed else clock.due - _GUARD)
+            else:
+                missed, before = sensors.missed, missed
+                passed = max(missed - before, 0)
+            if passed:
+                self._total.held(passed)
+                self._interval.held(passed)
+            now = time.perf_counter()
+            if now >= next_log:
+                intervals.append(self._report(loggers, now - start + earlier))
+                next_log = max(next_log + config.log_seconds, now)
+                reason = self.hooks.stop(intervals[-1]) if self.hooks.stop is not None else None
+                if reason:
+                    return reason
+            if now >= next_save:
+                thread.request_save(self._beside())
+                next_save = now + config.save_seconds
+            if now >= next_show:
+                mean = self._base.tally.mean_return
+                progress.update(self._base.tally.steps, self._total.figures.ticks / (now - start), mean)
+                next_show = now + progress.interval
+
+    def _choose(self, observed: float) -> tuple[NDArray[Any], str]:
+        """An action, and who chose it."""
+        observation = self._observation
+        if self.hooks.stale is not None and self.hooks.stale():
+            return self._safe, "safe"
+        if self._sensors is not None and self._sensors.stale:
+            return self._safe, "safe"
+        try:
+            action = self._actor.act(observation)
+        except Exception as error:
+            run = self._base.settings.run
+            message = f"agent {run.agent} on {self._base.where}: {one_line(error)}"
+            raise RunError(message) from error
+        if self.hooks.take_over is not None:
+            taken = self.hooks.take_over(observation[0], action[0])
+            if taken is not None:
+                return np.asarray(taken, action.dtype)[None], "person"
+        if time.perf_counter() - observed > self.config.max_age + 1 / self.config.hz:
+            return self._safe, "safe"
+        return action, "agent"
+
+    def _step(self, action: NDArray[Any]) -> Step:
+        try:
+            step = self._world.step(action)
+            check_step(step, self._observation.shape)
+        except Exception as error:
+            raise self._base.world_error(error) from error.__cause__ or error
+        return step
+
+    def _make_up(self, action: NDArray[Any], passed: int) -> None:
+        """The world went on with the action before for so many ticks: so does ours, which only goes on when it is stepped."""
+        for _ in range(min(passed, _MAKE_UP)):
+            self._learn_from(action, self._step(action), usable=True)
+
+    def _learn_from(self, action: NDArray[Any], step: Step, *, usable: bool) -> None:
+        tally = self._base.tally
+        if self.config.learning:
+            if usable:
+                self._thread.give((self._observation, action, *step[1:6]))
+            else:
+                self._thread.gap()
+        self._observation = self._base.observation = step.observation
+        if step.valid[0]:
+            tally.steps += 1
+        tally.add_episodes(step.episodes)
+        reward = float(step.reward[0])
+        self._second[0] += reward
+        self._second[1] += 1
+        drift = False
+        if self._second[1] >= self.config.hz:
+            drift = self._adwin.update(self._second[0] / self._second[1])
+            self._second = [0.0, 0]
+        for account in (self._total, self._interval):
+            account.figures.reward += reward
+            account.figures.drifts += drift
+
+    # --- what is said and kept ----------------------------------------------------------------------------------
+
+    def _report(self, loggers: Sequence[Logger], seconds: float) -> Figures:
+        tally = self._base.tally
+        figures = self._interval.close(self._thread, seconds - self._interval.since, self._alarms)
+        self._interval = Account(since=seconds, before=(self._thread.learnt, self._thread.lost, self._alarms))
+        while self._thread.metrics:
+            tally.add_metrics(self._thread.metrics.popleft())
+        tally.add_metrics({f"live/{name}": float(value) for name, value in figures.to_json().items()})
+        record = tally.take_record(seconds)
+        for logger in loggers:
+            logger.log(record)
+        return figures
+
+    def _beside(self) -> dict[str, Any]:
+        """What a checkpoint holds beside the agent, taken in this thread, which it belongs to."""
+        return {"world": self._world.state_dict(), "tally": self._base.tally.state_dict(), **self._base.metadata()}
+
+    def _save(self, agent: State, beside: dict[str, Any]) -> None:
+        state = {"agent": agent, "world": beside.pop("world"), "tally": beside.pop("tally")}
+        checkpoint.save(self._base.path, state, beside)
+
+    def _raise_learner_error(self) -> None:
+        error = self._thread.error
+        if error is None:
+            return
+        self._thread.error = None
+        if isinstance(error, RlcoreError):
+            raise error
+        run = self._base.settings.run
+        message = f"agent {run.agent} on {self._base.where}: {one_line(error)}"
+        raise RunError(message) from error
+
+    @contextlib.contextmanager
+    def _watchdog(self) -> Iterator[None]:
+        ended = threading.Event()
+
+        def watch() -> None:
+            seen = 0.0
+            while not ended.wait(self.config.watchdog / 4):
+                silent = time.perf_counter() - self._acted_at
+                if self._acted_at and silent > self.config.watchdog and self._acted_at != seen:
+                    seen = self._acted_at  # once for each silence
+                    self._alarms += 1
+                    if self.hooks.on_watchdog is not None:
+                        self.hooks.on_watchdog(silent)
+
+        thread = threading.Thread(target=watch, name="rlcore.live.watchdog", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+
+@contextlib.contextmanager
+def _quick_turns() -> Iterator[None]:
+    """Let threads take turns quickly, and the collector of garbage leave alone what is there for good."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(min(interval, _SWITCH))
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        sys.setswitchinterval(interval)
