@@ -317,10 +317,13 @@ class DQN:
 
     def policy(self) -> State:
         """What `act` depends on, as copies."""
-        return {"network": pack(self.network.state_dict()), "steps": self.steps}
+        weights = {"network": pack(self.network.state_dict()), "steps": self.steps}
+        return {**weights, "structure": self._structure()} if self.version else weights
 
     def load_policy(self, state: State) -> None:
         """Act as the agent that gave `policy` does."""
+        if "structure" in state and state["structure"]["version"] != self.version:
+            self._rebuild(state["structure"])
         self.network.load_state_dict(unpack(state["network"]))
         self.steps = state["steps"]
 
@@ -329,13 +332,7 @@ class DQN:
     def state_dict(self) -> State:
         """Structure, weights, target, optimizer, replay, pending returns, counters and the generator."""
         return {
-            "structure": {
-                "version": self.version,
-                "actions": [self.actions, self.new, self.tries],
-                "network": structure.describe(self.network),
-                "optimizer": names_in_order(self.network, self.optimizer),
-                "grace": self._gradient_step.grace,
-            },
+            "structure": self._structure(),
             "network": pack(self.network.state_dict()),
             "target": pack(self.target.state_dict()),
             "optimizer": pack(self.optimizer.state_dict()),
@@ -343,6 +340,15 @@ class DQN:
             "n_step": self.n_step.state_dict(),
             "counters": [self.steps, self.updates, self._next_learn, self._next_copy],
             "generator": generator_state(self.rng),
+        }
+
+    def _structure(self) -> State:
+        return {
+            "version": self.version,
+            "actions": [self.actions, self.new, self.tries],
+            "network": structure.describe(self.network),
+            "optimizer": names_in_order(self.network, self.optimizer),
+            "grace": self._gradient_step.grace,
         }
 
     def load_state_dict(self, state: State) -> None:

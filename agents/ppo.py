@@ -366,30 +366,36 @@ class PPO:
 
     def policy(self) -> State:
         """What `act` depends on, as copies."""
-        return pack(self.networks.state_dict())
+        weights = pack(self.networks.state_dict())
+        return {"weights": weights, "structure": self._structure()} if self.version else {"weights": weights}
 
     def load_policy(self, state: State) -> None:
         """Act as the agent that gave `policy` does."""
-        self.networks.load_state_dict(unpack(state))
+        if "structure" in state and state["structure"]["version"] != self.version:
+            self._rebuild(state["structure"])
+        self.networks.load_state_dict(unpack(state["weights"]))
 
     # --- keeping ------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> State:
         """Structure, weights, optimizer, the rollout under way, counters and the generator."""
         return {
-            "structure": {
-                "version": self.version,
-                "actor": structure.describe(self.actor),
-                "critic": structure.describe(self.critic),
-                "actions": describe_space(self.action_space),
-                "optimizer": names_in_order(self.networks, self.optimizer),
-                "grace": self._gradient_step.grace,
-            },
+            "structure": self._structure(),
             "networks": pack(self.networks.state_dict()),
             "optimizer": pack(self.optimizer.state_dict()),
             "rollout": self.rollout.state_dict(),
             "steps": self.steps,
             "generator": generator_state(self.rng),
+        }
+
+    def _structure(self) -> State:
+        return {
+            "version": self.version,
+            "actor": structure.describe(self.actor),
+            "critic": structure.describe(self.critic),
+            "actions": describe_space(self.action_space),
+            "optimizer": names_in_order(self.networks, self.optimizer),
+            "grace": self._gradient_step.grace,
         }
 
     def load_state_dict(self, state: State) -> None:

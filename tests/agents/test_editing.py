@@ -176,6 +176,19 @@ def test_spaces_that_shrink_are_refused_and_nothing_has_changed(agent_class, kin
 
 
 @pytest.mark.parametrize("agent_class", [PPO, DQN])
+def test_an_actor_of_the_old_structure_acts_by_a_policy_of_the_new(agent_class):
+    driver, actor = Driver(make(agent_class, "discrete")), make(agent_class, "discrete", seed=3)
+    driver.run(60)
+    grow(driver.agent)
+    driver.agent.adapt(OBSERVATION, Discrete(5))
+    driver.agent.edited()
+    actor.load_policy(copy.deepcopy(driver.agent.policy()))
+    x = np.random.default_rng(0).uniform(-1, 1, (50, 4)).astype(np.float32)
+    assert np.array_equal(*(agent.act(x, deterministic=True) for agent in (actor, driver.agent)))
+    assert actor.version == driver.agent.version
+
+
+@pytest.mark.parametrize("agent_class", [PPO, DQN])
 def test_transitions_carry_the_version(agent_class):
     driver = Driver(make(agent_class, "discrete"))
     driver.run(35)
