@@ -40,6 +40,7 @@ CHANGE, PERIOD_MS = 30_000, 20.0
 NEW_ACTION = (
     "--env", "CoastingCartPole-v0", "--agent", "dqn", "--steps", 45_000, "--double", "--n-step", 3,
     "--target-update-interval", 200, "--train-interval", 8, "--gradient-steps", 4, "--exploration-final-epsilon", 0.04,
+    "--hidden-sizes", 128, 128, "--learning-rate", 5e-4,
 )  # fmt: skip
 
 
@@ -193,7 +194,8 @@ def main() -> int:
             )
             results["new-action"] = {"command": list(map(str, NEW_ACTION)), "floor": floor, "seeds": runs}
         if "stall" in names:
-            results["stall"] = {"floor": f"worst <= {PERIOD_MS:g} ms (50 Hz)", "milliseconds": stall()}
+            busy = round(os.getloadavg()[0], 1)
+            results["stall"] = {"floor": f"worst <= {PERIOD_MS:g} ms (50 Hz)", "milliseconds": stall(), "load": busy}
             met["stall"] = results["stall"]["milliseconds"]["edited"]["clock"]["worst"] <= PERIOD_MS
     for name, ok in met.items():
         results[name]["reached"] = ok

@@ -19,7 +19,7 @@ RUNS = {
     "ppo-cartpole": ["--env", "CartPole-v1", "--agent", "ppo", "--steps", "12000"],
     "ppo-pendulum": ["--env", "Pendulum-v1", "--agent", "ppo", "--steps", "9000", "--rollout-length", "128"],
     "dqn-cartpole": ["--env", "CartPole-v1", "--agent", "dqn", "--steps", "4000", "--n-step", "3", "--hidden-sizes", "32"],
-    "ppo-edited": ["--env", "CartPole-v1", "--agent", "ppo", "--steps", "9000", "--hidden-sizes", "4", "--structure", "ppo"],
+    "ppo-edited": ["--env", "CartPole-v1", "--agent", "ppo", "--steps", "6000", "--hidden-sizes", "4", "--structure", "ppo"],
     "dqn-edited": [
         "--env",
         "CartPole-v1",
