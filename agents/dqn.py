@@ -54,7 +54,7 @@ class DQNConfig:
     """Probability of a random action at the start."""
     exploration_final_epsilon: float = 0.05
     """Probability of a random action after that."""
-    new_action_tries: int = 1_000
+    new_action_tries: int = 2_000
     """Uses of an action that appeared in mid-run until it is taken whenever it seems best; before, ever more often."""
     hidden_sizes: tuple[int, ...] = (64, 64)
     """Units of the hidden layers."""
