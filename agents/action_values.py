@@ -13,7 +13,7 @@ from agents.compiled import LearningStep
 from agents.networks import sparse_mlp
 from agents.obgd import obgd
 from agents.settings import at_least, check, fraction, positive
-from agents.state import generator_state, load_generator, pack, unpack
+from agents.state import copies, generator_state, load_generator, pack, put, unpack
 from agents.streaming import Numbers, Scales, Traces, Transition
 from rlcore.errors import SpaceError
 from rlcore.types import State
@@ -86,6 +86,7 @@ class ActionValues:
             inputs, num_envs, config.gamma, observations=config.standardize_observations, rewards=config.scale_rewards
         )
         written = [*self.parameters, *self.scales.tensors, *(e for part in self.traces.tensors for e in part)]
+        self._acting = [*self.parameters, *self.scales.acting]
         self._learn = LearningStep(self._step, written, compile=config.compile)
         self._values = LearningStep(self._evaluate, (), compile=config.compile)
 
@@ -176,18 +177,11 @@ class ActionValues:
 
     def policy(self) -> State:
         """What `act` depends on, as copies."""
-        observations = self.scales.observations
-        return {
-            "network": pack(self.network.state_dict()),
-            "observations": None if observations is None else observations.state_dict(),
-            "steps": self.steps,
-        }
+        return {"values": copies(self._acting), "steps": self.steps}
 
     def load_policy(self, state: State) -> None:
         """Act as the agent that gave `policy` does."""
-        self.network.load_state_dict(unpack(state["network"]))
-        if self.scales.observations is not None:
-            self.scales.observations.load_state_dict(state["observations"])
+        put(self._acting, state["values"])
         self.steps = state["steps"]
 
     def state_dict(self) -> State:

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensor as T
-from tensor import Tensor
-from tensor.jit import compiled as jit
+from tensor import Tensor, jit
 from tensor.optim.flat_optimizer import FlatOptimizer
 
 __all__ = ["GRACE", "LearningStep"]
@@ -65,12 +64,18 @@ class LearningStep:
         return self._call(*tensors)
 
     def prepare(self, *tensors: Tensor) -> None:
-        """Have machine code made for arguments of these shapes, whatever their values, so that no call has to wait for it."""
+        """Have machine code made for arguments of these shapes, whatever their values, so that no call has to wait for it.
+
+        Where nothing is changed, it is also called a few times, since the first calls still set up the check of later ones.
+        """
         if not self._ready:
             if self._trials:
                 self._record(tensors, self._trials)
-            jit._queue.join()
+            self.settle()
             self._ready = True
+            if self._changes == ():
+                for _ in range(3):
+                    self._call(*tensors)
 
     def restored(self, grace: int = 0) -> None:
         """The optimizer's state was replaced, and with it the memory that machine code was made for."""
@@ -80,11 +85,12 @@ class LearningStep:
             self.grace = grace
 
     def settle(self) -> None:
-        """Before an edit: wait for machine code that is being made.
+        """Wait for machine code that is being made; also before an edit.
 
         An edit looks through the garbage collector's objects, which must not happen while another thread builds some.
         """
-        jit._queue.join()
+        if isinstance(self._call, jit.Compiled):
+            self._call.wait()
 
     def edited(self) -> None:
         """The network has other shapes now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ import numpy as np
 import tensor as T
 from rlcore.types import State
 from tensor import Tensor
+from tensor.autograd.inplace import bump
 
-__all__ = ["generator_state", "load_generator", "pack", "unpack", "unpack_optimizer"]
+__all__ = ["copies", "generator_state", "load_generator", "pack", "put", "unpack", "unpack_optimizer"]
 
 
 def pack(tree: Any) -> State:
@@ -49,3 +51,15 @@ def generator_state(rng: np.random.Generator) -> State:
 def load_generator(rng: np.random.Generator, state: State) -> None:
     """Put a NumPy generator where `generator_state` found it."""
     rng.bit_generator.state = state
+
+
+def copies(tensors: Iterable[Tensor]) -> State:
+    """The values of tensors, as arrays of their own: quicker than `pack` of a state dict, for what is done at every step."""
+    return [t._array.copy() for t in tensors]
+
+
+def put(tensors: Iterable[Tensor], values: State) -> None:
+    """Give tensors the values that `copies` took, in place."""
+    for t, a in zip(tensors, values, strict=True):
+        t._array[...] = a
+        bump(t)

@@ -15,7 +15,7 @@ from agents.compiled import LearningStep
 from agents.networks import make_head, sparse_mlp
 from agents.obgd import obgd
 from agents.settings import at_least, check, fraction, positive
-from agents.state import generator_state, load_generator, pack, unpack
+from agents.state import copies, generator_state, load_generator, pack, put, unpack
 from agents.streaming import Numbers, Scales, Traces, Transition, transitions
 from rlcore.types import State
 from tensor import Tensor, nn
@@ -95,6 +95,7 @@ class StreamAC:
             inputs, num_envs, config.gamma, observations=config.standardize_observations, rewards=config.scale_rewards
         )
         written = [*parameters, *self.scales.tensors, *(e for part in self.traces.tensors for e in part)]
+        self._acting = [*self._policy_parameters, *self.scales.acting]
         self._learn = LearningStep(self._step, written, compile=config.compile)
         self._outputs = LearningStep(self._evaluate, (), compile=config.compile)
         self._seen: list[Transition] = []
@@ -201,17 +202,11 @@ class StreamAC:
 
     def policy(self) -> State:
         """What `act` depends on, as copies."""
-        observations = self.scales.observations
-        return {
-            "actor": pack(self.actor.state_dict()),
-            "observations": None if observations is None else observations.state_dict(),
-        }
+        return copies(self._acting)
 
     def load_policy(self, state: State) -> None:
         """Act as the agent that gave `policy` does."""
-        self.actor.load_state_dict(unpack(state["actor"]))
-        if self.scales.observations is not None:
-            self.scales.observations.load_state_dict(state["observations"])
+        put(self._acting, state)
 
     def state_dict(self) -> State:
         """Weights, traces, statistics, steps not yet learnt from and the generator."""

@@ -86,6 +86,11 @@ class Scales:
         """All that a step writes."""
         return [t for s in (self.observations, self.returns) if s is not None for t in s.tensors] + self.running
 
+    @property
+    def acting(self) -> list[Tensor]:
+        """What `standardized` depends on."""
+        return [] if self.observations is None else self.observations.tensors
+
     def see(self, observation: Tensor) -> None:
         """Count an observation ``[1, d]`` in."""
         if self.observations is not None:

@@ -137,7 +137,7 @@ class _Network:
             structure.add_outputs(self.net, self._last, more).apply(self.optimizer)
             self.outputs = outputs
         if wider > 0 or more > 0:
-            self.step.restored()
+            self.learn.restored()
 
     def _make(self, inputs: int, outputs: int) -> None:
         T.manual_seed(self.seed)
@@ -153,7 +153,7 @@ class _Network:
         self.net = nn.Sequential(*layers, last)
         self.inputs, self.outputs, self._last = inputs, outputs, str(len(layers))
         self.optimizer = optim.SGD(self.net.parameters(), lr=self.config.learning_rate)
-        self.step = LearningStep(self._step, self.optimizer, compile=self.config.compile)
+        self.learn = LearningStep(self._step, self.optimizer, compile=self.config.compile)
 
     @property
     def _built(self) -> nn.Sequential:
@@ -184,7 +184,7 @@ class _Network:
             return
         self._make(*state["sizes"])
         self._built.load_state_dict(unpack(state["weights"]))
-        self.step.restored()
+        self.learn.restored()
 
 
 class OnlineClassifier:
@@ -237,7 +237,7 @@ class OnlineClassifier:
             self.classes.append(label)
         self._inputs.see(x)
         self._network.fit(len(self._inputs), len(self.classes))
-        self._network.step(self._inputs.row(x, self._network.inputs), T.from_numpy(np.array([self.classes.index(label)])))
+        self._network.learn(self._inputs.row(x, self._network.inputs), T.from_numpy(np.array([self.classes.index(label)])))
 
     def state_dict(self) -> State:
         """Everything needed to go on bit for bit."""
@@ -283,7 +283,7 @@ class OnlineRegressor:
         self._network.fit(len(self._inputs), 1)
         mean, deviation = self._scale()
         wanted = np.array([(float(y) - mean) / deviation], np.float32)
-        self._network.step(self._inputs.row(x, self._network.inputs), T.from_numpy(wanted))
+        self._network.learn(self._inputs.row(x, self._network.inputs), T.from_numpy(wanted))
 
     def _scale(self) -> tuple[float, float]:
         variance = float(self._target.squares[0] / self._target.counts[0])

@@ -35,6 +35,7 @@ APART = multiprocessing.get_context("forkserver")
 APART.set_forkserver_preload(["envs.streams"])
 Counts = dict[str, int]
 LAST = "last"
+HERE, THERE = f"faults-{os.getpid()}-a", f"faults-{os.getpid()}-b"
 
 
 def check(holds: bool, told: object) -> None:
@@ -172,30 +173,30 @@ def subscriber_killed(draw: random.Random) -> Counts:
 
 
 def network(on: bool) -> None:
-    subprocess.run(["ip", "-n", "faults-a", "link", "set", "va", "up" if on else "down"], check=True)
+    subprocess.run(["ip", "-n", HERE, "link", "set", "va", "up" if on else "down"], check=True)
 
 
 def lay_cable() -> None:
     """Two machines, as the kernel sees it, and a cable."""
     for text in (
-        "netns add faults-a", "netns add faults-b", "link add va netns faults-a type veth peer name vb netns faults-b",
-        "-n faults-a addr add 10.77.0.1/24 dev va", "-n faults-b addr add 10.77.0.2/24 dev vb",
-        "-n faults-a link set va up", "-n faults-b link set vb up", "-n faults-a link set lo up", "-n faults-b link set lo up",
+        f"netns add {HERE}", f"netns add {THERE}", f"link add va netns {HERE} type veth peer name vb netns {THERE}",
+        f"-n {HERE} addr add 10.77.0.1/24 dev va", f"-n {THERE} addr add 10.77.0.2/24 dev vb",
+        f"-n {HERE} link set va up", f"-n {THERE} link set vb up", f"-n {HERE} link set lo up", f"-n {THERE} link set lo up",
     ):  # fmt: skip
         subprocess.run(["ip", *text.split()], check=True)
 
 
 def remove_cable() -> None:
-    for name in ("faults-a", "faults-b"):
+    for name in (HERE, THERE):
         subprocess.run(["ip", "netns", "del", name], check=False, stderr=subprocess.DEVNULL)
 
 
 def network_cut(draw: random.Random) -> Counts:
-    """The cable is pulled for 0.1 to 5 seconds: shorter and longer than the heartbeat's time-out."""
+    """The cable is pulled for up to 6 seconds: shorter and longer than TCP needs to notice."""
     uri, sent, stop = f"zmq+tcp://10.77.0.1:{20_000 + draw.randrange(20_000)}", APART.Value("q", 0), APART.Value("i", 0)
     ours, theirs = APART.Pipe()
-    publisher = start(serve, uri, sent, stop, "faults-a")
-    listener = start(listen, uri, theirs, "faults-b")
+    publisher = start(serve, uri, sent, stop, HERE)
+    listener = start(listen, uri, theirs, THERE)
 
     def report() -> Counts:
         ours.send(None)
@@ -203,7 +204,7 @@ def network_cut(draw: random.Random) -> Counts:
 
     until(lambda: sent.value > 100)
     network(on=False)
-    time.sleep(draw.choice([draw.uniform(0.1, 1.0), draw.uniform(3.5, 5.0)]))
+    time.sleep(draw.choice([draw.uniform(0.1, 1.0), draw.uniform(4.5, 6.0)]))
     network(on=True)
     at = sent.value
     until(lambda: report()["high"] > at, 30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib
 import warnings
@@ -14,12 +15,13 @@ from gymnasium.envs.registration import EnvSpec, find_highest_version, parse_env
 from gymnasium.vector import VectorEnv
 
 from envs.normalize import NormalizedWorld
+from envs.registration import REMOTE
 from envs.vector import AsyncVector, SyncVector
 from envs.world import VectorWorld
 from rlcore.errors import RlcoreError, UnknownNameError, UsageError, WorldError
 from rlcore.registry import ENVS
 
-__all__ = ["Vectorization", "list_environments", "make_world"]
+__all__ = ["Vectorization", "list_environments", "make_env", "make_world"]
 
 #: How n environments become one: ``native`` by their own vector class, ``sync`` one after another,
 #: ``async`` each in its own process, ``auto`` natively where several can be, else one after another.
@@ -42,7 +44,8 @@ def make_world(
 
     Args:
         env_id: any Gymnasium id, also without its version (the newest is taken) and as ``"package.module:Name-v0"``,
-            where the module is imported first; or a name that another distribution gave in the entry point group
+            where the module is imported first; the address of one that runs elsewhere, ``"remote+tcp://host:port"``
+            (`envs.remote`); or a name that another distribution gave in the entry point group
             ``rlcore.envs``, whose value makes a `gymnasium.Env`.
         num_envs: n.
         vectorization: see `Vectorization`.
@@ -90,6 +93,19 @@ def make_world(
     return world
 
 
+def make_env(
+    env_id: str, *, render_mode: str | None = None, env_kwargs: Mapping[str, Any] | None = None
+) -> gymnasium.Env[Any, Any]:
+    """One environment, by whatever `make_world` takes as an id; raises what it raises.
+
+    >>> make_env("FrozenLake-v1").observation_space
+    Discrete(16)
+    """
+    kwargs = dict(env_kwargs or {}) | ({} if render_mode is None else {"render_mode": render_mode})
+    with _errors_of(env_id, kwargs), _quiet():
+        return _make_env(_find_spec(env_id), kwargs)
+
+
 def list_environments() -> list[str]:
     """Every id that `make_world` knows without importing more, sorted."""
     return sorted({*gymnasium.registry, *ENVS.names()})
@@ -98,6 +114,10 @@ def list_environments() -> list[str]:
 def _find_spec(env_id: str) -> EnvSpec:
     if env_id in gymnasium.registry:
         return gymnasium.registry[env_id]
+    if env_id.startswith("remote+"):
+        spec = copy.deepcopy(gymnasium.registry[REMOTE])
+        spec.kwargs = {"address": env_id}
+        return spec
     if env_id in ENVS:
         return EnvSpec(id=env_id, entry_point=ENVS.load(env_id))
     module, _, name = env_id.rpartition(":")

@@ -6,7 +6,10 @@ from typing import Any, NamedTuple
 
 import gymnasium
 
-__all__ = ["OURS", "register"]
+__all__ = ["OURS", "REMOTE", "register"]
+
+#: What an address such as ``remote+tcp://127.0.0.1:5700`` becomes.
+REMOTE = "rlcore/Remote-v0"
 
 
 class _Entry(NamedTuple):
@@ -22,6 +25,7 @@ OURS: dict[str, _Entry] = {
         "envs.games.car:CarEnv", {"max_episode_steps": 2000, "kwargs": {"observation": "dict", "camera": True}}
     ),
     "rlcore/CarLive-v0": _Entry("envs.games.live:car_live", {"max_episode_steps": 2000, "nondeterministic": True}),
+    REMOTE: _Entry("envs.remote.client:RemoteEnv", {"vector_entry_point": "envs.remote.client:RemoteVectorEnv"}),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -235,10 +236,12 @@ class SensorEnv(gymnasium.Env[Any, Any]):
         return 0 if self._aligned is None else self._aligned.missed
 
     @property
-    def stale(self) -> bool:
-        """Whether a sensor that is needed is silent, or older than ``max_age``."""
+    def age(self) -> float:
+        """Seconds since the sensor among the needed that was silent longest was heard; infinite where one is not valid."""
         moment = self._moment
-        return moment is not None and not all(moment.valid.get(topic, False) for topic in self._needs)
+        if moment is None or not all(moment.valid.get(topic, False) for topic in self._needs):
+            return math.inf
+        return max((moment.age[topic] for topic in self._needs), default=0.0)
 
     @property
     def lost(self) -> int:

@@ -99,8 +99,8 @@ class Sensors(Protocol):
         ...
 
     @property
-    def stale(self) -> bool:
-        """Whether a sensor is silent, or too old to act on."""
+    def age(self) -> float:
+        """Seconds by which the oldest sensor is behind; infinite where one is of no use."""
         ...
 
     @property

@@ -55,28 +55,14 @@ class Later:
         raise TypeError(msg)
 
 
-class Agenda:
-    """Calls that are ready and alike."""
-
-    __slots__ = ("calls", "depths")
-
-    def __init__(self) -> None:
-        self.calls: list[Later] = []
-        self.depths = 0
-
-    @property
-    def depth(self) -> float:
-        """How deep they are, on average."""
-        return self.depths / len(self.calls)
-
-
 class DynamicBatch:
     """Notes calls for single examples and runs them in groups (Looks et al., arXiv 1702.02181; Neubig et al., arXiv 1705.07860).
 
     ``batch(function, *inputs)`` notes a call. The function works on rows: it gets each input with a new first dimension, and
     gives a tensor, or a tuple of tensors, whose rows belong to those of the inputs and to no others. Inputs are tensors of one
     example, what other calls will give, or hashable values, which the function gets as they are. Calls are alike where the
-    function, the shapes and these values are; of those that are ready the shallowest on average go first. Gradients flow through
+    function, the shapes and these values are; of those that are ready, those of the function whose calls are
+    the shallowest on average go first. Gradients flow through
     all of it.
 
     >>> halve = T.nn.Linear(4, 2)
@@ -95,7 +81,8 @@ class DynamicBatch:
     def __init__(self) -> None:
         self.calls = 0  #: how many were noted
         self.groups = 0  #: in how many groups they ran
-        self._ready: dict[Hashable, Agenda] = {}
+        self._noted: list[Later] = []
+        self._ready: dict[tuple[Any, ...], list[Later]] = {}
 
     def __call__(self, function: Callable[..., Any], *inputs: Any) -> Later:
         """Note a call."""
@@ -115,6 +102,7 @@ class DynamicBatch:
                         x.calls_with.append(call)
         call.depth, call.waits = depth, waits
         self.calls += 1
+        self._noted.append(call)
         if not waits:
             self._admit(call)
         return call
@@ -140,19 +128,30 @@ class DynamicBatch:
 
     def run_noted(self) -> None:
         """Run all that was noted; more may be noted afterwards, on what there is by then."""
-        ready = self._ready
+        ready, means = self._ready, None
         while ready:
-            key = min(ready, key=lambda k: ready[k].depth) if len(ready) > 1 else next(iter(ready))
-            self._run_group(ready.pop(key).calls)
+            key = next(iter(ready))
+            if len(ready) > 1:
+                means = means or self._mean_depths()
+                key = min(ready, key=lambda k: means[k[0]])
+            self._run_group(ready.pop(key))
+        self._noted.clear()
+
+    def _mean_depths(self) -> dict[Callable[..., Any], float]:
+        """How deep the calls of each function are, on average: those that come early do not wait for those that come late."""
+        depths: dict[Callable[..., Any], list[int]] = {}
+        for call in self._noted:
+            depths.setdefault(call.function, []).append(call.depth)
+        return {function: sum(each) / len(each) for function, each in depths.items()}
 
     def _admit(self, call: Later) -> None:
         """Put a call that waits for nothing to those like it."""
         key = (call.function, *[x.kind if x.__class__ is Later else _kind(x) for x in call.inputs])
-        agenda = self._ready.get(key)
-        if agenda is None:
-            agenda = self._ready[key] = Agenda()
-        agenda.calls.append(call)
-        agenda.depths += call.depth
+        alike = self._ready.get(key)
+        if alike is None:
+            self._ready[key] = [call]
+        else:
+            alike.append(call)
 
     def _run_group(self, calls: list[Later]) -> None:
         function = calls[0].function

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import math
 import time
@@ -65,6 +66,8 @@ def _address(uri: str, curve: Curve | None, insecure: bool) -> tuple[str, str]:
 
 #: A subscriber sends subscriptions and handshakes, and nothing that is larger.
 MAX_SUBSCRIPTION = 4096
+#: Milliseconds after which a subscriber that takes nothing is let go of by a publisher that waits for it.
+PATIENCE_MS = 60_000
 #: A peer that dies during the handshake looks like one that refuses: only several in a row are taken for a refusal.
 PATIENCE = 3
 
@@ -74,7 +77,10 @@ _REFUSED: dict[int, str] = {
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "only one of the two ends has keys",
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "server= is not its key, or it does not list ours, or it wants keys",
 }
-_EVENTS = _ACCEPTED | _LEFT | sum(_REFUSED)
+#: ZeroMQ tries again by itself, and says so; after a message that was too large or none of its own it does not.
+_TRYING = (zmq.EVENT_CONNECTED, zmq.EVENT_CONNECT_DELAYED, zmq.EVENT_CONNECT_RETRIED)
+_GIVEN_UP = 2.0
+_EVENTS = _ACCEPTED | _LEFT | sum(_REFUSED) | sum(_TRYING)
 
 
 class _Socket:
@@ -84,14 +90,19 @@ class _Socket:
         self._context = zmq.Context()
         self._authenticator: ThreadAuthenticator | None = None
         self._socket = self._context.socket(kind)
+        # Cuts are noticed by TCP's own probes, in about four seconds. ZeroMQ's heartbeats cannot tell a busy end from a dead one,
+        # and their answers to an end that has gone destroy what it sent last.
         for option, value in (
             (zmq.LINGER, 0), (zmq.SNDHWM, high_water), (zmq.RCVHWM, high_water), (zmq.MAXMSGSIZE, max_bytes),
-            (zmq.HEARTBEAT_IVL, 1000), (zmq.HEARTBEAT_TIMEOUT, 3000), (zmq.RECONNECT_IVL, 50), (zmq.RECONNECT_IVL_MAX, 1000),
+            (zmq.TCP_KEEPALIVE, 1), (zmq.TCP_KEEPALIVE_IDLE, 1), (zmq.TCP_KEEPALIVE_INTVL, 1), (zmq.TCP_KEEPALIVE_CNT, 3),
+            (zmq.RECONNECT_IVL, 50), (zmq.RECONNECT_IVL_MAX, 1000),
         ):  # fmt: skip
             self._socket.setsockopt(option, value)
         self._monitor = self._socket.get_monitor_socket(_EVENTS)
         #: Peers that are connected, that went or were cut off, handshakes that failed, and of those the last in a row.
         self._connected = self._disconnects = self._refused = self._refusals = 0
+        #: When the last one was cut off, until the first sign of another try.
+        self._gone: float | None = None
 
     @property
     def disconnects(self) -> int:
@@ -116,6 +127,9 @@ class _Socket:
             elif event == _LEFT:
                 self._disconnects += self._connected > 0
                 self._connected = max(self._connected - 1, 0)
+                self._gone = time.monotonic()
+            elif event in _TRYING:
+                self._gone = None
             elif event in _REFUSED:
                 self._refused += 1
                 self._refusals += PATIENCE if event != zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL else 1
@@ -175,6 +189,7 @@ class ZmqReceiver(_Socket):
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._monitor, zmq.POLLIN)
+        self._address = address
         self._attach(uri, self._socket.connect, address)
 
     def receive(self, timeout: float | None) -> Sequence[Any] | None:
@@ -201,7 +216,11 @@ class ZmqReceiver(_Socket):
         """Whether a message is there, after ``timeout`` seconds at most."""
         end = None if timeout is None else time.monotonic() + timeout
         while True:
-            ready = dict(self._poller.poll(None if end is None else math.ceil(max(end - time.monotonic(), 0) * 1000)))
+            left = math.inf if end is None else max(end - time.monotonic(), 0)
+            if self._gone is not None:
+                self._try_again()
+                left = min(left, _GIVEN_UP)
+            ready = dict(self._poller.poll(None if left == math.inf else math.ceil(left * 1000)))
             if self._monitor in ready and (refusal := self._watch()):
                 msg = f"{self._uri}: the publisher is there and refuses us: {_REFUSED[refusal]}"
                 raise PeerRefusedError(msg)
@@ -209,6 +228,13 @@ class ZmqReceiver(_Socket):
                 return True
             if end is not None and time.monotonic() >= end:
                 return False
+
+    def _try_again(self) -> None:
+        if self._gone is not None and time.monotonic() - self._gone > _GIVEN_UP:
+            self._gone = None
+            with contextlib.suppress(zmq.ZMQError):  # where nothing is left of the connection that was given up
+                self._socket.disconnect(self._address)
+            self._socket.connect(self._address)
 
 
 class ZmqSender(_Socket):
@@ -234,6 +260,8 @@ class ZmqSender(_Socket):
         self._sent = 0
         if self._is_pub:
             self._socket.setsockopt(zmq.XPUB_NODROP, int(block))
+        if block:  # nobody is waited for longer than this without a sign of life
+            self._socket.setsockopt(zmq.TCP_MAXRT, PATIENCE_MS)
         self._attach(uri, self._socket.bind, address)
         bound = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self.uri = f"zmq+{bound}" + ("" if self._is_pub else "?pattern=push")
@@ -253,8 +281,8 @@ class ZmqSender(_Socket):
                 self._hear(0)
                 self._watch()
 
-    def drain(self, timeout: float) -> None:
-        self._close(math.ceil(timeout * 1000))
+    def drain(self, timeout: float | None) -> None:
+        self._close(-1 if timeout is None else math.ceil(timeout * 1000))
 
     def _hear(self, timeout: float) -> None:
         """Take subscriptions and their ends."""

@@ -248,8 +248,8 @@ class Publisher:
         """Whether somebody listens, after ``timeout`` seconds at most: what is sent before that is lost."""
         return self._sender.wait(timeout)
 
-    def drain(self, timeout: float = 5.0) -> None:
-        """Wait, ``timeout`` seconds at most, until what was sent has left; `close` drops the rest."""
+    def drain(self, timeout: float | None = None) -> None:
+        """Wait, ``timeout`` seconds at most, until what was sent has left, and close; `close` alone drops the rest."""
         self._sender.drain(timeout)
 
     def close(self) -> None:

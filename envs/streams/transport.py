@@ -42,7 +42,7 @@ class Sender(Protocol):
     def wait(self, timeout: float) -> bool:
         """Whether somebody listens, after ``timeout`` seconds at most."""
 
-    def drain(self, timeout: float) -> None:
+    def drain(self, timeout: float | None) -> None:
         """Wait until what was sent has left, ``timeout`` seconds at most; nothing can be sent after it."""
 
     def close(self) -> None:
@@ -107,7 +107,7 @@ class MemorySender:
         with MemoryReceiver.changed:
             return MemoryReceiver.changed.wait_for(lambda: bool(MemoryReceiver.listeners.get(self._name)), timeout)
 
-    def drain(self, timeout: float) -> None:
+    def drain(self, timeout: float | None) -> None:
         """It is there already."""
 
     def close(self) -> None:

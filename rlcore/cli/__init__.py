@@ -16,23 +16,29 @@ from rlcore.errors import RlcoreError, UnknownNameError, UsageError
 
 __all__ = ["main"]
 
+#: Each command: the module of `rlcore.cli` that has it, and what it does.
+_COMMANDS = {
+    "train": ("train", "train an agent on an environment, or continue a run"),
+    "live": ("live", "act in real time at a fixed rate, and learn meanwhile"),
+    "eval": ("evaluate", "evaluate a trained agent"),
+    "list": ("inspect", "list environments or agents"),
+    "info": ("inspect", "describe a run"),
+    "draw": ("draw", "draw a run's networks, and how they changed"),
+    "world": ("world", "run a world in real time: it publishes sensors and takes actions"),
+    "play": ("world", "drive it yourself, with the keyboard, and record the drive"),
+    "serve-env": ("world", "serve an environment to other processes and hosts"),
+    "record": ("streams", "record a stream of sensors"),
+    "replay": ("streams", "send a recording again"),
+    "keys": ("streams", "make keys for a stream"),
+}
+
 _USAGE = """\
 usage: run-agent [-h] COMMAND ...
 
 Train and evaluate reinforcement-learning agents.
 
 commands:
-  train   train an agent on an environment, or continue a run
-  live    act in real time at a fixed rate, and learn meanwhile
-  eval    evaluate a trained agent
-  list    list environments or agents
-  info    describe a run
-  draw    draw a run's networks, and how they changed
-  world   run a world in real time: it publishes sensors and takes actions
-  play    drive it yourself, with the keyboard, and record the drive
-  record  record a stream of sensors
-  replay  send a recording again
-  keys    make keys for a stream
+{commands}
 
 examples:
   run-agent train --env CartPole-v1 --agent ppo --dir runs/cartpole
@@ -42,22 +48,7 @@ examples:
   run-agent train --agent ppo --help        all hyperparameters of an agent, with their defaults
 
 Every command has --help, and --debug to show the traceback of an error.
-"""
-
-#: Each command, and the module of `rlcore.cli` that has it.
-_COMMANDS = {
-    "train": "train",
-    "live": "live",
-    "eval": "evaluate",
-    "list": "inspect",
-    "info": "inspect",
-    "draw": "draw",
-    "world": "world",
-    "play": "world",
-    "record": "streams",
-    "replay": "streams",
-    "keys": "streams",
-}
+""".replace("{commands}", "\n".join(f"  {name:<11}{what}" for name, (_, what) in _COMMANDS.items()))
 
 _ENVIRONMENT = {
     # Small networks run fastest on one thread; whoever sets these variables knows better.
@@ -116,6 +107,6 @@ def _dispatch(arguments: list[str]) -> int:
     if command not in _COMMANDS:
         kind = "option" if command.startswith("-") else "command"
         raise UnknownNameError(kind, command, _COMMANDS)
-    module = importlib.import_module(f"rlcore.cli.{_COMMANDS[command]}")
-    code: int = getattr(module, f"{command}_command")(rest)
+    module = importlib.import_module(f"rlcore.cli.{_COMMANDS[command][0]}")
+    code: int = getattr(module, f"{command.replace('-', '_')}_command")(rest)
     return code

@@ -60,6 +60,9 @@ class LiveOptions:
     debug: Flag = False
     """Show the traceback of an error."""
 
+    def __post_init__(self) -> None:
+        RunConfig(seed=self.seed, env_args=self.env_args)  # has the checks
+
 
 def live_command(arguments: list[str]) -> int:
     """Parse, run, and say how it went; returns the exit code."""
@@ -105,9 +108,8 @@ def _parse(arguments: list[str]) -> tuple[LiveOptions, LiveConfig, Settings, Pat
         agent, env = [*positional, *["stream-ac", ""][len(positional) :]]
         settings = resolve(env, agent, path)
     else:
-        message = (
-            f"live needs an agent and an environment, got {positional}; for example: run-agent live stream-q CartPole-v1 --hz 50"
-        )
+        got = " ".join(positional) or "neither"
+        message = f"live needs an agent and an environment, got {got}; for example: run-agent live stream-q CartPole-v1 --hz 50"
         raise UsageError(message)
     if path is not None and resume is not None:
         settings = settings.overlay(read_toml(path), str(path))

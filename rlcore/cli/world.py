@@ -1,17 +1,18 @@
-"""`run-agent world` and `run-agent play`: worlds in real time, for programs and for people."""
+"""`run-agent world`, `play` and `serve-env`: worlds in real time for programs and people, environments for other processes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import tyro
 
-from rlcore.cli.parsing import File, Flag, parse
+from rlcore.cli.parsing import Directory, File, Flag, parse
 from rlcore.errors import UsageError
-from rlcore.registry import GAMES, WORLDS
+from rlcore.registry import GAMES, WORLDS, load_object
 
-__all__ = ["play_command", "world_command"]
+__all__ = ["play_command", "serve_env_command", "world_command"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,15 @@ class WorldOptions:
 
     seconds: float | None = None
     """How long it runs (default: until it is stopped)."""
+
+    key: File = None
+    """Our secret key file: only those with a key of --allow are admitted."""
+
+    allow: Directory = None
+    """Folder of the public keys that are admitted."""
+
+    server: File = None
+    """Public key of whoever publishes the actions, where we have a key."""
 
     insecure: Flag = False
     """Allow addresses that other machines reach, without keys."""
@@ -69,6 +79,42 @@ class PlayOptions:
     """Show the traceback of an error."""
 
 
+@dataclass(frozen=True)
+class ServeOptions:
+    """What to serve, and where."""
+
+    env: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="ENV", help_behavior_hint="")] = None
+    """Environment: a Gymnasium id, or "package:Name-v0" to import the package first."""
+
+    at: str = "zmq+tcp://127.0.0.1:5700"
+    """Where clients find it; port 0 for a free one."""
+
+    keep: float = 600.0
+    """Seconds for which the episodes of a client that has gone silent are kept."""
+
+    seconds: float | None = None
+    """How long it runs (default: until it is stopped)."""
+
+    key: File = None
+    """Our secret key file: only those with a key of --allow are admitted."""
+
+    allow: Directory = None
+    """Folder of the public keys that are admitted."""
+
+    insecure: Flag = False
+    """Allow addresses that other machines reach, without keys."""
+
+    debug: Flag = False
+    """Show the traceback of an error."""
+
+
+def _curve(key: Path | None, allow: Path | None, server: Path | None = None) -> Any:
+    if key is None and (allow is not None or server is not None):
+        message = "--allow and --server need --key; run-agent keys makes one"
+        raise UsageError(message)
+    return None if key is None else load_object("envs.streams:Curve").load(key, allowed=allow, server=server)
+
+
 def world_command(arguments: list[str]) -> int:
     """Run the world until it is stopped; returns the exit code."""
     options = parse(
@@ -87,6 +133,7 @@ def world_command(arguments: list[str]) -> int:
         track=options.track,
         camera=options.camera,
         seconds=options.seconds,
+        curve=_curve(options.key, options.allow, options.server),
         insecure=options.insecure,
         on_start=lambda uri: print(f"{options.world}: sensors at {uri}, actions from {options.actions}", flush=True),
     )
@@ -106,4 +153,27 @@ def play_command(arguments: list[str]) -> int:
         track=options.track, out=options.out, driver=options.driver, window=options.window, seconds=options.seconds
     )
     print(drive)
+    return 0
+
+
+def serve_env_command(arguments: list[str]) -> int:
+    """Serve an environment until it is stopped; returns the exit code."""
+    options = parse(
+        ServeOptions(),
+        arguments,
+        command="serve-env",
+        description="Serve an environment to other processes, hosts and languages; they name it by its address.",
+    )
+    if options.env is None:
+        message = "serve-env needs an environment, for example: run-agent serve-env CartPole-v1"
+        raise UsageError(message)
+    load_object("envs.remote:serve_env")(
+        options.env,
+        options.at,
+        keep=options.keep,
+        seconds=options.seconds,
+        curve=_curve(options.key, options.allow),
+        insecure=options.insecure,
+        on_start=lambda uri: print(f"{options.env} at {uri}", flush=True),
+    )
     return 0

@@ -52,12 +52,13 @@ class Learner:
         self.learnt = self.lost = 0
         self.metrics: deque[Metrics] = deque(maxlen=_METRICS)  #: of each update, to be taken out by the reader
         self.error: Exception | None = None  #: what ended the thread
-        self.snapshot = Snapshot(0, time.perf_counter(), policy_of(agent))
+        self.snapshot: Snapshot  #: what was published last; from `start` on
 
     # --- called by the acting thread ----------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to learn."""
+        """Publish what the agent knows by now, and begin to learn."""
+        self.snapshot = Snapshot(0, time.perf_counter(), policy_of(self._agent))
         self._thread.start()
 
     def give(self, step: tuple[Any, ...]) -> None:

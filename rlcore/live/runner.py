@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import sys
 import threading
 import time
@@ -82,11 +83,17 @@ class LiveRunner:
 
     def begin(self) -> None:
         """Start the first episode and write the first checkpoint; raises as `Runner.begin`."""
+        self._prepare()
         self._base.begin()
 
     def restore(self, state: State) -> bool:
         """Continue from a checkpoint; returns whether the episode under way continues too. Raises as `Runner.restore`."""
+        self._prepare()
         return self._base.restore(state)
+
+    def _prepare(self) -> None:
+        for agent in (self._agent, self._actor):
+            getattr(agent, "prepare", _nothing)()
 
     # --- the loop -----------------------------------------------------------------------------------------------
 
@@ -103,8 +110,6 @@ class LiveRunner:
             RunError: the agent raised. In both cases what was learnt is saved.
             SaveError: a checkpoint or log could not be written.
         """
-        for agent in (self._agent, self._actor):
-            getattr(agent, "prepare", lambda: None)()
         intervals: list[Figures] = []
         if self._base.observation is None:
             message = "call begin() or restore() before run()"
@@ -114,13 +119,14 @@ class LiveRunner:
         if self._sensors is not None and self._sensors.rate != self.config.hz:
             message = f"hz: expected {self._sensors.rate:g}, the rate of {self._base.settings.run.env}, got {self.config.hz:g}"
             raise ConfigError(message)
-        start = time.perf_counter()
         progress.start(self._base.tally.steps, self._base.settings.run.steps)
         with deferred_signals() as received, _quick_turns(), self._watchdog():
             self._thread.start()
+            start = time.perf_counter()
             reason = "an error"
             try:
-                reason = self._loop(loggers, progress, received, intervals, start, seconds)
+                with _preferred(self.config.priority):
+                    reason = self._loop(loggers, progress, received, intervals, start, seconds)
             finally:
                 self._thread.request_save(self._beside())
                 self._thread.stop()
@@ -147,6 +153,10 @@ class LiveRunner:
         earlier: float,
     ) -> str:
         config, thread, sensors = self.config, self._thread, self._sensors
+        load_policy(self._actor, thread.snapshot.policy)
+        self._act()  # whatever the first time takes, it takes before the clock starts
+        if sensors is not None:  # what came since the reset is old by now
+            self._observation = self._step(self._safe).observation
         clock = Clock(config.hz)
         clock.start()
         end = start + config.minutes * 60
@@ -184,7 +194,7 @@ class LiveRunner:
             self._learn_from(action, step, usable=kind != "safe")
             if sensors is None:
                 passed = clock.advance()
-                self._make_up(action, passed)
+                self._make_up(action, passed, usable=kind != "safe")
                 thread.run_until(0.0 if late or passed else clock.due - _GUARD)
             else:
                 missed, before = sensors.missed, missed
@@ -209,24 +219,26 @@ class LiveRunner:
 
     def _choose(self, observed: float) -> tuple[NDArray[Any], str]:
         """An action, and who chose it."""
-        observation = self._observation
         if self.hooks.stale is not None and self.hooks.stale():
             return self._safe, "safe"
-        if self._sensors is not None and self._sensors.stale:
+        if self._sensors is not None and self._sensors.age > self.config.max_age:
             return self._safe, "safe"
-        try:
-            action = self._actor.act(observation)
-        except Exception as error:
-            run = self._base.settings.run
-            message = f"agent {run.agent} on {self._base.where}: {one_line(error)}"
-            raise RunError(message) from error
+        action = self._act()
         if self.hooks.take_over is not None:
-            taken = self.hooks.take_over(observation[0], action[0])
+            taken = self.hooks.take_over(self._observation[0], action[0])
             if taken is not None:
                 return np.asarray(taken, action.dtype)[None], "person"
         if time.perf_counter() - observed > self.config.max_age + 1 / self.config.hz:
             return self._safe, "safe"
         return action, "agent"
+
+    def _act(self) -> NDArray[Any]:
+        try:
+            return self._actor.act(self._observation)
+        except Exception as error:
+            run = self._base.settings.run
+            message = f"agent {run.agent} on {self._base.where}: {one_line(error)}"
+            raise RunError(message) from error
 
     def _step(self, action: NDArray[Any]) -> Step:
         try:
@@ -236,10 +248,10 @@ class LiveRunner:
             raise self._base.world_error(error) from error.__cause__ or error
         return step
 
-    def _make_up(self, action: NDArray[Any], passed: int) -> None:
+    def _make_up(self, action: NDArray[Any], passed: int, *, usable: bool) -> None:
         """The world went on with the action before for so many ticks: so does ours, which only goes on when it is stepped."""
         for _ in range(min(passed, _MAKE_UP)):
-            self._learn_from(action, self._step(action), usable=True)
+            self._learn_from(action, self._step(action), usable=usable)
 
     def _learn_from(self, action: NDArray[Any], step: Step, *, usable: bool) -> None:
         tally = self._base.tally
@@ -317,6 +329,28 @@ class LiveRunner:
         finally:
             ended.set()
             thread.join()
+
+
+@contextlib.contextmanager
+def _preferred(wanted: bool) -> Iterator[None]:
+    """Run this thread before those of all processes without such a wish; threads that are there already stay as they are."""
+    if not wanted:
+        yield
+        return
+    try:
+        before = os.sched_getscheduler(0), os.sched_getparam(0)
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    except (AttributeError, PermissionError) as error:
+        message = "priority: this system does not grant it; expected Linux and the right CAP_SYS_NICE"
+        raise ConfigError(message) from error
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, *before)
+
+
+def _nothing() -> None:
+    pass
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import numpy as np
 
 from rlcore import checkpoint
 from rlcore.config import Settings
+from rlcore.errors import ConfigError
 from rlcore.live.config import Hooks, LiveConfig, LiveResult
 from rlcore.live.runner import LiveRunner
 from rlcore.logging import JsonlLogger, Progress, make_progress
@@ -51,6 +52,9 @@ def run_live(
     """
     directory = Path(directory)
     progress = progress or make_progress()
+    if settings.run.num_envs != 1:
+        message = f"num_envs: expected 1 for a live run, got {settings.run.num_envs}"
+        raise ConfigError(message)
     state = state_to_resume(settings, directory) if resume else None
     if not resume:
         check_free(directory, overwrite=overwrite)

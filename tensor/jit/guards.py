@@ -17,6 +17,7 @@ import inspect
 import os
 import sysconfig
 import types
+from collections import namedtuple
 from collections.abc import Callable, Iterable
 from operator import is_
 from pathlib import Path
@@ -62,6 +63,8 @@ _IDLE = frozenset({
     "__copy__", "__deepcopy__", "__init_subclass__", "__subclasshook__", "__class_getitem__", "__sizeof__", "__dir__",
 })  # fmt: skip
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
+#: What a class of named tuples has for each of its fields.
+_FIELD = type(vars(namedtuple("_Row", "field"))["field"])
 #: A search that finds more than this is given up.
 LIMIT = 5000
 
@@ -386,7 +389,7 @@ class Surroundings:
         if (
             isinstance(x, (np.ufunc, type(np.mean)))
             or home in ("typing", "enum", "contextlib", "functools")
-            or kind in (property, classmethod, staticmethod)
+            or kind in (property, classmethod, staticmethod, _FIELD)
         ):
             return
         state = getattr(x, "__dict__", None)

@@ -187,7 +187,17 @@ def multinomial(weights: Tensor, num_samples: int, replacement: bool = False, *,
         msg = f"multinomial: cannot draw {num_samples} different categories, fewer have a positive weight"
         raise RuntimeError(msg)
     rng = _source(generator)
-    drawn = np.stack([rng.choice(len(r), num_samples, replace=replacement, p=r / r.sum()) for r in rows])
+    p = rows / rows.sum(1, keepdims=True)
+    if replacement or num_samples == 1:  # as `choice` does it, for all rows at once
+        ends = np.cumsum(p, 1)
+        ends = ends / ends[:, -1:]
+        at = rng.random((len(rows), num_samples))
+        if num_samples * rows.size <= 1 << 20:  # which is one operation, for which the memory of all comparisons is small
+            drawn = (ends[:, None, :] <= at[:, :, None]).sum(-1)
+        else:
+            drawn = np.stack([e.searchsorted(x, side="right") for e, x in zip(ends, at, strict=True)])
+    else:
+        drawn = np.stack([rng.choice(len(r), num_samples, replace=False, p=r) for r in p])
     return Tensor(drawn[0] if w.ndim == 1 else drawn)
 
 

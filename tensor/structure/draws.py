@@ -38,7 +38,7 @@ class Draws:
     def __init__(self, found: Units, init: str, units: int, size: int) -> None:
         self.rng = np.random.default_rng(int(randint(0, 2**31 - 1, (1,)).item()))
         self.found, self.init, self.units = found, init, units
-        self.shapes = {name: list(t._array.shape) for name, t in found.tensors.items()}
+        self.shapes: dict[str, list[int]] = {name: list(t._array.shape) for name, t in found.there.tensors.items()}
         self.copied = self.rng.integers(size, size=units) if init == "net2wider" else None
         self.directions: dict[str, Any] = {}  #: for "gradmax": what goes out, by the name of the consumer
 

@@ -16,8 +16,12 @@ from tensor.nn.module import Module
 from tensor.optim.flat_optimizer import FlatOptimizer, Layout
 from tensor.optim.swa_utils import AveragedModel
 from tensor.structure.graphs import check_no_graph
+from tensor.structure.listing import Listing
 
-__all__ = ["Action", "Edit", "OutputChange", "Step"]
+__all__ = ["Action", "Edit", "OutputChange", "Step", "tensors"]
+
+
+NETWORK = "the network"
 
 
 class Step(NamedTuple):
@@ -38,22 +42,22 @@ class OutputChange(NamedTuple):
 class Action(Protocol):
     """What an edit does. All methods only prepare: the network changes when the steps are done."""
 
-    def lines(self, net: Module) -> list[str]:
+    def lines(self) -> list[str]:
         """What would change, one line for each array."""
 
-    def concerned(self, net: Module) -> dict[str, Tensor]:
+    def concerned(self, there: Listing) -> dict[str, Tensor]:
         """The parameters, by name, whose arrays or place in the network change."""
 
-    def check_fit(self, kind: str, module: Module, who: str) -> None:
+    def check_fit(self, kind: str, there: Listing, who: str) -> None:
         """Raise ValueError where the module is not what the edit was planned for."""
 
-    def on_module(self, module: Module, held: set[int]) -> list[Step]:
+    def on_module(self, there: Listing, held: set[int]) -> list[Step]:
         """The steps for a module; the arrays of parameters that are ``held`` (ids) are `on_optimizer`'s."""
 
-    def on_optimizer(self, kind: str, net: Module, optimizer: FlatOptimizer) -> Layout:
+    def on_optimizer(self, kind: str, there: Listing, optimizer: FlatOptimizer) -> Layout:
         """The optimizer's new buffers."""
 
-    def on_dict(self, kind: str, net: Module, given: dict[Any, Any]) -> dict[Any, Any]:
+    def on_dict(self, kind: str, given: dict[Any, Any]) -> dict[Any, Any]:
         """A dict of what follows the parameters, after the edit."""
 
 
@@ -71,6 +75,7 @@ class Edit:
     inputs: tuple[int, int, int] | None = None  #: the axis of an input that gets new features, how many it has, and how many more
     _back: list[Step] | None = field(default=None, repr=False)
     _laid: tuple[Any, Any] | None = field(default=None, repr=False)
+    _left: dict[str, tuple[int, ...]] | None = field(default=None, repr=False)
     _lines: list[str] | None = field(default=None, repr=False)
 
     def plan(self) -> list[str]:
@@ -81,7 +86,7 @@ class Edit:
         >>> T.structure.grow(net, "0", 2).plan()
         ['0.weight: [3, 2] -> [5, 2]', '0.bias: [3] -> [5]', '2.weight: [1, 3] -> [1, 5]']
         """
-        return self.action.lines(self.net) if self._lines is None else self._lines
+        return self.action.lines() if self._lines is None else self._lines
 
     def check(self, x: Any) -> OutputChange:
         """The largest change of the outputs for ``x`` (a tensor or a tuple of arguments), computed on copies in evaluation mode.
@@ -91,8 +96,8 @@ class Edit:
         before, after = deepcopy(self.net).eval(), self.preview().eval()
         inputs = x if isinstance(x, tuple) else (x,)
         with no_grad():
-            old = _tensors(before(*inputs))
-            new = _tensors(after(*(inputs if self.inputs is None else [_with_new(t, *self.inputs) for t in inputs])))
+            old = tensors(before(*inputs))
+            new = tensors(after(*(inputs if self.inputs is None else [_with_new(t, *self.inputs) for t in inputs])))
         absolute = largest = 0.0
         for a, b in zip(old, new, strict=True):
             common = tuple(slice(0, min(m, n)) for m, n in zip(a.shape, b.shape, strict=True))
@@ -103,7 +108,7 @@ class Edit:
     def preview(self) -> Module:
         """A copy of the network with the edit applied."""
         copy = deepcopy(self.net)
-        for step in self.action.on_module(copy, set()):
+        for step in self.action.on_module(Listing(copy), set()):
             step.do()
         return copy
 
@@ -128,21 +133,22 @@ class Edit:
         if self._back is not None:
             msg = f"{self.kind}: this edit is applied already; plan another"
             raise RuntimeError(msg)
-        modules, dicts = self._followers(followers)
-        for who, module in modules.items():
-            self.action.check_fit(self.kind, module, who)
-        concerned = self.action.concerned(self.net)
+        listings, dicts = self._followers(followers)
+        for who, there in listings.items():
+            self.action.check_fit(self.kind, there, who)
+        network = listings[NETWORK]
+        concerned = self.action.concerned(network)
         check_no_graph(self.kind, concerned)
         _check_optimizer(self.kind, optimizer, concerned)
         lines = self.plan()
         held = set() if optimizer is None else {id(p) for p in optimizer._params()}
         steps, laid = [], None
         if optimizer is not None:
-            layout, before = self.action.on_optimizer(self.kind, self.net, optimizer), optimizer.layout()
+            layout, before = self.action.on_optimizer(self.kind, network, optimizer), optimizer.layout()
             steps.append(Step(lambda: optimizer.lay(layout), lambda: optimizer.lay(before)))
             laid = optimizer, layout.flats
-        steps += [step for module in modules.values() for step in self.action.on_module(module, held)]
-        steps += [_refill(given, self.action.on_dict(self.kind, self.net, given)) for given in dicts]
+        steps += [step for there in listings.values() for step in self.action.on_module(there, held)]
+        steps += [_refill(given, self.action.on_dict(self.kind, given)) for given in dicts]
         for done, step in enumerate(steps):
             try:
                 step.do()
@@ -150,6 +156,7 @@ class Edit:
                 _run_back(steps[: done + 1])
                 raise
         self._back, self._laid, self._lines = steps, laid, lines
+        self._left = _shapes(self.net)
         _count_as_written(concerned)
         return self
 
@@ -164,9 +171,12 @@ class Edit:
         if self._laid is not None and self._laid[0]._flats is not self._laid[1]:
             msg = f"{self.kind}: expected the optimizer as this edit left it, got a later edit's; undo that first"
             raise RuntimeError(msg)
+        if self._left != _shapes(self.net):
+            msg = f"{self.kind}: expected the network as this edit left it, got a later edit's; undo that first"
+            raise RuntimeError(msg)
         _run_back(self._back)
-        _count_as_written(self.action.concerned(self.net))
-        self._back = self._laid = self._lines = None
+        _count_as_written(self.action.concerned(Listing(self.net)))
+        self._back = self._laid = self._lines = self._left = None
 
     def log(self, step: int, change: OutputChange | None = None) -> dict[str, Any]:
         """The entry for a log of edits."""
@@ -180,26 +190,31 @@ class Edit:
         }
         return entry if change is None else {**entry, "output_change": change.relative}
 
-    def _followers(self, followers: Sequence[Any]) -> tuple[dict[str, Module], list[dict[Any, Any]]]:
-        modules, dicts = {"the network": self.net}, []
+    def _followers(self, followers: Sequence[Any]) -> tuple[dict[str, Listing], list[dict[Any, Any]]]:
+        listings, dicts = {NETWORK: Listing(self.net)}, []
         for number, follower in enumerate(followers, 1):
             if isinstance(follower, AveragedModel):
-                modules[f"follower {number}"] = follower.module
+                listings[f"follower {number}"] = Listing(follower.module)
             elif isinstance(follower, Module):
-                modules[f"follower {number}"] = follower
+                listings[f"follower {number}"] = Listing(follower)
             elif isinstance(follower, dict):
                 dicts.append(follower)
             else:
                 msg = f"{self.kind}: expected modules or dicts as followers, got {type(follower).__name__}"
                 raise TypeError(msg)
-        return modules, dicts
+        return listings, dicts
 
 
-def _tensors(y: Any) -> list[Tensor]:
+def tensors(y: Any) -> list[Tensor]:
+    """All tensors in what a network gave."""
     if isinstance(y, Tensor):
         return [y]
     items = y.values() if isinstance(y, dict) else y if isinstance(y, (tuple, list)) else ()
-    return [t for item in items for t in _tensors(item)]
+    return [t for item in items for t in tensors(item)]
+
+
+def _shapes(net: Module) -> dict[str, tuple[int, ...]]:
+    return {name: t._array.shape for name, t in Listing(net).tensors.items()}
 
 
 def _with_new(t: Any, axis: int, old: int, units: int) -> Any:

@@ -73,7 +73,7 @@ def prune(net: Module, name: str, units: Sequence[int], *, x: Any = None, reason
     found, group = find("prune", net, name, x, inputs=False)
     gone = numbers("prune", units, len(group))
     held = places("prune", found, group)
-    for path, _ in attentions(net, held):
+    for path, _ in attentions(found.there, held):
         msg = (
             f"prune: expected units that no heads hang on, got those of {name!r}, which the MultiheadAttention at {path!r} splits"
         )
@@ -83,7 +83,7 @@ def prune(net: Module, name: str, units: Sequence[int], *, x: Any = None, reason
         raise ValueError(msg)
     mask = found.mask(group[gone])
     changes = [Change(key, axis, np.flatnonzero(~mask[roots])) for key, axis, roots in held]
-    return _edit(net, "prune", name, changes, reason, len(gone), x, found.plain, (LOST,))
+    return _edit(found, "prune", name, changes, reason, len(gone), x, found.plain, (LOST,))
 
 
 def reset_units(net: Module, name: str, units: Sequence[int], *, x: Any = None, reason: str = "") -> Edit:
@@ -96,7 +96,7 @@ def reset_units(net: Module, name: str, units: Sequence[int], *, x: Any = None, 
         draw.change(key, axis, np.where(mask[roots], -1, np.arange(len(roots))))
         for key, axis, roots in places("reset_units", found, group)
     ]
-    return _edit(net, "reset_units", name, changes, reason, len(again), x, found.plain, (LOST,))
+    return _edit(found, "reset_units", name, changes, reason, len(again), x, found.plain, (LOST,))
 
 
 CONVOLUTIONS = Conv1d, Conv2d, Conv3d
@@ -133,11 +133,22 @@ def _widen(
     for place in held:
         index, repeats = _spread(kind, name, place, group, mask, units, draw.copied)
         changes.append(draw.change(place.key, place.axis, index, repeats))
-    changes += grow_heads(kind, net, held, units, draw)
+    changes += grow_heads(kind, found.there, held, units, draw)
     layer: Any = net.get_submodule(name)
     inputs = kind == "add_inputs" and not isinstance(layer, Embedding)  # whose rows are no features
     why = ("init 'random': what is new is heard at once",) if init == "random" and (kind == "grow" or inputs) else ()
-    edit = _edit(net, kind, name, changes, reason, units, x, found.plain or kind == "add_inputs", why)
+    edit = _edit(
+        found,
+        kind,
+        name,
+        changes,
+        reason,
+        units,
+        x,
+        found.plain or kind == "add_inputs",
+        why,
+        GroupNorm if init == "zero_out" else (),
+    )
     if inputs:
         axis = 1 - layer.weight.ndim if isinstance(layer, CONVOLUTIONS) else -1
         edit.inputs = axis, len(group), units
@@ -175,19 +186,22 @@ def _spread(kind: str, name: str, place: Place, group: Any, mask: Any, units: in
     return np.concatenate(parts), repeats
 
 
-def _edit(net: Module, kind: str, name: str, changes: list[Change], reason: str, units: int, x: Any, known_to_run: bool,
-    why: tuple[str, ...] = (),
+def _edit(
+    found: Units, kind: str, name: str, changes: list[Change], reason: str, units: int, x: Any, known_to_run: bool,
+    why: tuple[str, ...] = (), apart: type | tuple[()] = (),
 ) -> Edit:  # fmt: skip
-    action = Resize(net, changes)
+    """The edit of these changes; norms that are ``apart`` keep what is new from what is old."""
+    there = found.there
+    action = Resize(there, changes)
     owners = {key.rpartition(".")[0] for key in action.changes}
-    mixing = [(path, m) for path, m in net.named_modules() if path in owners and isinstance(m, MIXING)]
+    mixing = [(path, m) for path, m in there.modules.items() if path in owners and isinstance(m, MIXING)]
     for path, m in mixing:
         if isinstance(m, GroupNorm):
             _check_groups(kind, path, m, action.changes[f"{path}.weight".lstrip(".")].shape[0])
-    reasons = (*(f"{path}: {type(m).__name__} mixes all units" for path, m in mixing), *why)
-    edit = Edit(net, kind, name, action, reasons, reason, units)
+    reasons = (*(f"{path}: {type(m).__name__} mixes all units" for path, m in mixing if not isinstance(m, apart)), *why)
+    edit = Edit(there.net, kind, name, action, reasons, reason, units)
     if not known_to_run:
-        edit.try_out(made_up(net) if x is None else x)
+        edit.try_out(made_up(there.net) if x is None else x)
     return edit
 
 

@@ -17,6 +17,7 @@ from tensor.nn.parameter import Parameter
 from tensor.nn.rnn import GRU, LSTM, RNN
 from tensor.ops.create import ones, zeros
 from tensor.structure.chain import follow_chain
+from tensor.structure.listing import Listing
 from tensor.structure.trace import trace
 from tensor.structure.units import Units
 
@@ -61,9 +62,9 @@ def layer_named(kind: str, net: Module, name: str) -> Module:
     return names[name]
 
 
-def follow(kind: str, net: Module, x: Any) -> Units:
+def follow(kind: str, there: Listing, x: Any) -> Units:
     """The units of a network: by its layers where it is a plain chain, else by running it on ``x`` or an input made up."""
-    found = follow_chain(net)
+    found, net = follow_chain(there), there.net
     if found is not None:
         return found
     if x is not None:
@@ -103,9 +104,10 @@ def find(kind: str, net: Module, name: str, x: Any, inputs: bool, allowed: Seque
     if weight is None:
         msg = f"{kind}: expected attention whose queries, keys and values come from one weight, got separate ones at {name!r}"
         raise ValueError(msg)
-    found = follow(kind, net, x)
-    found.tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
-    key = next(n for n, p in found.tensors.items() if p is weight)
+    there = Listing(net)
+    found = follow(kind, there, x)
+    found.there = there
+    key = next(n for n, p in there.tensors.items() if p is weight)
     labels = found.labels[key, axis]
     roots = found.roots(labels)
     group = roots[np.sort(np.unique(roots, return_index=True)[1])]
@@ -130,7 +132,7 @@ def places(kind: str, found: Units, group: Any) -> list[Place]:
         roots = found.roots(labels)
         if mask[roots].any():
             result.append(Place(key, axis, roots))
-            if isinstance(found.tensors[key], Parameter) and not found.tensors[key].requires_grad:
+            if isinstance(found.there.tensors[key], Parameter) and not found.there.tensors[key].requires_grad:
                 msg = f"{kind}: {key} is frozen; call requires_grad_() on it first"
                 raise ValueError(msg)
     return result

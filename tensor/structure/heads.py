@@ -9,37 +9,38 @@ from typing import Any
 import numpy as np
 
 from tensor.nn.attention import MultiheadAttention
-from tensor.nn.module import Module
 from tensor.structure.change import Change
 from tensor.structure.draws import Draws
 from tensor.structure.finding import Place
+from tensor.structure.listing import Listing
 
 __all__ = ["attentions", "grow_heads"]
 
 
-def attentions(net: Module, places: Iterable[Place]) -> Iterator[tuple[str, MultiheadAttention]]:
+def attentions(there: Listing, places: Iterable[Place]) -> Iterator[tuple[str, MultiheadAttention]]:
     """Those whose width is among the places, by name; one of several that share their weights."""
     concerned = {(place.key, place.axis) for place in places}
-    names = {id(p): name for name, p in net.named_parameters()}
+    names: dict[int, str] = {}
     seen = set()
-    for path, m in net.named_modules():
+    for path, m in there.modules.items():
         if isinstance(m, MultiheadAttention):
+            names = names or _names(there)
             query = m.q_proj_weight if m.in_proj_weight is None else m.in_proj_weight
             if (names[id(query)], 1) in concerned and id(query) not in seen:
                 seen.add(id(query))
                 yield path, m
 
 
-def grow_heads(kind: str, net: Module, places: Iterable[Place], units: int, draw: Draws) -> list[Change]:
+def grow_heads(kind: str, there: Listing, places: Iterable[Place], units: int, draw: Draws) -> list[Change]:
     """The changes inside of attentions whose width grows: each head gets its share of the units.
 
     New queries are zero and new keys are drawn, so that no weight of the attention changes; new values are drawn, and nothing
     goes out of them. Old queries are scaled against the division of scores by the root of a head's width. With init "random" all
     is drawn. Raises ValueError for units that the heads cannot share.
     """
-    names = {id(p): name for name, p in net.named_parameters()}
     changes = []
-    for path, m in attentions(net, places):
+    for path, m in attentions(there, places):
+        names = _names(there)
         if units % m.num_heads:
             heads = f"the heads of the MultiheadAttention at {path!r}"
             msg = f"{kind}: expected a multiple of {m.num_heads} units, {heads}, got {units}"
@@ -61,6 +62,10 @@ def grow_heads(kind: str, net: Module, places: Iterable[Place], units: int, draw
             if tensor is not None:
                 changes.append(_change(names[id(tensor)], axis, index, parts, draw))
     return changes
+
+
+def _names(there: Listing) -> dict[int, str]:
+    return {id(p): name for name, p in there.parameters.items()}
 
 
 def _change(key: str, axis: int, index: Any, parts: tuple[tuple[float, bool], ...], draw: Draws) -> Change:

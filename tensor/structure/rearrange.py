@@ -12,6 +12,7 @@ from tensor.autograd.tensor import Tensor
 from tensor.nn.module import Module
 from tensor.optim.flat_optimizer import FlatOptimizer, Layout
 from tensor.structure.edit import Step
+from tensor.structure.listing import Listing
 from tensor.structure.resize import keep_grad, keep_values
 
 __all__ = ["Arrangement", "Rearrange"]
@@ -41,7 +42,7 @@ class Rearrange:
         self._prefixes = {f"{path}{old}.": f"{path}{new}." if new else "" for old, new in moved.items() if old != new}
         self.before = dict(net.named_parameters())
         after = deepcopy(net)
-        for step in self.on_module(after, set()):
+        for step in self.on_module(Listing(after), set()):
             step.do()
         self.after = {name: tuple(p.shape) for name, p in after.named_parameters()}
         self._kept = {new for name in self.before if (new := self._renamed(name))}
@@ -54,35 +55,35 @@ class Rearrange:
                 return new and new + name[len(old) :]
         return name
 
-    def lines(self, net: Module) -> list[str]:
+    def lines(self) -> list[str]:
         gone = [f"{name}: {list(self.before[name].shape)} -> gone" for name in self._removed]
         return gone + [f"{name}: new {list(shape)}" for name, shape in self.after.items() if name not in self._kept]
 
-    def concerned(self, net: Module) -> dict[str, Tensor]:
+    def concerned(self, there: Listing) -> dict[str, Tensor]:
         frozen = f"{self.how.path}.{self.how.frozen}.".lstrip(".") if self.how.frozen else None
         return {n: p for n, p in self.before.items() if n in self._removed or (frozen is not None and n.startswith(frozen))}
 
-    def check_fit(self, kind: str, module: Module, who: str) -> None:
-        parent = dict(module.named_modules()).get(self.how.path)
+    def check_fit(self, kind: str, there: Listing, who: str) -> None:
+        parent = there.modules.get(self.how.path)
         names = [] if parent is None else [name for name, child in parent._modules.items() if child is not None]
         if names != self._names:
             where = self.how.path or "the top"
             msg = f"{kind}: expected layers {', '.join(self._names)} at {where} in {who}, got {', '.join(names) or 'none'}"
             raise ValueError(msg)
 
-    def on_module(self, module: Module, held: set[int]) -> list[Step]:
-        made = self.how.made if module is self.net else deepcopy(self.how.made)
-        parent = module.get_submodule(self.how.path)
+    def on_module(self, there: Listing, held: set[int]) -> list[Step]:
+        made = self.how.made if there.net is self.net else deepcopy(self.how.made)
+        parent = there.modules[self.how.path]
         old = dict(parent._modules)
         new = self.how.children({name: child for name, child in old.items() if child is not None}, made)
-        steps = [keep_grad(t) if id(t) in held else keep_values(t) for t in [*module.parameters(), *module.buffers()]]
+        steps = [keep_grad(t) if id(t) in held else keep_values(t) for t in there.tensors.values()]
         frozen = old[self.how.frozen] if self.how.frozen else None
         steps += [_freeze(p) for p in (() if frozen is None else frozen.parameters()) if p.requires_grad]
         steps.append(Step(lambda: _set_children(parent, new), lambda: _set_children(parent, old)))
         return steps
 
-    def on_optimizer(self, kind: str, net: Module, optimizer: FlatOptimizer) -> Layout:
-        near = {id(p) for p in net.get_submodule(self.near).parameters()} or {id(p) for p in net.parameters()}
+    def on_optimizer(self, kind: str, there: Listing, optimizer: FlatOptimizer) -> Layout:
+        near = {id(p) for p in there.modules[self.near].parameters()} or {id(p) for p in there.parameters.values()}
         group = next((k for k, g in enumerate(optimizer.param_groups) if any(id(p) in near for p in g["params"])), None)
         if group is None:
             msg = f"{kind}: expected an optimizer of the parameters at {self.near!r}, got one that does not hold them"
@@ -98,7 +99,7 @@ class Rearrange:
         kept = {new: p for name, p in self.before.items() if (new := self._renamed(name))}
         return {id(kept[name] if name in kept else next(made)): i for i, name in enumerate(self.after)}
 
-    def on_dict(self, kind: str, net: Module, given: dict[Any, Any]) -> dict[Any, Any]:
+    def on_dict(self, kind: str, given: dict[Any, Any]) -> dict[Any, Any]:
         after: dict[Any, Any] = {}
         for key, value in given.items():
             name, *axis = key if isinstance(key, tuple) else (key,)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tensor.autograd.tensor import Tensor
@@ -10,39 +10,41 @@ from tensor.nn.module import Module
 from tensor.optim.flat_optimizer import FlatOptimizer, Layout
 from tensor.structure.change import Change, Changes
 from tensor.structure.edit import Step
+from tensor.structure.listing import Listing
 from tensor.structure.sizes import names_of_sizes, sizes
 
 __all__ = ["Resize", "keep_grad", "keep_values"]
 
 
 class Resize:
-    """Changes of axes of parameters and buffers; ``shapes`` are those of the arrays concerned when this was planned."""
+    """Changes of axes of parameters and buffers, as these were when this was planned."""
 
-    def __init__(self, net: Module, changes: Sequence[Change]) -> None:
+    def __init__(self, net: Module | Listing, changes: Sequence[Change]) -> None:
+        there = net if isinstance(net, Listing) else Listing(net)
         by_name: dict[str, list[Change]] = {}
         for change in changes:
             by_name.setdefault(change.name, []).append(change)
-        self.changes = {name: Changes(by_name[name], t._array.shape) for name, t in _named(net) if name in by_name}
+        self.changes = {name: Changes(by_name[name], t._array.shape) for name, t in there.tensors.items() if name in by_name}
         self._owners = {name.rpartition(".")[0] for name in self.changes}
 
-    def lines(self, net: Module) -> list[str]:
+    def lines(self) -> list[str]:
         return [f"{name}: {list(c.before)} -> {list(c.shape)}" for name, c in self.changes.items()]
 
-    def concerned(self, net: Module) -> dict[str, Tensor]:
-        return {name: p for name, p in net.named_parameters() if name in self.changes}
+    def concerned(self, there: Listing) -> dict[str, Tensor]:
+        return {name: p for name, p in there.parameters.items() if name in self.changes}
 
-    def check_fit(self, kind: str, module: Module, who: str) -> None:
-        have = {name: t._array.shape for name, t in _named(module)}
+    def check_fit(self, kind: str, there: Listing, who: str) -> None:
         for name, changes in self.changes.items():
-            if have.get(name) != changes.before:
-                got = list(have[name]) if name in have else "nothing"
+            t = there.tensors.get(name)
+            if t is None or t._array.shape != changes.before:
+                got = "nothing" if t is None else list(t.shape)
                 msg = f"{kind}: expected {name} of shape {list(changes.before)} in {who}, got {got}; plan the edit anew"
                 raise ValueError(msg)
 
-    def on_module(self, module: Module, held: set[int]) -> list[Step]:
+    def on_module(self, there: Listing, held: set[int]) -> list[Step]:
         steps = []
         changed = set()
-        for name, t in _named(module):
+        for name, t in there.tensors.items():
             changes = self.changes.get(name)
             if changes is not None:
                 changed.add(id(t))
@@ -52,15 +54,15 @@ class Resize:
                 steps.append(keep_grad(t))
             else:
                 steps.append(keep_values(t))
-        for path, part in module.named_modules():
+        for path, part in there.modules.items():
             if path in self._owners or any(id(p) in changed for p in part._parameters.values()):
                 steps.append(_resize(part))
         return steps
 
-    def on_optimizer(self, kind: str, net: Module, optimizer: FlatOptimizer) -> Layout:
-        return optimizer.moved({id(p): self.changes[name] for name, p in net.named_parameters() if name in self.changes})
+    def on_optimizer(self, kind: str, there: Listing, optimizer: FlatOptimizer) -> Layout:
+        return optimizer.moved({id(p): self.changes[name] for name, p in self.concerned(there).items()})
 
-    def on_dict(self, kind: str, net: Module, given: dict[Any, Any]) -> dict[Any, Any]:
+    def on_dict(self, kind: str, given: dict[Any, Any]) -> dict[Any, Any]:
         after = dict(given)
         for key, value in given.items():
             name, axis = key if isinstance(key, tuple) else (key, None)
@@ -79,11 +81,6 @@ class Resize:
                     array = change.slices.apply(array, 0) if change.axis == axis else array
             after[key] = Tensor(array) if isinstance(value, Tensor) else array
         return after
-
-
-def _named(module: Module) -> Iterator[tuple[str, Tensor]]:
-    yield from module.named_parameters()
-    yield from module.named_buffers()
 
 
 def _swap(t: Tensor, array: Any, grad: Tensor | None) -> Step:

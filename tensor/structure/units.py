@@ -18,7 +18,7 @@ class Units:
         self._settled = False
         self.plain = False  #: whether this was read off a plain chain of layers, of which all is known
         self._blocked: list[tuple[Any, str]] = []
-        self.tensors: dict[str, Any] = {}  #: the network's own parameters and buffers by name
+        self.there: Any = None  #: the network's `Listing`
         self.labels: dict[tuple[str, int], Any] = {}
         self.contracted: set[tuple[str, int]] = set()  #: axes of weights that are summed over: they consume units
         self.looked_up: set[tuple[str, int]] = set()  #: axes of tables whose rows are taken: they say what units are

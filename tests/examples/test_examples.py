@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,18 +64,18 @@ def test_reads_digits(tmp_path: Path):
 
 
 def test_grows_in_flight(tmp_path: Path):
-    output = run(ROOT / "examples" / "06_grow_in_flight.py", tmp_path, "8000")
+    output = run(ROOT / "examples" / "07_grow_in_flight.py", tmp_path, "8000")
     assert "grow actor.0 no better than" in output
     assert "units 4 -> 12" in output or "units 4 -> 20" in output
 
 
 def test_grows_by_its_own_policy(tmp_path: Path):
-    output = run(ROOT / "examples" / "07_own_policy.py", tmp_path, "4000")
+    output = run(ROOT / "examples" / "08_own_policy.py", tmp_path, "4000")
     assert re.search(r"^2\d\d\d actor.0 4 scheduled at 2000, return \d", output, re.MULTILINE)
 
 
 def test_grows_its_own_layer(tmp_path: Path):
-    output = run(ROOT / "examples" / "08_own_layer.py", tmp_path)
+    output = run(ROOT / "examples" / "09_own_layer.py", tmp_path)
     assert "'1.gate: [4] -> [12]'" in output
     losses = [float(value) for value in re.findall(r"loss ([\d.]+)", output)]
     assert losses[-1] < losses[0] / 2
@@ -83,3 +84,36 @@ def test_grows_its_own_layer(tmp_path: Path):
 def test_leave_nothing_behind(tmp_path: Path):
     run(ROOT / "examples" / "04_custom_agent.py", tmp_path, "200")
     assert not list(tmp_path.iterdir())
+
+
+def test_three_addresses_make_one_network(tmp_path: Path):
+    output = run(ROOT / "examples" / "06_sensors.py", tmp_path)
+    losses = re.findall(r"loss +(.+)", output)
+    assert len(losses) == 3
+    assert len(set(losses)) == 1
+    assert float(losses[0].split()[-1]) < 0.1 * float(losses[0].split()[0])
+    assert float(output.split()[-1]) < 1e-6
+
+
+def test_a_publisher_in_c(tmp_path: Path):
+    """Skipped where there is no C compiler or no libzmq to compile it with."""
+    from envs.streams import open_stream
+
+    program = tmp_path / "publisher"
+    compiler = shutil.which("cc")
+    command = [str(compiler), "-Wall", "-Werror", str(ROOT / "examples" / "publisher.c"), "-lzmq", "-o", str(program)]
+    if compiler is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("needs a C compiler and libzmq")
+    address = f"zmq+ipc://{tmp_path}/imu"
+    with (
+        subprocess.Popen([program, address.removeprefix("zmq+"), "50"]),
+        open_stream(address, topics=["imu"], timeout=2) as stream,
+    ):
+        samples = list(stream)
+    assert [sample.sequence for sample in samples] == list(range(50))
+    assert [sample.value.tolist() for sample in samples] == [[i, i / 2, pytest.approx(9.81)] for i in range(50)]
+    assert stream.rejected == 0
+
+
+def test_the_publisher_in_c_is_short():
+    assert len((ROOT / "examples" / "publisher.c").read_text(encoding="utf-8").splitlines()) <= 60

@@ -87,3 +87,39 @@ def test_memory_of_a_tensor_has_an_address_in_a_compiled_function() -> None:
     x = T.arange(6.0).reshape(2, 3)
     compiled = Compiled(lambda x: x[1].storage_offset(), native=False)
     assert [compiled(x), compiled(x)] == [3, 3]
+
+
+@pytest.mark.parametrize("native", NATIVE)
+def test_one_recording_serves_gradients_that_are_clipped_and_others(native: bool) -> None:
+    net = T.nn.Linear(3, 4)
+
+    def step(x: T.Tensor) -> T.Tensor:
+        net.zero_grad()
+        (net(x) ** 2).sum().backward()
+        return T.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+
+    compiled = Compiled(step, native=native)
+    for i in range(8):
+        x = T.randn(5, 3) * (10.0 if i % 2 else 0.001)
+        norm, grads = step(x), [p.grad.clone() for p in net.parameters()]
+        result = compiled(x)
+        np.testing.assert_allclose(result.numpy(), norm.numpy(), rtol=1e-5)
+        for p, g in zip(net.parameters(), grads, strict=True):
+            np.testing.assert_allclose(p.grad.numpy(), g.numpy(), rtol=1e-5, atol=1e-7)
+        compiled.wait()
+    assert (compiled.recorded, compiled.hits) == (1, 7)
+
+
+@pytest.mark.parametrize("native", NATIVE)
+def test_categories_are_drawn_anew_by_every_replay(native: bool) -> None:
+    compiled = Compiled(lambda w: T.multinomial(w, 4, replacement=True), native=native)
+    weights = T.rand(5, 7)
+    for seed in range(5):
+        T.manual_seed(seed)
+        drawn = T.multinomial(weights, 4, replacement=True).tolist()
+        T.manual_seed(seed)
+        assert compiled(weights).tolist() == drawn
+        compiled.wait()
+    assert (compiled.recorded, compiled.hits) == (1, 4)
+    with pytest.raises(RuntimeError, match="multinomial: expected finite weights"):
+        compiled(weights - 1)

@@ -62,6 +62,7 @@ def test_distributions() -> None:
     assert T.bernoulli(T.full((n,), 0.3)).mean().item() == pytest.approx(0.3, abs=0.02)
     counts = np.bincount(T.multinomial(T.tensor([1.0, 0.0, 3.0]), n, replacement=True).numpy(), minlength=3) / n
     np.testing.assert_allclose(counts, [0.25, 0, 0.75], atol=0.02)
+    assert T.multinomial(T.ones(60), n, replacement=True).float().mean().item() == pytest.approx(29.5, abs=0.6)
     kept = T.nn.functional.dropout(T.ones(n), 0.25)
     assert kept.mean().item() == pytest.approx(1, abs=0.02)
     assert set(np.unique(kept.numpy())) == {np.float32(0), np.float32(1 / 0.75)}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from copy import deepcopy
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import tensor as T
 from tensor import nn, optim, structure
@@ -27,6 +30,55 @@ def learner(native: bool | None) -> tuple[Any, Any, Any]:
         return loss
 
     return net, optimizer, step if native is None else Compiled(step, native=native)
+
+
+WIDTHS = st.integers(1, 40)
+
+
+@given(
+    widths=st.lists(WIDTHS, min_size=2, max_size=4),
+    batch=st.integers(1, 33),
+    act=st.sampled_from([nn.Tanh, nn.ReLU, nn.GELU]),
+    growths=st.lists(st.tuples(st.integers(0, 2), st.integers(1, 20)), min_size=1, max_size=4),
+    native=st.booleans(),
+)
+@settings(max_examples=12, deadline=None)
+def test_sizes_of_all_kinds(
+    widths: list[int], batch: int, act: type[nn.Module], growths: list[tuple[int, int]], native: bool
+) -> None:
+    """Scripts, entries and optimizers' kernels serve recordings of one kind whatever their sizes: also where these coincide."""
+
+    def world(compiles: bool) -> tuple[Any, Any, Any]:
+        T.manual_seed(0)
+        layers = [each for n, m in itertools.pairwise([3, *widths]) for each in (nn.Linear(n, m), act())]
+        net = nn.Sequential(*layers[:-1])
+        optimizer = optim.SGD(net.parameters(), lr=0.05, momentum=0.5)
+
+        def step(x: T.Tensor) -> T.Tensor:
+            optimizer.zero_grad()
+            loss = (net(x) ** 2).mean()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return net, optimizer, Compiled(step, native=native) if compiles else step
+
+    worlds = [world(False), world(True)]
+    rng = np.random.default_rng(0)
+    for layer, units in [(0, 0), *growths]:
+        for net, optimizer, _ in worlds:
+            if units:
+                T.manual_seed(units)
+                structure.grow(net, str(2 * (layer % (len(widths) - 1))), +units, x=T.ones(batch, 3)).apply(optimizer)
+        for _ in range(4):
+            x = T.tensor(rng.normal(size=(batch, 3)).astype("f"))
+            eager, compiled = (step(x) for _, _, step in worlds)
+            worlds[1][2].wait()
+            np.testing.assert_allclose(compiled.detach().numpy(), eager.detach().numpy(), rtol=1e-4, atol=1e-6)
+    for a, b in zip(worlds[0][0].parameters(), worlds[1][0].parameters(), strict=True):
+        np.testing.assert_allclose(b.detach().numpy(), a.detach().numpy(), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(b.grad.numpy(), a.grad.numpy(), rtol=1e-3, atol=1e-5)
+    assert worlds[1][2].hits == 3 * (len(growths) + 1)
 
 
 @pytest.mark.parametrize("native", [False, True])

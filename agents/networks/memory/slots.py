@@ -9,6 +9,7 @@ import numpy as np
 from tensor import Tensor, nn
 from tensor.structure import Change, Edit
 from tensor.structure.finding import layer_named
+from tensor.structure.listing import Listing
 from tensor.structure.resize import Resize
 
 __all__ = ["SMALL", "add_slots", "extend", "new_slots"]
@@ -42,7 +43,7 @@ def add_slots(net: nn.Module, name: str, slots: int, *, reason: str = "") -> Edi
     index = np.append(np.arange(len(first)), np.full(slots, -1))
     change = Change(f"{name}.first_memory".lstrip("."), 0, index, SMALL)
     reasons = (f"{name or 'the cell'}: looking by content is a softmax over all slots",)
-    return Edit(net, "add_slots", name, Resize(net, [change]), reasons, reason, slots)
+    return Edit(net, "add_slots", name, Resize(Listing(net), [change]), reasons, reason, slots)
 
 
 def new_slots(have: int, wanted: int, who: str) -> int:

@@ -9,8 +9,11 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import functools
+import hashlib
 import importlib
 import importlib.util
+import itertools
+import json
 import os
 import platform
 import threading
@@ -18,7 +21,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tensor.jit.codegen import objects
+from tensor.jit.codegen import image, objects
 from tensor.jit.codegen.kernel import Code
 
 OPTIMIZATION = 1  # of the code generator; entries, run once a step, get 0. The text is vector code already: no passes run over it
@@ -43,13 +46,17 @@ def binding() -> Any:
     return llvm
 
 
+def _libraries() -> list[Path]:
+    """Where llvmlite has LLVM."""
+    spec = importlib.util.find_spec("llvmlite")
+    places = () if spec is None else spec.submodule_search_locations or ()
+    return [path for place in places for path in (Path(place) / "binding").glob("libllvmlite.*")]
+
+
 def _link_unlocked() -> None:
     """Have the library linked that llvmlite is about to load: Python would keep all other threads waiting for it meanwhile."""
-    if os.name != "posix":
-        return
-    spec = importlib.util.find_spec("llvmlite")
-    for directory in (spec.submodule_search_locations or ()) if spec is not None else ():
-        for path in (Path(directory) / "binding").glob("libllvmlite.*"):
+    if os.name == "posix":
+        for path in _libraries():
             link = ctypes.CDLL(None).dlopen
             link.restype, link.argtypes = ctypes.c_void_p, [ctypes.c_char_p, ctypes.c_int]
             link(os.fsencode(path), os.RTLD_NOW)
@@ -73,14 +80,49 @@ def _library() -> dict[str, int]:
 @functools.cache
 def features() -> tuple[str, str]:
     """The processor's name and its features, as LLVM spells them."""
+    if _remembered is not None:
+        return _remembered[0], _remembered[1]
     llvm = binding()
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
 
 
 def use_disk(directory: Path | None) -> None:
     """Keep finished code in a directory from one process to the next (None: do not). Nothing is kept unless this is called."""
+    global _remembered
     _unkept.clear()
-    objects.use(directory, tag=f"{features()} {binding().llvm_version_info} {OPTIMIZATION}" if directory else "")
+    objects.use(directory, tag="")
+    store = objects.current()
+    name = None if store is None else _identity()
+    if directory is None or store is None:
+        return
+    content = None if name is None else store.get(name)
+    if content is None:
+        found = [*features(), str(binding().llvm_version_info)]
+        if name is not None:
+            store.put(name, json.dumps(found).encode())
+    else:
+        found = json.loads(content)
+        _remembered = found[0], found[1]
+    objects.use(directory, tag=f"{(found[0], found[1])} {found[2]} {OPTIMIZATION} images")
+
+
+#: What LLVM said of this processor in an earlier process.
+_remembered: tuple[str, str] | None = None
+
+
+def _identity() -> str | None:
+    """A digest of what the system says of this processor and of where LLVM is; None where it does not say enough."""
+    try:
+        processor = Path("/proc/cpuinfo").open(encoding="utf-8")  # noqa: SIM115
+        with processor:
+            lines = list(itertools.takewhile(str.strip, processor))
+        said = sorted(line for line in lines if line.startswith(("vendor_id", "cpu family", "model", "stepping", "flags")))
+        libraries = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in _libraries()]
+    except OSError:
+        return None
+    if not libraries or not any(line.startswith("flags") for line in said):
+        return None
+    return "h" + hashlib.sha256(repr((said, libraries)).encode()).hexdigest()[:24]
 
 
 @functools.cache
@@ -91,11 +133,13 @@ def vector_bytes() -> int:
 
 
 @functools.cache
-def _machine(optimization: int) -> Any:
-    """LLVM's code generator for this processor."""
+def _machine(optimization: int, movable: bool = False) -> Any:
+    """LLVM's code generator for this processor; ``movable``: for code that may lie anywhere."""
     llvm = binding()
     name, flags = features()
     target = llvm.Target.from_default_triple()
+    if movable:
+        return target.create_target_machine(cpu=name, features=flags, opt=optimization, reloc="pic", codemodel="small")
     return target.create_target_machine(cpu=name, features=flags, opt=optimization, jit=True)
 
 
@@ -120,34 +164,52 @@ def compiled(codes: Iterable[Code], entry: Code | None = None) -> dict[str, int]
     needed = {code.name: code for code in (*codes, *([] if entry is None else [entry]))}
     with _lock:
         missing = [code for name, code in needed.items() if name not in _addresses]
-        made = [
-            *_objects([code for code in missing if code is not entry], OPTIMIZATION),
-            *_objects([code for code in missing if code is entry], 0),
-        ]
-        for content in made:
-            _kept.append(content)
-            _engine().add_object_file(binding().ObjectFileRef.from_data(content))
-        if made:
-            _engine().finalize_object()
-        for code in missing:
-            _addresses[code.name] = _engine().get_function_address(code.name)
+        if missing:
+            _addresses.update(_loaded(missing))
+            rest = [code for code in missing if code.name not in _addresses]
+            if rest:
+                _link(rest, entry)
         return {name: _addresses[name] for name in needed}
 
 
-def _objects(codes: list[Code], optimization: int) -> list[bytes]:
-    """Object files of some functions: those on disk, and one for all others, which is made faster than one each."""
+def _loaded(codes: list[Code]) -> dict[str, int]:
+    """Those that are on disk."""
+    store = objects.current()
+    if store is None:
+        return {}
+    found = {code.name: content for code in codes if (content := store.get(code.name)) is not None}
+    addresses = image.load({name: content for name, content in found.items() if image.is_image(content)})
+    others = {name: content for name, content in found.items() if not image.is_image(content)}
+    checked = {code.name for code in codes if code.name in others and set(code.needs) <= _library().keys()}
+    return addresses | _linked({name: others[name] for name in checked})
+
+
+def _link(codes: list[Code], entry: Code | None) -> None:
+    """Compile what is nowhere else: in one piece, which is made faster than one each."""
+    if not all(code.text for code in codes):
+        raise Gone
     for name in sorted({name for code in codes for name in code.needs}):
         if name not in _library():  # linking would end the process
             msg = f"codegen: expected the C function {name}, which the mathematical library of this system lacks"
             raise RuntimeError(msg)
-    store = objects.current()
-    kept = {code.name: store.get(code.name) for code in codes} if store is not None else {}
-    rest = [code for code in codes if kept.get(code.name) is None]
-    if not all(code.text for code in rest):
-        raise Gone
-    if store is not None:
-        _unkept.extend((code, optimization) for code in rest)
-    return [content for content in kept.values() if content is not None] + ([_generated(rest, optimization)] if rest else [])
+    for several, optimization in (([code for code in codes if code is not entry], OPTIMIZATION), ([entry], 0)):
+        made = [code for code in several if code is not None and code in codes]
+        if made:
+            content = _generated(made, _machine(optimization))
+            _addresses.update(_linked({made[0].name: content}, [code.name for code in made]))
+            if objects.current() is not None:
+                _unkept.extend((code, optimization) for code in made)
+
+
+def _linked(contents: dict[str, bytes], names: list[str] | None = None) -> dict[str, int]:
+    """The addresses of functions in object files."""
+    if not contents:
+        return {}
+    for content in contents.values():
+        _kept.append(content)
+        _engine().add_object_file(binding().ObjectFileRef.from_data(content))
+    _engine().finalize_object()
+    return {name: _engine().get_function_address(name) for name in (names or contents)}
 
 
 def keep_on_disk() -> None:
@@ -160,12 +222,14 @@ def keep_on_disk() -> None:
             code, optimization = _unkept.pop() if _unkept else (None, 0)
             store = objects.current()
             if code is not None and store is not None:
-                store.put(code.name, _generated([code], optimization))
+                content = None
+                if image.SUPPORTED:
+                    content = image.flat(_generated([code], _machine(optimization, movable=True)), code.name)
+                store.put(code.name, content or _generated([code], _machine(optimization)))
 
 
-def _generated(codes: list[Code], optimization: int) -> bytes:
+def _generated(codes: list[Code], machine: Any) -> bytes:
     """Machine code of some functions, as an object file."""
-    machine = _machine(optimization)
     declared = sorted({line for code in codes for line in code.declared})
     module = binding().parse_assembly("\n\n".join(["\n".join(declared), *(code.text for code in codes)]))
     module.triple = machine.triple

@@ -65,16 +65,20 @@ def clip_grads_with_norm_(
     parameters: Tensor | Iterable[Tensor], max_norm: float, total_norm: Tensor, foreach: bool | None = None
 ) -> None:
     """Scale the gradients, in place, by ``max_norm / total_norm`` where that makes them smaller."""
-    _scale(_gradients(parameters), max_norm, total_norm.item())
+    _scale(_gradients(parameters), max_norm, total_norm)
 
 
-def _scale(grads: list[Tensor], max_norm: float, total: float) -> None:
-    coefficient = float(max_norm) / (total + 1e-6)
-    if coefficient >= 1:  # scaling by one would cost as much as scaling
-        return
+def _scale(grads: list[Tensor], max_norm: float, total: Tensor) -> None:
+    norm, coefficient = total._array, None
+    if type(norm) is np.ndarray:
+        coefficient = float(max_norm) / (norm.item() + 1e-6)
+        if coefficient >= 1:  # scaling by one would cost as much as scaling
+            return
+    else:  # a look at the number would decide which way a recording is for, or wait for a device
+        norm = np.minimum(float(max_norm) / (norm.astype(np.float64) + 1e-6), 1.0)
     for g in grads:
         array = g._array
-        array *= coefficient
+        array *= norm.astype(array.real.dtype) if coefficient is None else coefficient
         bump(g)
 
 
@@ -100,7 +104,7 @@ def clip_grad_norm_(
     """
     grads = _gradients(parameters)
     total = get_total_norm(grads, norm_type, error_if_nonfinite)
-    _scale(grads, max_norm, total.item())
+    _scale(grads, max_norm, total)
     return total
 
 

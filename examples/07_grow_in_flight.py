@@ -1,6 +1,6 @@
 """Grow a policy in flight: PPO begins with four hidden units and gets more when its return stands still.
 
-    python examples/06_grow_in_flight.py [STEPS]
+    python examples/07_grow_in_flight.py [STEPS]
 
 The command line does the same: run-agent train --env CartPole-v1 --agent ppo --hidden-sizes 4 --structure plateau
 """

@@ -1,4 +1,4 @@
-"""A policy of your own that says when a network grows: `python examples/07_own_policy.py [STEPS]`.
+"""A policy of your own that says when a network grows: `python examples/08_own_policy.py [STEPS]`.
 
 In a structure file it would be `policy = { name = "my_package.my_module:Schedule", steps = [2000, 5000] }`.
 """

@@ -1,4 +1,4 @@
-"""A layer of your own that can grow, put into a network and grown with it: `python examples/08_own_layer.py`.
+"""A layer of your own that can grow, put into a network and grown with it: `python examples/09_own_layer.py`.
 
 Nothing has to be registered. What a forward does with its parameters is followed through the recorded graph, so that an edit
 finds each slice that goes with a unit. In a file: `edit = { name = "replace", make = "my_package.layers:gated" }`.
