@@ -49,10 +49,16 @@ class LearningStep:
         return self._call(*tensors)
 
     def prepare(self, *tensors: Tensor) -> None:
-        """Have machine code made for arguments of these shapes, whatever their values, so that no call has to wait for it."""
+        """Have machine code made for arguments of these shapes, whatever their values, so that no call has to wait for it.
+
+        Where nothing is changed, it is also called a few times, since the first calls still set up the check of later ones.
+        """
         if not self._ready:
             self._prepare(tensors)
             self._ready = True
+            if self._changes == ():
+                for _ in range(3):
+                    self._call(*tensors)
 
     def restored(self) -> None:
         """The optimizer's state was replaced, and with it the memory that machine code was made for."""

@@ -79,6 +79,20 @@ def test_plots_runs(tmp_path: Path):
     assert run("scripts/plot_runs.py", tmp_path / "no.svg", f"PPO={tmp_path}/none-*").returncode == 2
 
 
+def test_the_picture_of_steps_shows_every_kept_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    drawing = load("scripts/draw_steps.py")
+    first = {"step, batch 1": {"compiled": 6.0, "torch": 430.0, "c": 4.0}, "grow": {"compiled": 2e5}}
+    kept = [{"commit": c, "date": "2026-01-01", "us": first} for c in ("abc", "def")]
+    (tmp_path / "steps.json").write_text(json.dumps(kept))
+    monkeypatch.setattr(drawing, "RESULTS", tmp_path / "steps.json")
+    monkeypatch.setattr(sys, "argv", ["draw_steps.py", str(tmp_path / "steps.svg")])
+    drawing.main()
+    picture = (tmp_path / "steps.svg").read_text()
+    for word in ("6 us", "430 us", "4 us", "200 ms", "at commit def", "abc"):
+        assert word in picture
+    assert picture.count("<polyline") == 1, "only the step has both figures of a ratio"
+
+
 def test_plasticity_benchmark():
     plasticity, drawing = load("benchmarks/plasticity.py"), load("scripts/draw_plasticity.py")
     stream = plasticity.tasks(0)
@@ -96,17 +110,3 @@ def test_plasticity_benchmark():
     regression = {"seeds": 2, "examples": 30_000, **dict.fromkeys(drawing.REGRESSION, found)}
     digits = {"seeds": 2, "tasks": 3, **{name: {"right": found, "dormant": found} for name in drawing.POLICIES}}
     assert drawing.draw({"regression": regression, "digits": digits}).count("<polyline") == 10
-
-
-def test_the_picture_of_steps_shows_every_kept_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    drawing = load("scripts/draw_steps.py")
-    first = {"step, batch 1": {"compiled": 6.0, "torch": 430.0, "c": 4.0}, "grow": {"compiled": 2e5}}
-    kept = [{"commit": c, "date": "2026-01-01", "us": first} for c in ("abc", "def")]
-    (tmp_path / "steps.json").write_text(json.dumps(kept))
-    monkeypatch.setattr(drawing, "RESULTS", tmp_path / "steps.json")
-    monkeypatch.setattr(sys, "argv", ["draw_steps.py", str(tmp_path / "steps.svg")])
-    drawing.main()
-    picture = (tmp_path / "steps.svg").read_text()
-    for word in ("6 us", "430 us", "4 us", "200 ms", "at commit def", "abc"):
-        assert word in picture
-    assert picture.count("<polyline") == 1, "only the step has both figures of a ratio"

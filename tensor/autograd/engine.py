@@ -15,7 +15,7 @@ import numpy as np
 
 from tensor.autograd.batched import Batched, active
 from tensor.autograd.modes import record_gradients
-from tensor.autograd.node import Leaf, Node, OutputNode, Term
+from tensor.autograd.node import FREED, Leaf, Node, OpNode, OutputNode, Term
 
 if TYPE_CHECKING:
     from tensor.autograd.tensor import Tensor
@@ -106,7 +106,11 @@ def run(
                 # A rule that read the output has given it a second node: their gradients add up.
                 parts[node.index] = parts[node.index] + g if node.index in parts else g
         elif wanted is None or not wanted.isdisjoint(node.edges):
-            for edge, ge in zip(node.edges, node.backward(g) if watched is None else watched(node, g)):  # noqa: B905  # hot
+            if watched is not None:
+                grads = watched(node, g)
+            else:  # two calls less for nearly all nodes
+                grads = node.plan.backward(node, g) if node.__class__ is OpNode else node.backward(g)
+            for edge, ge in zip(node.edges, grads):  # noqa: B905  # hot
                 if edge is None or ge is None or (wanted is not None and edge not in wanted):
                     continue
                 if ge.__class__ is not Term:
@@ -120,8 +124,17 @@ def run(
                     if array.dtype is not edge.dtype and array.dtype != edge.dtype:
                         ge = ge.to_gradient_dtype(edge.dtype)
                 if edge.__class__ is Leaf:
-                    if edge in leaves:
-                        add(leaves, edge, ge)
+                    have = leaves.get(edge)
+                    if have is not None:
+                        if (
+                            ge.__class__ is Term
+                            and have.__class__ is Term
+                            and have.total is ge.total
+                            and len(have.parts) < Term.most
+                        ):
+                            have.parts += ge.parts  # written out from `add`: a weight that is used many times
+                        else:
+                            add(leaves, edge, ge)
                     else:
                         leaves[edge] = ge
                 elif edge in pending:
@@ -133,7 +146,10 @@ def run(
                     else:
                         heappush(heap, (-edge.number, edge))
             if not retain_graph:
-                node.release()
+                if node.__class__ is not OpNode:
+                    node.release()
+                elif node.plan.op.holds_values:
+                    node.saved = FREED
         # In a chain of nodes the next one never enters the heap.
         if following is None:
             node = heappop(heap)[1] if heap else None

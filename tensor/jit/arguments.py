@@ -72,7 +72,7 @@ class Arguments:
             self._tensor(x, text)
         elif isinstance(x, PLAIN) or (type(x) is slice and all(isinstance(v, PLAIN) for v in (x.start, x.stop, x.step))):
             self.checks.append(f"same({text}, {self.name(x)})")
-        elif type(x) in (tuple, list, dict):
+        elif type(x) in (tuple, list, dict) or _named(x):
             self.checks.append(f"{text}.__class__ is {self.name(type(x))} and len({text}) == {len(x)}")
             if type(x) is dict:
                 self.checks.append(f"tuple({text}) == {self.name(tuple(x))}")
@@ -102,6 +102,11 @@ class Arguments:
                 f" and {self.same_layout(x._array, f'{text}._array')}"
             )
             self.sources[id(x)] = Source(text)
+
+
+def _named(x: Any) -> bool:
+    """Whether this is a named tuple."""
+    return isinstance(x, tuple) and hasattr(x, "_fields")
 
 
 def argument_rows(args: tuple[Any, ...], kwargs: dict[str, Any], captured: Iterable[Any]) -> list[watch.Row] | None:
@@ -153,12 +158,12 @@ class _Rows:
         elif kind is float:
             self.field(register, watch.TYPE, id(float))
             self.field(register, watch.CONTENT, struct.unpack("<q", struct.pack("<d", x))[0])
-        elif kind is tuple or kind is list:
+        elif kind is tuple or kind is list or _named(x):
             self.field(register, watch.TYPE, id(kind))
             self.field(register, watch.SIZE, len(x))
             items = self.follow(register, watch.ITEMS) if kind is list and x else register
             for i, value in enumerate(x):
-                self.put(value, self.follow(items, 8 * i + (watch.FIRST if kind is tuple else 0)))
+                self.put(value, self.follow(items, 8 * i + (0 if kind is list else watch.FIRST)))
         elif kind is dict or (kind is int and not -5 <= x <= 256):
             raise _Unwritten
         else:  # the plain values that are not one object may miss here, and are compared by Python then

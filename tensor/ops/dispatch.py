@@ -196,18 +196,23 @@ def _sequences(op: Operator, bind: Any, arity: int) -> Callable[..., Any]:
                 return with_out(name, call, args, kwargs)
             args = bind(args, kwargs)
         raws = list(args)
-        arrays = raws[position] = [t._array if isinstance(t, Tensor) else to_array(t, copy=False) for t in args[position]]
+        given = args[position]
+        arrays = raws[position] = [
+            t._array if t.__class__ is Tensor or isinstance(t, Tensor) else to_array(t, copy=False) for t in given
+        ]
         if rule is not None and arrays:
             d = arrays[0].dtype
-            if not all(a.dtype is d for a in arrays):
-                raws[position] = cast_operands(arrays, rule, name)
+            for a in arrays:
+                if a.dtype is not d:
+                    raws[position] = cast_operands(arrays, rule, name)
+                    break
         try:
             r = forward(*raws)
         except (ValueError, IndexError, TypeError) as e:
             r = recover(explain(e, name, raws), e, forward, raws)
         out = Tensor(r if r.__class__ is ndarray else as_array(r))
         if (not disabled or get_ident() not in disabled) and r.dtype.kind in "fc":
-            edges = tuple([t._node if isinstance(t, Tensor) else None for t in args[position]])
+            edges = tuple([t._node if t.__class__ is Tensor or isinstance(t, Tensor) else None for t in given])
             if any(edges):
                 plan = plans.get(-1) or op.plan(-1)
                 out._node = op_node(plan, edges, plan.save(args, (out,)), r)

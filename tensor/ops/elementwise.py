@@ -40,13 +40,14 @@ def unary(
     aliases: Sequence[str] = (),
     lowering: str | None = None,
     onnx: str | None = None,
+    raw: Rule = None,
 ) -> Callable[..., Tensor]:
     """Declare an elementwise operator of one tensor; the rule may ask for ``x`` and ``y``."""
 
     def with_signature(x: Array) -> Array:
         return forward(x)
 
-    op = Operator(name, with_signature, {"x": rule}, dtype, lowering, onnx)
+    op = Operator(name, with_signature, {"x": rule}, dtype, lowering, onnx, raw=raw and {"x": raw})
     op.forward = forward
     made_float = "biu" if dtype == "float" else ()
     recorded = rule is not None  # without a rule only what could have a gradient: using it is the error

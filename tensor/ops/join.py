@@ -52,13 +52,28 @@ def _cat_rule(g: Tensor, tensors_shape: Sequence[tuple[int, ...]], dim: int) -> 
     return parts
 
 
-@operator(_cat_rule, dtype="promote", method=False, aliases=["concat", "concatenate"], onnx="Concat")
+def _raw_cat_rule(g: Array, tensors_shape: Sequence[tuple[int, ...]], dim: int) -> list[Any]:
+    lead = (slice(None),) * (dim % max(g.ndim, 1))
+    parts, start = [], 0
+    for shape in tensors_shape:
+        if shape == (0,) and g.ndim > 1:
+            return _cat_rule(Tensor(g), tensors_shape, dim)
+        end = start + shape[dim]
+        parts.append(g[(*lead, slice(start, end))])
+        start = end
+    return parts
+
+
+@operator(_cat_rule, dtype="promote", method=False, aliases=["concat", "concatenate"], onnx="Concat", raw=_raw_cat_rule)
 def cat(tensors: Sequence[Array], dim: int = 0) -> Array:
     """Tensors one after another along an existing dimension."""
     if not len(tensors):
         msg = "cat: expected a non-empty sequence of tensors"
         raise RuntimeError(msg)
-    return np.concatenate([x for x in tensors if x.shape != (0,)] or tensors, axis=dim)
+    try:
+        return np.concatenate(tensors, dim)
+    except ValueError:  # an empty vector joins anything
+        return np.concatenate([x for x in tensors if x.shape != (0,)] or tensors, dim)
 
 
 concat = concatenate = cat

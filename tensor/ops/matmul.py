@@ -87,6 +87,22 @@ def _weight_rule(g: Tensor, x: Tensor, weight_shape: Any) -> Any:
     return outer_sum(g, cj(x))
 
 
+def _raw_x_rule(g: Array, weight: Array) -> Any:
+    if g.ndim != 2 or weight.ndim != 2:
+        return Tensor(g) @ Tensor(weight)
+    return g * weight if g.shape[1] == 1 else g.dot(weight)
+
+
+def _raw_weight_rule(g: Array, x: Array, weight_shape: Any) -> Any:
+    if g.ndim == 2 and len(g) <= _FEW and len(weight_shape) == 2:
+        return Term(_sum_of_outer, (g, x))
+    return _weight_rule(Tensor(g), Tensor(x), weight_shape)
+
+
+def _raw_bias_rule(g: Array, bias_shape: Any) -> Any:
+    return Term(_sum_of_rows, g) if g.ndim == 2 and len(g) <= _FEW and bias_shape else _bias_rule(Tensor(g), bias_shape)
+
+
 @operator(
     {
         "x": lambda g, weight: g @ cj(weight),
@@ -95,6 +111,7 @@ def _weight_rule(g: Tensor, x: Tensor, weight_shape: Any) -> Any:
     },
     method=False,
     onnx="Gemm",
+    raw={"x": _raw_x_rule, "weight": _raw_weight_rule, "bias": _raw_bias_rule},
 )
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     """``x @ weight.T + bias``: [..., in], [out, in], [out] to [..., out]."""

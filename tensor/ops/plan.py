@@ -6,12 +6,15 @@ operator's rules the first time that a set of inputs wants a gradient.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tensor.autograd.batched import NotBatchable, deepest
+from tensor.autograd.modes import disabled
 from tensor.autograd.node import FREED, Node, OpNode, OutputNode, Version, version_of
 from tensor.autograd.samples import enter, raw_arrays, sample_of_tensors
 from tensor.autograd.tensor import Tensor
@@ -36,9 +39,9 @@ class Plan:
         slots = sorted({s for _, _, needed in wanted for s in needed})
         scope: dict[str, Any] = {**_NAMES, "op": op, **{f"rule_{i}": rule for i, rule, _ in wanted}}
         entries = ", ".join(_SAVE[op.names[s][0], _many(op, s)].format(p=op.names[s][1], i=i) for i, s in enumerate(slots))
-        exec(f"def save(inputs, outputs):\n    return ({entries}{',' * bool(entries)})\n", scope)
-        self.save = scope["save"]
-        lines = ["def backward(node, g):", "    saved = node.saved", "    if saved is FREED:", "        refuse(op)"]
+        lines = ["def save(inputs, outputs):", f"    return ({entries}{',' * bool(entries)})"]
+        lines += ["def backward(node, g):", "    saved = node.saved", "    if saved is FREED:", "        refuse(op)"]
+        lines += _on_arrays(op, wanted, slots, scope)
         for i, s in enumerate(slots):
             lines += _LOAD.get((op.names[s][0], _many(op, s)), "    x{s} = saved[{i}]").format(i=i, s=s).splitlines()
         calls = {i: f"({', '.join(['g', *(f'x{s}' for s in needed)])})" for i, _, needed in wanted}
@@ -55,7 +58,7 @@ class Plan:
             plain, by_sample = ("".join(f"{part[k]}, " for part in parts) for k in (0, 1))
         lines += ["    try:", f"        return {plain}", "    except NotBatchable:", f"        return {by_sample}"]
         exec("\n".join(lines), scope)
-        self.backward = scope["backward"]
+        self.save, self.backward = scope["save"], scope["backward"]
 
 
 def _many(op: Operator, slot: int) -> bool:
@@ -63,6 +66,68 @@ def _many(op: Operator, slot: int) -> bool:
     kind, position = op.names[slot]
     return op.outputs > 1 if kind == "output" else (position, True) in op.inputs
 
+
+def _on_arrays(op: Operator, wanted: list[Any], slots: list[int], scope: dict[str, Any]) -> list[str]:
+    """The way back without a tensor for each value, where nothing is recorded and all are NumPy's arrays of floats."""
+    if op.raw is None or (not op.joint and any(op.raw.get(name) is None for name in _wanted_names(op, wanted))):
+        return []
+    values = [s for s in slots if op.names[s][0] in ("value", "output")]
+    if any(_many(op, s) for s in values):
+        return []
+    lines = [
+        "    a = g._array",
+        "    if a.__class__ is ndarray and disabled and get_ident() in disabled and a.dtype.kind == 'f':",
+    ]
+    for i, s in enumerate(slots):
+        kind = op.names[s][0]
+        lines += _LOAD_ARRAY.get(kind, "        a{s} = saved[{i}]").format(i=i, s=s).splitlines()
+    indent = "        "
+    if values:
+        lines.append(f"        if {' and '.join(f'a{s}.__class__ is ndarray' for s in values)}:")
+        indent += "    "
+    calls = {i: f"({', '.join(['a', *(f'a{s}' for s in needed)])})" for i, _, needed in wanted}
+    if op.joint:
+        scope["raw_0"] = op.raw
+        return [*lines, f"{indent}return [wrapped(r) for r in raw_0{calls[0]}]"]
+    for (i, _, _), name in zip(wanted, _wanted_names(op, wanted), strict=True):
+        scope[f"raw_{i}"] = op.raw[name]
+        lines += [
+            f"{indent}r{i} = raw_{i}{calls[i]}",
+            f"{indent}if r{i}.__class__ is ndarray:",
+            f"{indent}    t = new_tensor(Tensor)",  # Tensor(r), written out
+            f"{indent}    t._array = r{i}",
+            f"{indent}    t._node = t._version = t._view = t._extra = None",
+            f"{indent}    r{i} = t",
+        ]
+    return [*lines, f"{indent}return {''.join(f'r{i}, ' if i in calls else 'None, ' for i in range(len(op.rules)))}"]
+
+
+def _wanted_names(op: Operator, wanted: list[Any]) -> list[str]:
+    parameters = list(inspect.signature(op.forward).parameters) if op.raw.keys() != {"x"} else ["x"]
+    return [parameters[op.inputs[i][0]] for i, _, _ in wanted]
+
+
+def wrapped(r: Any) -> Any:
+    """A raw array as a tensor; a tensor, or a term, as it is."""
+    return Tensor(r) if r.__class__ is np.ndarray else r
+
+
+#: How the raw value of slot ``s`` is got back from entry ``i``.
+_LOAD_ARRAY = {
+    "value": """\
+        a{s} = saved[{i}]
+        if a{s}.__class__ is tuple:
+            a{s}, n = a{s}
+            if (v := a{s}._version) is not None and v.value != n:
+                changed(op, "an input", a{s}._array.shape, v.value, n)
+            a{s} = a{s}._array
+""",
+    "output": """\
+        a{s}, v, n = saved[{i}]
+        if v.value != n:
+            changed(op, "its output", a{s}.shape, v.value, n)
+""",
+}
 
 #: How the entry of a slot is made from input ``p``, by what is kept and whether it is many.
 _SAVE = {
@@ -186,6 +251,10 @@ _NAMES: dict[str, Any] = {
     "NotBatchable": NotBatchable,
     "Tensor": Tensor,
     "changed": changed,
+    "disabled": disabled,
+    "get_ident": get_ident,
+    "ndarray": np.ndarray,
+    "wrapped": wrapped,
     "intact": intact,
     "keep": keep,
     "keep_output": keep_output,

@@ -11,6 +11,8 @@ A record is declared where its forward is written, with NumPy functions on raw a
 - The vjp table has one rule an input: ``g`` is the gradient of the output; the other parameter names say what the rule needs,
   and only that is kept: an input by its name, the output as ``y``, a shape as ``x_shape`` (of a sequence a list of them), a plain parameter by its name. Rules are
   written with differentiable operators, so gradients of any order follow. ``None`` for a rule: not differentiable, an error if used.
+- ``raw``: the rules once more, of the same parameters, on NumPy's arrays of floats: what runs where nothing is recorded, for operators
+  of which small networks are made. A tensor that such a rule gives instead of an array, or a `Term`, is taken as it is.
 - ``outputs``: how many values the forward returns, as a tuple, when it is not one. Rules get ``g`` and ``y`` as tuples then; ``g`` has None for
   an output that nothing used.
 - ``dtype``: ``"promote"`` casts all tensor operands to their common dtype, ``"float"`` also integers to the default dtype, None
@@ -70,6 +72,7 @@ class Operator:
         "onnx",
         "outputs",
         "plans",
+        "raw",
         "rules",
     )
 
@@ -82,8 +85,10 @@ class Operator:
         lowering: str | None,
         onnx: str | None,
         outputs: int = 1,
+        raw: Any = None,
     ) -> None:
         self.name = name
+        self.raw = raw  #: the rules, or some, once more on NumPy's arrays of floats, for passes that nothing records
         self.outputs = outputs
         self.forward = forward
         self.dtype = dtype
@@ -270,11 +275,12 @@ def operator(  # type: ignore[misc]  # the overloads only say what comes back
     name: str | None = None,
     lowering: str | None = None,
     onnx: str | None = None,
+    raw: Any = None,
 ) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
     """Declare an operator whose forward is the decorated function; see the module's docstring."""
 
     def declare(forward: Callable[P, Any]) -> Callable[P, Any]:
-        op = Operator(name or forward.__name__.rstrip("_"), forward, vjp, dtype, lowering, onnx, outputs)
+        op = Operator(name or forward.__name__.rstrip("_"), forward, vjp, dtype, lowering, onnx, outputs, raw)
         function = functools.wraps(forward)(dispatcher(op, view))
         register(op, function, doc=None, method=method, inplace=inplace, aliases=aliases)
         return function

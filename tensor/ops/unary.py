@@ -30,6 +30,24 @@ def _tanh_rule(g: Tensor, y: Tensor) -> Tensor:
     return tanh_slope(g, cj(y))
 
 
+def _raw_tanh_rule(g: Array, y: Array) -> Array:
+    if not y.ndim:
+        return _tanh_rule(Tensor(g), Tensor(y))
+    r = y * y
+    np.subtract(1, r, r)
+    r *= g
+    return r
+
+
+def _raw_sigmoid_rule(g: Array, y: Array) -> Array:
+    if not y.ndim:
+        return _sigmoid_rule(Tensor(g), Tensor(y))
+    r = 1 - y
+    r *= y
+    r *= g
+    return r
+
+
 def _sigmoid_rule(g: Tensor, y: Tensor) -> Tensor:
     return sigmoid_slope(g, cj(y))
 
@@ -59,6 +77,10 @@ def sigmoid_of(x: Array) -> Array:
 def _relu(x: Array) -> Array:
     # Large arrays are clipped in a quarter of the time.
     return np.clip(x, 0, np.inf) if x.size > 4096 and x.dtype.kind == "f" else np.maximum(x, 0)
+
+
+def _raw_relu_rule(g: Array, y: Array) -> Array:
+    return g * (y > 0) if y.ndim else Tensor(g) * (Tensor(y) > 0)
 
 
 def _rsqrt(x: Array) -> Array:
@@ -102,7 +124,7 @@ acos = unary("acos", np.arccos, lambda g, x: -g * (1 - cj(x * x)).rsqrt(), "Inve
 atan = unary("atan", np.arctan, lambda g, x: g / (1 + cj(x * x)), "Inverse tangent, in [-pi/2, pi/2].", aliases=["arctan"], lowering="atan(x)", onnx="Atan")
 sinh = unary("sinh", np.sinh, lambda g, x: g * cj(x).cosh(), "Hyperbolic sine.", lowering="(exp(x) - exp(-x)) / 2", onnx="Sinh")
 cosh = unary("cosh", np.cosh, lambda g, x: g * cj(x).sinh(), "Hyperbolic cosine.", lowering="(exp(x) + exp(-x)) / 2", onnx="Cosh")
-tanh = unary("tanh", np.tanh, _tanh_rule, "Hyperbolic tangent.", lowering="tanh(x)", onnx="Tanh")
+tanh = unary("tanh", np.tanh, _tanh_rule, "Hyperbolic tangent.", lowering="tanh(x)", onnx="Tanh", raw=_raw_tanh_rule)
 asinh = unary("asinh", np.arcsinh, lambda g, x: g * (cj(x * x) + 1).rsqrt(), "Inverse hyperbolic sine.", aliases=["arcsinh"], onnx="Asinh")
 acosh = unary("acosh", np.arccosh, _acosh_rule, "Inverse hyperbolic cosine, x >= 1.", aliases=["arccosh"], onnx="Acosh")
 atanh = unary("atanh", np.arctanh, lambda g, x: g / (1 - cj(x * x)), "Inverse hyperbolic tangent, |x| <= 1.", aliases=["arctanh"], onnx="Atanh")
@@ -117,7 +139,7 @@ sqrt = unary("sqrt", np.sqrt, lambda g, y: g / (2 * cj(y)), "Square root.", lowe
 rsqrt = unary("rsqrt", _rsqrt, lambda g, y: g * (-0.5 * cj(y * y * y)), "1 / sqrt(x).", lowering="1 / sqrt(x)")
 square = unary("square", lambda x: np.square(x) if x.dtype.kind != "b" else x.astype(np.int64), lambda g, x: g * cj(x) * 2, "x * x.", dtype="same", lowering="x * x")
 reciprocal = unary("reciprocal", _reciprocal, lambda g, y: -g * cj(y * y), "1 / x.", lowering="1 / x", onnx="Reciprocal")
-sigmoid = unary("sigmoid", sigmoid_of, _sigmoid_rule, "1 / (1 + exp(-x)).", lowering="1 / (1 + exp(-x))", onnx="Sigmoid")
+sigmoid = unary("sigmoid", sigmoid_of, _sigmoid_rule, "1 / (1 + exp(-x)).", lowering="1 / (1 + exp(-x))", onnx="Sigmoid", raw=_raw_sigmoid_rule)
 sinc = unary("sinc", np.sinc, _sinc_rule, "sin(pi x) / (pi x), 1 at 0.")
 deg2rad = unary("deg2rad", lambda x: x * (math.pi / 180), lambda g: g * (math.pi / 180), "Degrees to radians.", lowering="x * 0.017453292519943295")
 rad2deg = unary("rad2deg", lambda x: x * (180 / math.pi), lambda g: g * (180 / math.pi), "Radians to degrees.", lowering="x * 57.29577951308232")
@@ -129,7 +151,7 @@ floor = unary("floor", _whole(np.floor), zero, "The largest whole number <= x.",
 ceil = unary("ceil", _whole(np.ceil), zero, "The smallest whole number >= x.", dtype="same", lowering="ceil(x)", onnx="Ceil")
 trunc = unary("trunc", _whole(np.trunc), zero, "x without its fraction.", dtype="same", aliases=["fix"], lowering="trunc(x)")
 frac = unary("frac", lambda x: x - np.trunc(x), lambda g: g, "The fraction of x, with its sign.", dtype="same", lowering="x - trunc(x)")
-relu = unary("relu", _relu, lambda g, y: g * (y > 0), "max(x, 0).", dtype="same", lowering="fmax(x, 0)", onnx="Relu")
+relu = unary("relu", _relu, lambda g, y: g * (y > 0), "max(x, 0).", dtype="same", lowering="fmax(x, 0)", onnx="Relu", raw=_raw_relu_rule)
 clone = unary("clone", lambda x: x.copy(order="K"), lambda g: g, "A copy that the gradient passes through.", dtype="same", inplace=False, onnx="Identity")
 positive = unary("positive", np.positive, lambda g: g, "A copy of x.", dtype="same", inplace=False)
 

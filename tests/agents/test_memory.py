@@ -187,3 +187,22 @@ def test_a_step_compiles_to_the_same(kind):
         for a, p in zip(got, cell.parameters(), strict=True):
             assert np.allclose(a, p.grad.numpy(), rtol=1e-4, atol=1e-6)
     assert "2 of 3 calls replayed" in T.compile.explain(compiled)
+
+
+@ALL
+def test_a_compiled_cell_serves_sequences_of_every_length(kind):
+    cell = cell_of(kind)
+    step = T.compile(cell)
+    for length in (3, 5, 4):
+        x = T.randn(length, 2, 3)
+        gradients = []
+        for each in (step, cell):
+            y, state = run(each, x, cell.initial_state(2))
+            (y.square().sum() + state.memory.sum()).backward()
+            gradients.append([p.grad.numpy().copy() for p in cell.parameters()])
+            cell.zero_grad()
+        assert all(np.allclose(a, b, rtol=1e-3, atol=1e-5) for a, b in zip(*gradients, strict=True))
+    said = T.compile.explain(step)
+    replayed, calls = (int(said.split()[i]) for i in (1, 3))
+    assert calls == 12
+    assert replayed >= 8

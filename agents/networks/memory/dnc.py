@@ -88,6 +88,7 @@ class DNCCell(nn.Module):
             extended = {name: extend(getattr(state, name), axes, new, fill) for name, (axes, fill) in SLOTTED.items()}
             state = state._replace(**extended)
         h, c = self.controller(T.cat([input, state.seen], 1), (state.hidden, state.cell))
+        c = c.clone()  # both are views of one tensor, which a compiled step could not return
         batch, reads = len(input), self.reads
         vectors, strengths, gates, modes = self.interface(h).split(self.parts, 1)
         vectors = vectors.reshape(batch, reads + 3, self.width)

@@ -80,6 +80,7 @@ class NTMCell(nn.Module):
             memory, weights = extend(state.memory, (1,), more, SMALL), extend(state.weights, (2,), more)
             state = state._replace(memory=memory, weights=weights)
         h, c = self.controller(T.cat([input, state.seen], 1), (state.hidden, state.cell))
+        c = c.clone()  # both are views of one tensor, which a compiled step could not return
         asked = self.heads(h)
         reads, writes, width = self.reads, self.writes, self.width
         heads = reads + writes

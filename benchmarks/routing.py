@@ -1,0 +1,294 @@
+#!/usr/bin/env python3
+"""Networks whose path depends on the input: what they learn, and what a batch of trees costs.
+
+    python benchmarks/routing.py [--only copy,logic,trees] [--seeds 1] [--json FILE]
+
+*Copy*: a Neural Turing machine repeats sequences of 1 to 20 vectors of 8 bits (Graves et al. 2014); shown is the mean number of
+wrong bits in a sequence, over 200 sequences that it never saw, at length 20 (of 160) and at length 60 (of 480).
+
+*Logic*: up to four binary gates, one applied to what the one before gave (the task of Graves 2016, each sequence one step long);
+a recurrent cell with adaptive computation time beside the same cell that takes one step. Shown is the share of wrong answers
+on 10,000 problems.
+
+*Trees*: a learning step on random binary trees of 15 leaves, for each tree: 32 at a time by `DynamicBatch`, and relative to
+PyTorch, which takes one at a time (if it is installed). One thread; the variants take turns.
+
+Results are added to those in the file.
+"""
+
+import argparse
+import json
+import os
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np  # noqa: E402
+
+import tensor as T  # noqa: E402
+from agents.networks import ACT, DynamicBatch, NTMCell  # noqa: E402
+from tensor import nn  # noqa: E402
+
+bce = nn.functional.binary_cross_entropy_with_logits
+
+
+# --- copy ---------------------------------------------------------------------------------------------------------------
+
+BITS = 8
+
+
+def copy_task(rng: np.random.Generator, length: int, batch: int) -> tuple[Any, Any]:
+    """Inputs [steps, batch, bits + 2] with a mark before and after the sequence, and the sequence [length, batch, bits]."""
+    x = np.zeros((2 * length + 2, batch, BITS + 2), np.float32)
+    bits = rng.integers(0, 2, (length, batch, BITS)).astype(np.float32)
+    x[0, :, BITS] = x[length + 1, :, BITS + 1] = 1
+    x[1 : length + 1, :, :BITS] = bits
+    return T.tensor(x), T.tensor(bits)
+
+
+def answers(cell: NTMCell, x: Any, length: int, step: Any = None) -> Any:
+    """The logits that come after the sequence was seen; by ``step``, the cell compiled, if given."""
+    state, outputs, step = cell.initial_state(x.shape[1]), [], cell if step is None else step
+    for row in x.unbind(0):
+        y, state = step(row, state)
+        outputs.append(y)
+    return T.stack(outputs[-length:])
+
+
+def wrong_bits(cell: NTMCell, length: int, sequences: int = 200) -> float:
+    """In a sequence, on average."""
+    x, bits = copy_task(np.random.default_rng(12345), length, sequences)
+    with T.no_grad():
+        wrong = (answers(cell, x, length) > 0) != (bits > 0.5)
+    return float(wrong.sum().item() / sequences)
+
+
+def copy(seed: int, sequences: int, batch: int = 4, lr: float = 3e-3) -> dict[str, float]:
+    """Train on so many sequences and test."""
+    T.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    cell = NTMCell(BITS + 2, BITS)
+    step = T.compile(cell)
+    optimizer = T.optim.Adam(cell.parameters(), lr=lr)
+    start = time.process_time()
+    for seen in range(0, sequences, batch):
+        length = int(rng.integers(1, 21))
+        x, bits = copy_task(rng, length, batch)
+        loss = bce(answers(cell, x, length, step), bits)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(cell.parameters(), 1.0)
+        optimizer.param_groups[0]["lr"] = lr * (1 - seen / sequences)
+        optimizer.step()
+        if seen % 800 == 0:
+            print(f"  {seen} sequences: loss {loss.item():.4f}, {wrong_bits(cell, 20, 50):.2f} wrong bits of 160", flush=True)
+    cpu = time.process_time() - start
+    return {
+        "seed": seed,
+        "sequences": sequences,
+        "wrong bits at 20": wrong_bits(cell, 20),
+        "wrong bits at 60": wrong_bits(cell, 60),
+        "cpu s": round(cpu, 1),
+    }
+
+
+# --- logic --------------------------------------------------------------------------------------------------------------
+
+GATES = 4
+#: What a gate gives for the inputs (0, 0), (0, 1), (1, 0), (1, 1): the ten that depend on both.
+TABLES = np.array([[0, 0, 0, 1], [0, 1, 1, 1], [0, 1, 1, 0], [1, 1, 1, 0], [1, 0, 0, 0],
+                   [1, 0, 0, 1], [0, 0, 1, 0], [0, 1, 0, 0], [1, 1, 0, 1], [1, 0, 1, 1]])  # fmt: skip
+
+
+def logic_task(rng: np.random.Generator, n: int) -> tuple[Any, Any]:
+    """Two bits and up to four gates, one-hot, to the bit that the last gate gives."""
+    bits, count, gates = rng.integers(0, 2, (n, 2)), rng.integers(1, GATES + 1, n), rng.integers(0, 10, (n, GATES))
+    x = np.zeros((n, 2 + 10 * GATES), np.float32)
+    x[:, :2] = bits
+    before, last = bits.T
+    for i in range(GATES):
+        on = i < count
+        x[np.flatnonzero(on), 2 + 10 * i + gates[on, i]] = 1
+        given = TABLES[gates[:, i], 2 * last + before]
+        before, last = np.where(on, last, before), np.where(on, given, last)
+    return T.tensor(x), T.tensor(last.astype(np.float32))
+
+
+class Thinker(nn.Module):
+    """A recurrent cell that takes up to ``most`` steps on a problem, and answers."""
+
+    def __init__(self, most: int, hidden: int = 64) -> None:
+        super().__init__()
+        self.think = ACT(nn.GRUCell(2 + 10 * GATES + 1, hidden), hidden, most=most)
+        self.answer = nn.Linear(hidden, 1)
+
+    def forward(self, x: Any) -> tuple[Any, Any]:
+        h, _, ponder = self.think(x)
+        return self.answer(h).squeeze(-1), ponder
+
+
+def logic(seed: int, most: int, steps: int, lr: float = 3e-3, cost: float = 1e-3) -> dict[str, float]:
+    """Train on batches of 64 and test."""
+    T.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    net = Thinker(most)
+    optimizer = T.optim.Adam(net.parameters(), lr=lr)
+    start = time.process_time()
+    for step in range(steps):
+        x, y = logic_task(rng, 64)
+        logits, ponder = net(x)
+        optimizer.zero_grad()
+        (bce(logits, y) + cost * ponder.mean()).backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.param_groups[0]["lr"] = lr * (1 - step / steps)
+        optimizer.step()
+    cpu = time.process_time() - start
+    x, y = logic_task(np.random.default_rng(12345), 10_000)
+    with T.no_grad():
+        logits, ponder = net(x)
+    error = float(((logits > 0) != (y > 0.5)).float().mean().item())
+    thought = float(ponder.floor().mean().item()) if most > 1 else 1.0
+    return {
+        "seed": seed,
+        "steps": steps,
+        "error": round(error, 5),
+        "mean steps of thought": round(thought, 2),
+        "cpu s": round(cpu, 1),
+    }
+
+
+# --- trees --------------------------------------------------------------------------------------------------------------
+
+
+def random_tree(rng: random.Random, leaves: int) -> Any:
+    """Nested pairs of numbers of words."""
+    if leaves == 1:
+        return rng.randrange(64)
+    left = rng.randrange(1, leaves)
+    return random_tree(rng, left), random_tree(rng, leaves - left)
+
+
+def parts(L: Any, hidden: int = 32) -> tuple[Any, ...]:
+    """The same layers, optimizer and words in either library."""
+    L.manual_seed(0)
+    cell, leaf, head = L.nn.Linear(2 * hidden, hidden), L.nn.Linear(8, hidden), L.nn.Linear(hidden, 1)
+    optimizer = L.optim.SGD([*cell.parameters(), *leaf.parameters(), *head.parameters()], lr=1e-3)
+    words = L.tensor(np.random.default_rng(0).normal(size=(64, 8)).astype(np.float32))
+    return cell, leaf, head, optimizer, words
+
+
+def one_at_a_time(L: Any) -> Callable[[Any], None]:
+    """A step on each tree of a batch."""
+    cell, leaf, head, optimizer, words = parts(L)
+    rows = [words[i : i + 1] for i in range(64)]
+
+    def build(tree: Any) -> Any:
+        if isinstance(tree, tuple):
+            return L.tanh(cell(L.cat([build(tree[0]), build(tree[1])], 1)))
+        return L.tanh(leaf(rows[tree]))
+
+    def steps(trees: Any) -> None:
+        for tree in trees:
+            optimizer.zero_grad()
+            (head(build(tree)) ** 2).mean().backward()
+            optimizer.step()
+
+    return steps
+
+
+def batched() -> Callable[[Any], None]:
+    """A step on a batch of trees."""
+    cell, leaf, head, optimizer, words = parts(T)
+    rows = words.unbind(0)
+
+    def combine(left: Any, right: Any) -> Any:
+        return T.tanh(cell(T.cat([left, right], 1)))
+
+    def first(word: Any) -> Any:
+        return T.tanh(leaf(word))
+
+    def step(trees: Any) -> None:
+        batch = DynamicBatch()
+
+        def build(tree: Any) -> Any:
+            return batch(combine, build(tree[0]), build(tree[1])) if isinstance(tree, tuple) else batch(first, rows[tree])
+
+        optimizer.zero_grad()
+        (head(batch.run([build(tree) for tree in trees])) ** 2).mean().backward()
+        optimizer.step()
+
+    return step
+
+
+def trees(rounds: int) -> dict[str, float]:
+    """Microseconds for a tree, and the median over rounds of ratios within a round."""
+    rng = random.Random(0)
+    batches = [[random_tree(rng, 15) for _ in range(32)] for _ in range(5)]
+    variants = {"one at a time": one_at_a_time(T), "batches of 32": batched()}
+    try:
+        import torch
+
+        torch.set_num_threads(1)
+        variants["PyTorch, one at a time"] = one_at_a_time(torch)
+    except ImportError:
+        pass
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    for _ in range(rounds):
+        for name, run in variants.items():
+            start = time.process_time()
+            for batch in batches:
+                run(batch)
+            times[name].append((time.process_time() - start) / 160 * 1e6)
+    result = {f"{name} us": round(statistics.median(t), 1) for name, t in times.items()}
+    peer = times.get("PyTorch, one at a time")
+    if peer:
+        for name in ("one at a time", "batches of 32"):
+            result[f"{name}, of PyTorch"] = round(statistics.median(a / b for a, b in zip(times[name], peer, strict=True)), 4)
+    return result
+
+
+def main() -> int:
+    """Print the figures; 1 where one is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="copy,logic,trees")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--sequences", type=int, default=8_000)
+    parser.add_argument("--steps", type=int, default=10_000, help="of the logic task")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    only = options.only.split(",")
+    result: dict[str, Any] = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
+    missed = []
+    if "copy" in only:
+        result["copy"] = [copy(seed, options.sequences) for seed in range(options.seeds)]
+        print(*result["copy"], sep="\n")
+        missed += ["copy" for run in result["copy"] if run["wrong bits at 20"] >= 0.01 or run["wrong bits at 60"] >= 0.01 * 60]
+    if "logic" in only:
+        result["logic"] = []
+        for seed in range(options.seeds):
+            pair = {"one step": logic(seed, 1, options.steps), "ACT": logic(seed, 8, options.steps)}
+            result["logic"].append(pair)
+            print(pair, flush=True)
+            missed += ["logic"] * (pair["ACT"]["error"] > pair["one step"]["error"] / 4)
+    if "trees" in only:
+        result["trees"] = trees(options.rounds)
+        print(result["trees"])
+        missed += ["trees"] * (result["trees"].get("batches of 32, of PyTorch", 0) > 0.1)
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
+    if missed:
+        print("missed:", *missed)
+    return int(bool(missed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
