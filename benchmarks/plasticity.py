@@ -324,7 +324,7 @@ def main() -> int:
         missed |= failed
         if options.json:
             kept = json.loads(options.json.read_text()) if options.json.exists() else {}
-            options.json.write_text(json.dumps({**kept, name: result}, indent=1) + "\n")
+            options.json.write_text(json.dumps({**kept, name: result}) + "\n")
     return int(missed)
 
 
