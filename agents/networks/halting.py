@@ -40,7 +40,8 @@ class ACT(nn.Module):
     step a unit says how probable it is to stop; a row stops when its sum reaches ``1 - epsilon``, or at ``most`` steps, and what
     it gets are the means over its steps. Rows that have stopped are not computed any further. The result: the output, the state,
     and for each row how long it thought (steps plus remainder, ``[n]``), whose mean times a small number is to be added to the
-    loss.
+    loss. ``halt_bias`` is where the bias of the unit that stops starts: at the paper's 1 it thinks for two steps at first, at -1
+    for five.
 
     >>> think = ACT(nn.GRUCell(3 + 1, 8), 8)
     >>> y, state, ponder = think(T.randn(5, 3))
@@ -49,7 +50,9 @@ class ACT(nn.Module):
     (tensor.Size([5, 8]), tensor.Size([5]))
     """
 
-    def __init__(self, cell: nn.Module, hidden_size: int, *, most: int = 20, epsilon: float = 0.01) -> None:
+    def __init__(
+        self, cell: nn.Module, hidden_size: int, *, most: int = 20, epsilon: float = 0.01, halt_bias: float = 1.0
+    ) -> None:
         super().__init__()
         if most < 1 or not 0 < epsilon < 1:
             msg = f"ACT: expected at least 1 step and an epsilon between 0 and 1, got {most} and {epsilon}"
@@ -58,7 +61,7 @@ class ACT(nn.Module):
         self.cell = cell
         self.halt = nn.Linear(hidden_size, 1)
         assert self.halt.bias is not None
-        nn.init.ones_(self.halt.bias)  # short at first, so that there is a gradient
+        nn.init.constant_(self.halt.bias, halt_bias)
 
     def forward(self, input: Tensor, state: State = None) -> tuple[Tensor, State, Tensor]:
         """The mean output, the mean state, and the time taken."""
