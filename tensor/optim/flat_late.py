@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from tensor.optim.flat import Flat, Run
+    from tensor import cuda
+from tensor.optim.flat import Flat, Run
 
 __all__ = ["Late", "LateRun", "Move", "join", "late_run", "none_late", "settle"]
 
@@ -104,7 +105,11 @@ class LateRun:
             places = (2 * places[:, None] + np.arange(2)).ravel()
             ages, scalars = np.repeat(ages, 2), np.repeat(scalars, 2, axis=1)
         pair = np.empty_like(whole.pair, shape=(2, places.size))
-        np.take(whole.grad, places, out=pair[0], mode="clip")
+        if cuda.device_of(pair) is None:
+            np.take(whole.grad, places, out=pair[0], mode="clip")
+        else:
+            places, ages, scalars = (np.asarray(x, like=pair) for x in (places, ages, scalars))
+            pair[0] = np.take(whole.grad, places)
         self.run = kind(np.take(whole.data, places), pair, np.take(whole.moments, places, axis=1), whole.params, scalars)
         self.ages, self._places, self._whole = ages, places, whole
         self._scalars, self._width = late.scalars, 1 + pairs
@@ -114,7 +119,7 @@ class LateRun:
         whole, run = self._whole, self.run
         whole.data[self._places] = run.data
         whole.moments[:, self._places] = run.moments
-        self._scalars[...] = run.scalars[:, :: self._width]
+        self._scalars[...] = cuda.to_host(run.scalars)[:, :: self._width]
 
 
 def late_run(flat: Flat, run: Run, step: int) -> LateRun | None:
