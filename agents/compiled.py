@@ -9,7 +9,12 @@ import tensor as T
 from tensor import Tensor, jit
 from tensor.optim.flat_optimizer import FlatOptimizer
 
-__all__ = ["LearningStep"]
+__all__ = ["GRACE", "LearningStep"]
+
+#: Steps after an edit of the network that run as they are, while another thread makes machine code for the new shapes.
+GRACE = 256
+#: One call records; with the next, a replay, machine code begins to be made.
+TRIALS = 2
 
 
 class LearningStep:
@@ -22,7 +27,8 @@ class LearningStep:
     code: the first one has it made, by calls whose effects are taken back.
 
     That holds as long as there is one recording: arguments always have the same shapes, and the function does not branch on
-    values.
+    values. After an edit of the network (`edited`) the next `GRACE` calls run as they are, which keeps acting and learning going
+    while machine code is made in the background; that the number is fixed keeps the run one that its seed alone decides.
 
     >>> w = T.zeros(2, requires_grad=True)
     >>> optimizer = T.optim.Adam([w], lr=0.5)
@@ -39,34 +45,66 @@ class LearningStep:
 
     def __init__(self, function: Callable[..., Any], changes: FlatOptimizer | Sequence[Tensor], *, compile: bool = True) -> None:
         self._call = T.compile(function) if compile else function
+        self._function = function
         self._changes = changes
         self._ready = not compile
+        self._trials = 0 if self._ready else TRIALS  # calls still to be made for machine code to be made
+        self.grace = 0  #: how many calls will still run as they are; part of an agent's state
 
     def __call__(self, *tensors: Tensor) -> Any:
         """What the function gives."""
         if not self._ready:
+            if self._trials:
+                # One at a time where acting must not wait.
+                self._record(tensors, 1 if self.grace else self._trials)
+            if self.grace:
+                self.grace -= 1
+                return self._function(*tensors)
             self.prepare(*tensors)
         return self._call(*tensors)
 
     def prepare(self, *tensors: Tensor) -> None:
-        """Have machine code made for arguments of these shapes, whatever their values, so that no call has to wait for it."""
-        if not self._ready:
-            self._prepare(tensors)
-            self._ready = True
+        """Have machine code made for arguments of these shapes, whatever their values, so that no call has to wait for it.
 
-    def restored(self) -> None:
+        Where nothing is changed, it is also called a few times, since the first calls still set up the check of later ones.
+        """
+        if not self._ready:
+            if self._trials:
+                self._record(tensors, self._trials)
+            self.settle()
+            self._ready = True
+            if self._changes == ():
+                for _ in range(3):
+                    self._call(*tensors)
+
+    def restored(self, grace: int = 0) -> None:
         """The optimizer's state was replaced, and with it the memory that machine code was made for."""
         if isinstance(self._call, jit.Compiled):
             self._call.reset()
-            self._ready = False
+            self._ready, self._trials = False, TRIALS
+            self.grace = grace
 
-    def _prepare(self, tensors: tuple[Tensor, ...]) -> None:
-        """Record, replay once (from then on machine code is made), wait for it, and put everything back."""
-        put_back = _kept(self._changes) if isinstance(self._changes, FlatOptimizer) else _kept_tensors(self._changes)
-        for _ in range(2):
-            self._call(*tensors)
+    def settle(self) -> None:
+        """Wait for machine code that is being made; also before an edit.
+
+        An edit looks through the garbage collector's objects, which must not happen while another thread builds some.
+        """
         if isinstance(self._call, jit.Compiled):
             self._call.wait()
+
+    def edited(self) -> None:
+        """The network has other shapes now."""
+        if isinstance(self._changes, FlatOptimizer):
+            # Lays late elements in the order in which a checkpoint will have them: in another, sums may round differently.
+            self._changes.load_state_dict(self._changes.state_dict())
+        self.restored(GRACE)
+
+    def _record(self, tensors: tuple[Tensor, ...], trials: int = TRIALS) -> None:
+        """Call so often, and put everything back."""
+        put_back = _kept(self._changes) if isinstance(self._changes, FlatOptimizer) else _kept_tensors(self._changes)
+        for _ in range(trials):
+            self._call(*tensors)
+        self._trials -= trials
         put_back()
 
 

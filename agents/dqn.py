@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 import tensor as T
 from agents.compiled import LearningStep
 from agents.gradients import clip_norm
+from agents.growing import more_actions, more_inputs, names_in_order, new_outputs, optimized, rebuilt, widen
 from agents.networks import mlp
 from agents.nstep import NStep
 from agents.settings import at_least, check, fraction, positive
 from agents.state import generator_state, load_generator, pack, unpack, unpack_optimizer
 from rlcore.buffers import ReplayBuffer
 from rlcore.errors import SpaceError
-from rlcore.types import State
-from tensor import Tensor, nn, optim
+from rlcore.types import Part, State
+from tensor import Tensor, nn, optim, structure
 
 __all__ = ["DQN", "DQNConfig"]
 
@@ -53,6 +54,8 @@ class DQNConfig:
     """Probability of a random action at the start."""
     exploration_final_epsilon: float = 0.05
     """Probability of a random action after that."""
+    new_action_tries: int = 2_000
+    """Uses of an action that appeared in mid-run until it is taken whenever it seems best; before, ever more often."""
     hidden_sizes: tuple[int, ...] = (64, 64)
     """Units of the hidden layers."""
     activation: str = "relu"
@@ -72,7 +75,7 @@ class DQNConfig:
         check(self, positive, "learning_rate", "max_grad_norm")
         check(self, at_least(1), "batch_size", "buffer_size", "target_update_interval", "train_interval")
         check(self, at_least(1), "gradient_steps", "n_step")
-        check(self, at_least(0), "learning_starts")
+        check(self, at_least(0), "learning_starts", "new_action_tries")
         check(self, fraction, "gamma", "exploration_fraction", "exploration_initial_epsilon")
         check(self, fraction, "exploration_final_epsilon")
 
@@ -122,6 +125,7 @@ class DQN:
         self.config = config
         self.total_steps = total_steps
         self.actions = int(action_space.n)
+        self.new = self.tries = 0  # how many actions, the last, are new, and how often one of them was taken
         self.steps = 0
         self.updates = 0
         self.rng = np.random.Generator(np.random.PCG64(seed))
@@ -130,21 +134,29 @@ class DQN:
         self.network = QNetwork(inputs, self.actions, config)
         self.target = QNetwork(inputs, self.actions, config)
         self.target.load_state_dict(self.network.state_dict())
+        self._learn_with(list(self.network.parameters()))
+        self.version = 0
+        self._remember(inputs)
+        self.n_step = NStep(config.n_step, num_envs, config.gamma)
+        self._next_learn = max(config.learning_starts, config.train_interval)
+        self._next_copy = config.target_update_interval
+        self._copied = False  # whether the target network is the network as it is now
+
+    def _learn_with(self, parameters: list[Tensor]) -> None:
         self._parameters = list(self.network.parameters())
-        self.optimizer = optim.Adam(self._parameters, lr=config.learning_rate)
-        self._gradient_step = LearningStep(self._step, self.optimizer, compile=config.compile)
+        self.optimizer = optim.Adam(parameters, lr=self.config.learning_rate)
+        self._gradient_step = LearningStep(self._step, self.optimizer, compile=self.config.compile)
+
+    def _remember(self, inputs: int) -> None:
         fields = {
             "observation": ((inputs,), np.float32),
             "action": ((), np.int64),
             "reward": ((), np.float32),
             "next_observation": ((inputs,), np.float32),
             "discount": ((), np.float32),  # gamma^k, and 0 where the episode terminated
+            "version": ((), np.int32),  # of the structure of the network that acted
         }
-        self.replay = ReplayBuffer(config.buffer_size, fields)
-        self.n_step = NStep(config.n_step, num_envs, config.gamma)
-        self._next_learn = max(config.learning_starts, config.train_interval)
-        self._next_copy = config.target_update_interval
-        self._copied = False  # whether the target network is the network as it is now
+        self.replay = ReplayBuffer(self.config.buffer_size, fields)
 
     @property
     def num_parameters(self) -> int:
@@ -166,6 +178,8 @@ class DQN:
         if deterministic:
             return self._best(observation)
         explore = self.rng.random(n) < self.epsilon
+        if self.new:
+            return self._cautious(observation, explore)
         exploring = np.count_nonzero(explore)
         if not exploring:
             return self._best(observation)
@@ -174,7 +188,22 @@ class DQN:
 
     def _best(self, observation: NDArray[np.float32]) -> NDArray[np.int64]:
         with T.no_grad():
-            return self.network(T.from_numpy(observation)).numpy().argmax(-1)  # type: ignore[no-any-return]
+            values = self.network(T.from_numpy(observation)).numpy()
+        return values[:, : self.actions - self.new].argmax(-1)  # type: ignore[no-any-return]
+
+    def _cautious(self, observation: NDArray[np.float32], explore: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """How to act while some actions are new: every other random one is new, and those that seem best are taken now and then.
+
+        Where a new action was never tried, its value is a guess, and the largest of guesses is too large. Taken now and then, it
+        is tried where it seems best, and learnt about there, while what is known carries the episode.
+        """
+        n, known = len(observation), self.actions - self.new
+        with T.no_grad():
+            values = self.network(T.from_numpy(observation)).numpy()
+        bold = self.rng.random(n) < self.tries / (self.config.new_action_tries * self.new)
+        best = np.where(bold, values.argmax(-1), values[:, :known].argmax(-1))
+        tried = np.where(self.rng.random(n) < 0.5, self.rng.integers(known, self.actions, n), self.rng.integers(known, size=n))
+        return np.where(explore, tried, best)
 
     def observe(
         self,
@@ -189,8 +218,12 @@ class DQN:
         """Store the transitions whose n-step return is complete."""
         ready = self.n_step.add(observation, action, reward, next_observation, terminated, truncated, valid)
         if ready is not None:
-            self.replay.add(**ready)
+            self.replay.add(**ready, version=np.full(len(ready["reward"]), self.version))
         self.steps += int(np.count_nonzero(valid))
+        if self.new:
+            self.tries += int(np.count_nonzero((action >= self.actions - self.new) & valid))
+            if self.tries >= self.config.new_action_tries * self.new:
+                self.new = 0
 
     def interrupt(self) -> None:
         """The episodes under way were cut off without an outcome: drop the returns that would span the break."""
@@ -216,6 +249,7 @@ class DQN:
             self.optimizer.param_groups[0]["lr"] = config.learning_rate * remaining
         n, size = config.gradient_steps, config.batch_size
         batches = self.replay.sample(n * size, self.rng)
+        behind = self.version - batches.pop("version").mean(dtype=np.float64)
         columns = [a.reshape(n, size, *a.shape[1:]) for a in batches.values()]
         loss = value = 0.0
         for i in range(n):
@@ -224,7 +258,8 @@ class DQN:
             value += step_value.item()
         self.updates += n
         self._copied = False
-        return {"loss/value": loss / n, "q_value": value / n, "epsilon": self.epsilon, "updates": float(self.updates)}
+        metrics = {"loss/value": loss / n, "q_value": value / n, "epsilon": self.epsilon, "updates": float(self.updates)}
+        return {**metrics, "structure/behind": float(behind)} if self.version else metrics
 
     def _step(
         self, observation: Tensor, action: Tensor, reward: Tensor, next_observation: Tensor, discount: Tensor
@@ -246,20 +281,58 @@ class DQN:
         self.optimizer.step()
         return loss.detach(), values.detach().mean()
 
+    # --- changing -----------------------------------------------------------------------------------------------
+
+    def parts(self) -> Mapping[str, Part]:
+        """``network``: the layers between observations and values; the target network follows."""
+        self._gradient_step.settle()
+        return {"network": Part(self.network.body, self.optimizer, (self.target.body,))}
+
+    def sample(self) -> NDArray[np.float32] | None:
+        """The latest observations in the replay memory."""
+        return self.replay.latest("observation", 256) if len(self.replay) else None
+
+    def edited(self) -> None:
+        """Learn with the network as it is now."""
+        self.version += 1
+        self._parameters = list(self.network.parameters())
+        self._gradient_step.edited()
+
+    def adapt(self, observation_space: Box, action_space: Space[Any]) -> Sequence[tuple[str, structure.Edit]]:
+        """Serve spaces that have grown: what is remembered gets zeros for observation components that it lacks."""
+        (inputs,), before = observation_space.shape, self.replay["observation"].shape[1]
+        actions = new_outputs("dqn", Discrete(self.actions), action_space)
+        edits: list[tuple[str, structure.Edit]] = []
+        if inputs > before:
+            edits += more_inputs(self.parts(), inputs - before)
+            for field in ("observation", "next_observation"):
+                self.replay.convert(field, lambda rows: widen(rows, inputs))
+            self.n_step.widen(inputs)
+        if actions:
+            advantages = slice(1, None) if self.config.dueling else slice(None)
+            edits += more_actions("network", self.parts()["network"], actions, advantages)
+            self.actions += actions
+            self.new, self.tries = self.new + actions, 0
+        return edits
+
     def policy(self) -> State:
         """What `act` depends on, as copies."""
-        return {"network": pack(self.network.state_dict()), "steps": self.steps}
+        weights = {"network": pack(self.network.state_dict()), "steps": self.steps}
+        return {**weights, "structure": self._structure()} if self.version else weights
 
     def load_policy(self, state: State) -> None:
         """Act as the agent that gave `policy` does."""
+        if "structure" in state and state["structure"]["version"] != self.version:
+            self._rebuild(state["structure"])
         self.network.load_state_dict(unpack(state["network"]))
         self.steps = state["steps"]
 
     # --- keeping ------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> State:
-        """Weights, target, optimizer, replay, pending returns, counters and the generator."""
+        """Structure, weights, target, optimizer, replay, pending returns, counters and the generator."""
         return {
+            "structure": self._structure(),
             "network": pack(self.network.state_dict()),
             "target": pack(self.target.state_dict()),
             "optimizer": pack(self.optimizer.state_dict()),
@@ -269,14 +342,36 @@ class DQN:
             "generator": generator_state(self.rng),
         }
 
+    def _structure(self) -> State:
+        return {
+            "version": self.version,
+            "actions": [self.actions, self.new, self.tries],
+            "network": structure.describe(self.network),
+            "optimizer": names_in_order(self.network, self.optimizer),
+            "grace": self._gradient_step.grace,
+        }
+
     def load_state_dict(self, state: State) -> None:
-        """Restore what `state_dict` gave, bit for bit."""
+        """Restore what `state_dict` gave, bit for bit, whatever the networks have grown to."""
+        if "structure" in state:  # not in checkpoints from before networks could change
+            self._rebuild(state["structure"])
         self.network.load_state_dict(unpack(state["network"]))
         self.target.load_state_dict(unpack(state["target"]))
         self.optimizer.load_state_dict(unpack_optimizer(state["optimizer"]))
-        self._gradient_step.restored()
-        self.replay.load_state_dict(state["replay"])
+        self._gradient_step.restored(state["structure"]["grace"] if "structure" in state else 0)
+        fields = state["replay"]["fields"]
+        self._remember(fields["observation"].shape[1])
+        versions = np.zeros(state["replay"]["size"], np.int32)
+        self.replay.load_state_dict({**state["replay"], "fields": {"version": versions, **fields}})
         self.n_step.load_state_dict(state["n_step"])
         self.steps, self.updates, self._next_learn, self._next_copy = state["counters"]
         self._copied = False
         load_generator(self.rng, state["generator"])
+
+    def _rebuild(self, given: State) -> None:
+        """The networks as they had become, with weights to be loaded."""
+        self.version = given["version"]
+        self.actions, self.new, self.tries = given["actions"]
+        if given["network"] != structure.describe(self.network):
+            self.network, self.target = (rebuilt(QNetwork, given["network"]) for _ in range(2))
+            self._learn_with(optimized(self.network, given["optimizer"]))

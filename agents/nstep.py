@@ -76,6 +76,11 @@ class NStep:
             "discount": np.array(discounts, np.float32),
         }
 
+    def widen(self, width: int) -> None:
+        """Give the observations that wait zeros behind, up to a width."""
+        for pending in self._pending:
+            pending[:] = [(np.pad(o, (0, width - len(o))), a, r) for o, a, r in pending]
+
     def clear(self) -> None:
         """Forget all incomplete transitions."""
         for pending in self._pending:

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box, Space
+from gymnasium.spaces import Box, Discrete, Space
 from numpy.typing import NDArray
 
 import tensor as T
 from agents.compiled import LearningStep
 from agents.gradients import clip_norm
-from agents.networks import make_head, mlp
+from agents.growing import (
+    build_space,
+    describe_space,
+    more_actions,
+    more_deviations,
+    more_inputs,
+    names_in_order,
+    new_outputs,
+    optimized,
+    rebuilt,
+)
+from agents.networks import GaussianHead, make_head, mlp
 from agents.returns import gae
 from agents.settings import at_least, check, fraction, positive
 from agents.state import generator_state, load_generator, pack, unpack, unpack_optimizer
 from rlcore.buffers import RolloutBuffer
-from rlcore.types import State
-from tensor import Tensor, nn, optim
+from rlcore.types import Part, State
+from tensor import Tensor, nn, optim, structure
 
 __all__ = ["PPO", "PPOConfig"]
 
@@ -102,28 +113,35 @@ class PPO:
         T.manual_seed(seed)
         (inputs,) = observation_space.shape
         hidden, activation = config.hidden_sizes, config.activation
+        self.action_space, self.version, self._num_envs = action_space, 0, num_envs
         self.head = make_head(action_space, "ppo")
         if isinstance(getattr(self.head, "log_std", None), nn.Parameter):
             nn.init.constant_(self.head.log_std, config.initial_log_std)
         self.actor = mlp(inputs, hidden, self.head.size, activation=activation, output_gain=0.01)
         self.critic = mlp(inputs, hidden, 1, activation=activation, output_gain=1.0)
+        self._learn_with(None)
+        self._collect(inputs)
+
+    def _learn_with(self, names: Sequence[str] | None) -> None:
+        """Take the networks into use, with their parameters in the optimizer in the order of ``names``."""
         self.networks = nn.ModuleDict({"actor": self.actor, "critic": self.critic, "head": self.head})
         self._parameters = list(self.networks.parameters())
-        self.optimizer = optim.Adam(self._parameters, lr=config.learning_rate, eps=1e-5)
-        self._gradient_step = LearningStep(self._step, self.optimizer, compile=config.compile)
-        self.rollout = RolloutBuffer(
-            config.rollout_length,
-            num_envs,
-            {
-                "observation": ((inputs,), np.float32),
-                "action": (self.head.action_shape, self.head.action_dtype),
-                "reward": ((), np.float32),
-                "next_observation": ((inputs,), np.float32),
-                "terminated": ((), np.bool_),
-                "truncated": ((), np.bool_),
-                "valid": ((), np.bool_),
-            },
-        )
+        parameters = self._parameters if names is None else optimized(self.networks, names)
+        self.optimizer = optim.Adam(parameters, lr=self.config.learning_rate, eps=1e-5)
+        self._gradient_step = LearningStep(self._step, self.optimizer, compile=self.config.compile)
+
+    def _collect(self, inputs: int) -> None:
+        fields = {
+            "observation": ((inputs,), np.float32),
+            "action": (self.head.action_shape, self.head.action_dtype),
+            "reward": ((), np.float32),
+            "next_observation": ((inputs,), np.float32),
+            "terminated": ((), np.bool_),
+            "truncated": ((), np.bool_),
+            "valid": ((), np.bool_),
+            "version": ((), np.int32),  # of the structure of the networks that acted
+        }
+        self.rollout = RolloutBuffer(self.config.rollout_length, self._num_envs, fields)
 
     @property
     def num_parameters(self) -> int:
@@ -157,6 +175,7 @@ class PPO:
             terminated=terminated,
             truncated=truncated,
             valid=valid,
+            version=self.version,
         )
         self.steps += int(np.count_nonzero(valid))
 
@@ -168,8 +187,9 @@ class PPO:
 
     def learn(self) -> Mapping[str, float] | None:
         """Update when a rollout is full: ``epochs`` passes of clipped policy and value gradients over it."""
-        if not self.rollout.full:
-            return None
+        return self._learn() if self.rollout.full else None
+
+    def _learn(self) -> Mapping[str, float]:
         batch = self._batch()
         before = max(1.0 - (self.steps - len(batch["value"])) / self.total_steps, 0.0)
         config = self.config
@@ -189,7 +209,9 @@ class PPO:
         Log probabilities and values are computed here, in one pass, rather than at each step: the networks have not changed
         since. Rows that only reset an environment are left out.
         """
-        r, config = self.rollout, self.config
+        config = self.config
+        # Less than the whole where a space has changed.
+        r = {name: self.rollout[name][: len(self.rollout)] for name in self.rollout.names}
         shape = r["reward"].shape
         observation, action = r["observation"].reshape(-1, r["observation"].shape[-1]), r["action"]
         with T.no_grad():
@@ -297,19 +319,68 @@ class PPO:
             "clip_fraction": np.count_nonzero(np.abs(ratio - 1) > clip) / len(ratio),
         }
 
+    # --- changing -----------------------------------------------------------------------------------------------
+
+    def parts(self) -> Mapping[str, Part]:
+        """``actor``, from observations to what the action's distribution is made of, and ``critic``, to the value."""
+        self._gradient_step.settle()
+        return {"actor": Part(self.actor, self.optimizer), "critic": Part(self.critic, self.optimizer)}
+
+    def sample(self) -> NDArray[np.float32] | None:
+        """The last observations of the rollout, or of the one before."""
+        rows = self.rollout["observation"][: len(self.rollout) or None]
+        return rows.reshape(-1, rows.shape[-1])[-256:].copy() if self.steps else None
+
+    def edited(self) -> None:
+        """Learn with the networks as they are now."""
+        self.version += 1
+        self._parameters = list(self.networks.parameters())
+        self._gradient_step.edited()
+
+    def adapt(self, observation_space: Box, action_space: Space[Any]) -> Sequence[tuple[str, structure.Edit]]:
+        """Serve spaces that have grown. What the old policy has collected is learnt from before."""
+        (inputs,), before = observation_space.shape, self.rollout["observation"].shape[-1]
+        outputs = new_outputs("ppo", self.action_space, action_space)
+        if len(self.rollout):
+            self._learn()
+        edits: list[tuple[str, structure.Edit]] = []
+        if inputs > before:
+            edits += more_inputs(self.parts(), inputs - before)
+        if outputs:
+            # A new choice is like the mean of the others; what is apart from the others (a component) begins at zero.
+            like = slice(None) if isinstance(action_space, Discrete) else None
+            edits += more_actions("actor", self.parts()["actor"], outputs, like)
+            self._take_head(action_space, outputs)
+        self._collect(inputs)
+        return edits
+
+    def _take_head(self, action_space: Space[Any], outputs: int = 0) -> None:
+        """The head for an action space, with the deviations that there are, and first ones for new outputs."""
+        old, self.head = self.head, make_head(action_space, "ppo")
+        if isinstance(old, GaussianHead) and isinstance(self.head, GaussianHead):
+            if outputs:
+                more_deviations(old, self.optimizer, outputs, self.config.initial_log_std)
+            self.head.log_std = old.log_std
+        self.action_space = action_space
+        self.networks["head"] = self.head
+
     def policy(self) -> State:
         """What `act` depends on, as copies."""
-        return pack(self.networks.state_dict())
+        weights = pack(self.networks.state_dict())
+        return {"weights": weights, "structure": self._structure()} if self.version else {"weights": weights}
 
     def load_policy(self, state: State) -> None:
         """Act as the agent that gave `policy` does."""
-        self.networks.load_state_dict(unpack(state))
+        if "structure" in state and state["structure"]["version"] != self.version:
+            self._rebuild(state["structure"])
+        self.networks.load_state_dict(unpack(state["weights"]))
 
     # --- keeping ------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> State:
-        """Weights, optimizer, the rollout under way, counters and the generator."""
+        """Structure, weights, optimizer, the rollout under way, counters and the generator."""
         return {
+            "structure": self._structure(),
             "networks": pack(self.networks.state_dict()),
             "optimizer": pack(self.optimizer.state_dict()),
             "rollout": self.rollout.state_dict(),
@@ -317,14 +388,39 @@ class PPO:
             "generator": generator_state(self.rng),
         }
 
+    def _structure(self) -> State:
+        return {
+            "version": self.version,
+            "actor": structure.describe(self.actor),
+            "critic": structure.describe(self.critic),
+            "actions": describe_space(self.action_space),
+            "optimizer": names_in_order(self.networks, self.optimizer),
+            "grace": self._gradient_step.grace,
+        }
+
     def load_state_dict(self, state: State) -> None:
-        """Restore what `state_dict` gave, bit for bit."""
+        """Restore what `state_dict` gave, bit for bit, whatever the networks have grown to."""
+        if "structure" in state:  # not in checkpoints from before networks could change
+            self._rebuild(state["structure"])
         self.networks.load_state_dict(unpack(state["networks"]))
         self.optimizer.load_state_dict(unpack_optimizer(state["optimizer"]))
-        self._gradient_step.restored()
-        self.rollout.load_state_dict(state["rollout"])
+        self._gradient_step.restored(state["structure"]["grace"] if "structure" in state else 0)
+        rollout = state["rollout"]
+        self._collect(rollout["fields"]["observation"].shape[-1])
+        versions = np.zeros(rollout["fields"]["valid"].shape, np.int32)
+        self.rollout.load_state_dict({**rollout, "fields": {"version": versions, **rollout["fields"]}})
         self.steps = state["steps"]
         load_generator(self.rng, state["generator"])
+
+    def _rebuild(self, given: State) -> None:
+        """The networks as they had become, with weights to be loaded."""
+        self.version, actions = given["version"], build_space(given["actions"])
+        now = {"actor": structure.describe(self.actor), "critic": structure.describe(self.critic)}
+        if now == {name: given[name] for name in now} and actions == self.action_space:
+            return
+        self.actor, self.critic = (rebuilt(nn.Sequential, given[name]) for name in ("actor", "critic"))
+        self.action_space, self.head = actions, make_head(actions, "ppo")
+        self._learn_with(given["optimizer"])
 
 
 def _minibatch(batch: dict[str, NDArray[Any]], rows: NDArray[np.int64], size: int) -> list[Tensor]:

@@ -310,8 +310,8 @@ def main() -> int:
     parser.add_argument("only", nargs="*", metavar="|".join(SECTIONS), help="which to run (default: all)")
     parser.add_argument("--examples", type=int, default=2_000_000)
     parser.add_argument("--seeds", type=int, default=30)
-    parser.add_argument("--policy-examples", type=int, default=500_000)
-    parser.add_argument("--policy-seeds", type=int, default=10)
+    parser.add_argument("--policy-examples", type=int, default=100_000)
+    parser.add_argument("--policy-seeds", type=int, default=4)
     parser.add_argument("--tasks", type=int, default=500)
     parser.add_argument("--digit-seeds", type=int, default=5)
     parser.add_argument("--json", type=Path, help="file to write the figures to; what it has of other sections stays")
@@ -324,7 +324,7 @@ def main() -> int:
         missed |= failed
         if options.json:
             kept = json.loads(options.json.read_text()) if options.json.exists() else {}
-            options.json.write_text(json.dumps({**kept, name: result}, indent=1) + "\n")
+            options.json.write_text(json.dumps({**kept, name: result}) + "\n")
     return int(missed)
 
 

@@ -34,13 +34,15 @@ class RunningMeanStd:
     """
 
     def __init__(self, shape: tuple[int, ...] = ()) -> None:
-        self.count = 0
+        self.count: Any = 0  #: rows; where columns have come later, an array with the number of each
         self.mean = np.zeros(shape)  #: float64
         self._squares = np.zeros(shape)  # sum of squared distances from the mean
 
     @property
     def var(self) -> NDArray[np.float64]:
         """Population variance, float64; 1 before two rows have been seen, since one has no spread."""
+        if isinstance(self.count, np.ndarray):
+            return np.where(self.count > 1, self._squares / np.maximum(self.count, 1), 1.0)
         return self._squares / self.count if self.count > 1 else np.ones_like(self.mean)
 
     @property
@@ -69,9 +71,19 @@ class RunningMeanStd:
             self._squares = self._squares + np.add.reduce(centred * centred) + between
         self.count = total
 
+    def widen(self, width: int) -> None:
+        """Take rows of more columns from now on; each counts from its own beginning."""
+        new = width - len(self.mean)
+        self.count = np.append(np.broadcast_to(self.count, self.mean.shape), np.zeros(new, np.int64))
+        self.mean, self._squares = np.append(self.mean, np.zeros(new)), np.append(self._squares, np.zeros(new))
+
     def state_dict(self) -> State:
         """Everything, exactly."""
-        return {"count": self.count, "mean": np.array(self.mean), "squares": np.array(self._squares)}
+        return {
+            "count": np.array(self.count) if isinstance(self.count, np.ndarray) else self.count,
+            "mean": np.array(self.mean),
+            "squares": np.array(self._squares),
+        }
 
     def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` gave.
@@ -83,6 +95,8 @@ class RunningMeanStd:
             message = f"expected statistics of shape {np.shape(self.mean)}, got {np.shape(state['mean'])}"
             raise ValueError(message)
         self.count, self.mean, self._squares = state["count"], np.array(state["mean"]), np.array(state["squares"])
+        if isinstance(self.count, np.ndarray):
+            self.count = self.count.copy()
 
 
 class NormalizedWorld:
@@ -126,7 +140,7 @@ class NormalizedWorld:
         self.training = training
         self.num_envs = world.num_envs
         self.action_space = world.action_space
-        self.observation_space: Box = world.observation_space
+        self._inner = self.observation_space = world.observation_space
         if observation:
             self.observation_space = Box(-_LIMIT, _LIMIT, world.observation_space.shape, np.float32)
         self._running_return = np.zeros(self.num_envs)
@@ -142,6 +156,8 @@ class NormalizedWorld:
     def step(self, action: NDArray[Any]) -> Step:
         """Take one action each; raises as the world within does."""
         step = self._world.step(action)
+        if self._world.observation_space is not self._inner or self._world.action_space is not self.action_space:
+            self._follow()
         observation, reward, next_observation = step.observation, step.reward, step.next_observation
         if self._reward is not None and self.training:
             reward = self._scale(self._reward, step)
@@ -152,6 +168,17 @@ class NormalizedWorld:
             same = step.observation is step.next_observation
             observation = next_observation if same else self._standardise(step.observation)
         return Step(observation, reward, next_observation, *step[3:])
+
+    def _follow(self) -> None:
+        """Take on spaces that have changed in the world within."""
+        width, before = self._world.observation_space.shape, self.observation_space.shape
+        self._inner, self.action_space = self._world.observation_space, self._world.action_space
+        if width == before:
+            return
+        self.observation_space = self._inner
+        if self._observation is not None:
+            self._observation.widen(width[0])
+            self.observation_space = Box(-_LIMIT, _LIMIT, width, np.float32)
 
     def _standardise(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         statistics = self._observation
@@ -190,18 +217,20 @@ class NormalizedWorld:
         Raises:
             CheckpointError: the state has no statistics, or of observations of another shape.
         """
-        for name, mine in (("observation", self._observation), ("reward", self._reward)):
-            if mine is None:
-                continue
+        mine = {"observation": self._observation, "reward": self._reward}
+        kept = {name: statistics for name, statistics in mine.items() if statistics is not None}
+        for name in kept:
             if not isinstance(state, dict) or state.get(name) is None:
                 message = f"the state holds no statistics of the {name}, which this world normalises"
                 raise CheckpointError(message)
+        observation = self._world.load_state_dict(state["world"])
+        self._follow()
+        for name, statistics in kept.items():
             try:
-                mine.load_state_dict(state[name])
+                statistics.load_state_dict(state[name])
             except ValueError as error:
                 message = f"statistics of the {name}: {error}"
                 raise CheckpointError(message) from error
-        observation = self._world.load_state_dict(state["world"])
         if observation is None:
             return None
         self._running_return = np.array(state["running_return"])

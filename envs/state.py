@@ -23,7 +23,16 @@ from gymnasium.vector import SyncVectorEnv, VectorEnv
 
 from rlcore.types import State
 
-__all__ = ["StateMismatchError", "capture_env", "capture_vector", "decode", "encode", "restore_env", "restore_vector"]
+__all__ = [
+    "StateMismatchError",
+    "capture_env",
+    "capture_vector",
+    "decode",
+    "encode",
+    "restore_env",
+    "restore_vector",
+    "spread_vector",
+]
 
 _OWN_MODULES = ("gymnasium.envs.classic_control.", "gymnasium.envs.toy_text.")
 
@@ -193,6 +202,20 @@ def restore_vector(venv: VectorEnv[Any, Any, Any], state: State) -> None:
     else:
         for name, value in data.items():
             setattr(venv, name, value)
+
+
+def spread_vector(venv: VectorEnv[Any, Any, Any], state: State) -> State | None:
+    """A state for n environments made of that of another number of the same, each in turn; None where it cannot be.
+
+    For environments of `envs.vector`, in one process or in several.
+    """
+    data = state["data"].get("state") if isinstance(state["data"], dict) else None
+    envs = data["envs"] if isinstance(data, dict) else data
+    if not (_has_protocol(venv) and isinstance(envs, list) and envs and state["type"].startswith("envs.vector.")):
+        return None
+    many = [envs[i % len(envs)] for i in range(venv.num_envs)]
+    data = {**data, "envs": many} if isinstance(data, dict) else many
+    return {"type": _type_name(venv), "num_envs": venv.num_envs, "data": {**state["data"], "state": data}}
 
 
 def _layers(env: gymnasium.Env[Any, Any]) -> list[Any]:

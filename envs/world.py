@@ -12,10 +12,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
 from envs.actions import Translator
+from envs.layout import Layout
 from envs.observations import Flattener
-from envs.state import StateMismatchError, capture_vector, decode, encode, restore_vector
+from envs.state import StateMismatchError, capture_vector, decode, encode, restore_vector, spread_vector
 from envs.vector import EnvFailure, SyncVector
-from rlcore.errors import WorldError
+from rlcore.errors import CheckpointError, WorldError
 from rlcore.types import EpisodeEnd, Sensors, State, Step
 
 __all__ = ["VectorWorld", "from_env", "from_vector_env"]
@@ -58,6 +59,10 @@ class VectorWorld:
         self.name = name
         self._venv = venv
         self._flattener = Flattener(venv.single_observation_space, name)
+        self._layout = Layout()
+        self._layout.place(venv.single_observation_space)
+        self._columns: NDArray[np.intp] | None = None  # where the flattener's columns go, once the space has changed
+        self._spaces = self._first = venv.single_observation_space, venv.single_action_space
         self._translate = Translator(venv.single_action_space, venv.num_envs, name)
         self.num_envs: int = venv.num_envs
         self.observation_space: Box = self._flattener.space
@@ -87,7 +92,9 @@ class VectorWorld:
             self.action_space.seed(seed)  # for agents that sample it
         try:
             raw, _ = self._venv.reset(seed=seed)
-            observation = self._flattener.batch(raw)
+            if self._spaces != (self._venv.single_observation_space, self._venv.single_action_space):
+                self._follow()
+            observation = self._flatten(raw)
         except Exception as error:
             self._fail("reset", error)
         self._check(observation)
@@ -113,7 +120,10 @@ class VectorWorld:
         self._steps += 1
         try:
             raw, raw_reward, raw_terminated, raw_truncated, infos = self._venv.step(translated)
-            arrived = self._flattener.batch(raw)
+            observed, acted = self._spaces
+            if self._venv.single_observation_space is not observed or self._venv.single_action_space is not acted:
+                self._follow()
+            arrived = self._flatten(raw)
             reward = np.array(raw_reward, np.float64)
             terminated, truncated = np.array(raw_terminated, np.bool_), np.array(raw_truncated, np.bool_)
         except Exception as error:
@@ -148,6 +158,36 @@ class VectorWorld:
         self._observation = observation
         return Step(observation, reward.astype(np.float32), next_observation, terminated, truncated, valid, episodes)
 
+    def _follow(self) -> None:
+        """Take on spaces that the environments have announced (see `docs/environments.md`): new columns come last."""
+        (observed, acted), venv = self._spaces, self._venv
+        self._spaces = venv.single_observation_space, venv.single_action_space
+        if venv.single_observation_space != observed:
+            self._lay()
+        if venv.single_action_space != acted:
+            generator = self.action_space._np_random
+            self._translate = Translator(venv.single_action_space, self.num_envs, self.name)
+            self.action_space = self._translate.space
+            self.action_space._np_random = generator
+
+    def _lay(self) -> None:
+        space = self._venv.single_observation_space
+        self._flattener, columns = Flattener(space, self.name), self._layout.place(space)
+        width = self._layout.space.shape[0]
+        self._columns = None if np.array_equal(columns, np.arange(width)) else columns
+        if width != self._shape[1]:
+            self.observation_space, self._shape = self._layout.space, (self.num_envs, width)
+
+    def _flatten(self, raw: Any) -> NDArray[np.float32]:
+        """Rows of all observations, in the world's columns."""
+        flat = self._flattener.batch(raw)
+        return flat if self._columns is None else self._place(flat)
+
+    def _place(self, flat: NDArray[np.float32]) -> NDArray[np.float32]:
+        rows = np.zeros((*flat.shape[:-1], self._shape[1]), np.float32)
+        rows[..., self._columns] = flat
+        return rows
+
     def _finish(self, ended: NDArray[np.bool_]) -> tuple[EpisodeEnd, ...]:
         rows = np.flatnonzero(ended).tolist()
         episodes = tuple(EpisodeEnd(row, float(self._returns[row]), int(self._lengths[row])) for row in rows)
@@ -164,9 +204,10 @@ class VectorWorld:
             given = infos["final_obs"]
             if isinstance(given, np.ndarray):  # one observation per row: of objects, or batched
                 for row in np.flatnonzero(ended).tolist():
-                    final[row] = self._flattener.one(given[row])
+                    one = self._flattener.one(given[row])
+                    final[row] = one if self._columns is None else self._place(one)
             else:
-                final[ended] = self._flattener.batch(given)[ended]
+                final[ended] = self._flatten(given)[ended]
         except Exception as error:
             self._fail("step, reading infos['final_obs']", error)
         self._check(final)
@@ -175,7 +216,7 @@ class VectorWorld:
     def _reset_ended(self, ended: NDArray[np.bool_]) -> NDArray[np.float32]:
         try:
             raw, _ = self._venv.reset(options={"reset_mask": ended.copy()})
-            observation = self._flattener.batch(raw)
+            observation = self._flatten(raw)
         except Exception as error:
             self._fail("reset", error)
         self._check(observation)
@@ -243,7 +284,13 @@ class VectorWorld:
                 "lengths": self._lengths.copy(),
                 "resetting": None if self._resetting is None else self._resetting.copy(),
             }
-        return {"steps": self._steps, "action_rng": encode(self.action_space._np_random), "episodes": episodes}
+        state = {"steps": self._steps, "action_rng": encode(self.action_space._np_random), "episodes": episodes}
+        return state if not self._changed else {**state, "layout": encode(self._layout.state_dict())}
+
+    @property
+    def _changed(self) -> bool:
+        """Whether a space is another than at the beginning."""
+        return self._first is not self._spaces and self._first != self._spaces
 
     def load_state_dict(self, state: State) -> NDArray[np.float32] | None:
         """Continue from `state_dict`.
@@ -261,18 +308,35 @@ class VectorWorld:
         self._observation = None
         episodes = state["episodes"]
         if episodes is None:
+            if "layout" in state:
+                message = (
+                    f"{self.name}: its spaces had changed, and it cannot give its state: give it get_state() and set_state()"
+                )
+                raise CheckpointError(message)
             return None
+        if "layout" in state:
+            self._layout.load_state_dict(decode(state["layout"]))
         try:
             restore_vector(self._venv, episodes["venv"])
         except StateMismatchError:
+            if "layout" in state:  # other episodes, but the same spaces
+                self._adopt(episodes["venv"])
             return None
         except Exception as error:
             self._fail("set_state", error)
+        self._follow()
         self._observation = observation = np.array(episodes["observation"])
         self._returns = np.array(episodes["returns"])
         self._lengths = np.array(episodes["lengths"])
         self._resetting = decode(episodes["resetting"])
         return observation
+
+    def _adopt(self, saved: State) -> None:
+        """Have the environments, of another number, go on where those of a state were, so that they have their spaces."""
+        spread = spread_vector(self._venv, saved)
+        if spread is not None:
+            restore_vector(self._venv, spread)
+            self._follow()
 
     def render(self) -> NDArray[np.uint8] | None:
         """A picture ``[height, width, 3]`` of environment 0, or None unless made with ``render_mode="rgb_array"``."""

@@ -106,6 +106,7 @@ class Settings:
 
     run: RunConfig
     agent: Any  #: an instance of the agent class's ``Config``
+    structure: Mapping[str, Any] | None = None  #: the tables of a structure file; see `rlcore.living`
 
     @property
     def discount(self) -> float:
@@ -114,7 +115,8 @@ class Settings:
 
     def to_json(self) -> dict[str, dict[str, Any]]:
         """Plain values, for a checkpoint; `Settings.from_json` gives an equal object back."""
-        return {"run": to_mapping(self.run), "agent": to_mapping(self.agent)}
+        values = {"run": to_mapping(self.run), "agent": to_mapping(self.agent)}
+        return values if self.structure is None else {**values, "structure": dict(self.structure)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], where: str) -> Settings:
@@ -125,17 +127,18 @@ class Settings:
             UnknownNameError: the agent is not registered here.
         """
         run = replace(RunConfig(), values["run"], where)
-        return cls(run, replace(config_class(run.agent)(), values["agent"], where))
+        return cls(run, replace(config_class(run.agent)(), values["agent"], where), values.get("structure"))
 
     def to_toml(self) -> str:
         """The text of a file that ``--config`` reads back to the same settings."""
-        return format_toml(self.to_json())
+        return format_toml({name: table for name, table in self.to_json().items() if name != "structure"})
 
     def overlay(self, values: Mapping[str, Any], where: str) -> Settings:
         """A copy with the tables ``run`` and ``agent`` of ``values`` over it; errors name ``where`` and the key."""
         return Settings(
             replace(self.run, values.get("run", {}), _table(where, "run")),
             replace(self.agent, values.get("agent", {}), _table(where, "agent")),
+            self.structure,
         )
 
 

@@ -102,7 +102,7 @@ AGENTS = Registry(
 )
 
 #: Environments beside Gymnasium's own registry: Gymnasium ``Env`` classes, or callables with `make_world`'s signature.
-ENVS = Registry("environment", entry_points="rlcore.envs")
+ENVS = Registry("environment", {"CoastingCartPole-v0": "envs.coasting:CoastingCartPole"}, entry_points="rlcore.envs")
 
 #: Worlds that run in a process of their own, for `run-agent world`: callables as `envs.games.run_car`.
 WORLDS = Registry("world", {"car": "envs.games:run_car"}, entry_points="rlcore.worlds")

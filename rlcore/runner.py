@@ -23,6 +23,9 @@ from numpy.typing import NDArray
 from rlcore import checkpoint
 from rlcore.config import Settings
 from rlcore.errors import CheckpointError, RlcoreError, RunError, WorldError
+from rlcore.living.history import said
+from rlcore.living.life import Life
+from rlcore.living.plan import Plan
 from rlcore.logging import Logger, Progress
 from rlcore.tally import Tally
 from rlcore.types import Agent, State, Step, World
@@ -50,12 +53,15 @@ class Runner:
         agent: the learner, fresh or about to be restored by `restore`.
         world: where it learns.
         path: the checkpoint file.
+        plan: when and how the agent's networks change.
 
     Call `begin` or `restore`, then `run`.
     """
 
-    def __init__(self, settings: Settings, agent: Agent, world: World, path: Path) -> None:
+    def __init__(self, settings: Settings, agent: Agent, world: World, path: Path, plan: Plan | None = None) -> None:
         self.settings = settings
+        self.life = Life(agent, plan, seed=settings.run.seed)
+        self.life.check(world.observation_space)
         self.path = path
         self.tally = Tally()
         self._agent = agent
@@ -72,11 +78,15 @@ class Runner:
         self.observation = self._reset(self.settings.run.seed)
         self.save()
 
-    def restore(self, state: State) -> bool:
+    def restore(self, state: State, *, same_plan: bool = True) -> bool:
         """Continue from a checkpoint's state; returns whether the episodes under way continue too.
 
         Where the environments cannot give their state, new episodes are begun, from a seed that depends only on the
         run's seed and step, so that resuming twice from the same checkpoint gives the same.
+
+        Args:
+            state: what `rlcore.checkpoint.load` gave.
+            same_plan: False where the rules of `plan` are others than those of the checkpoint, and begin now.
 
         Raises:
             CheckpointError: the state does not fit this agent or world.
@@ -84,6 +94,8 @@ class Runner:
         try:
             self.tally.load_state_dict(state["tally"])
             self._agent.load_state_dict(state["agent"])
+            if "life" in state:
+                self.life.load_state_dict(state["life"], same_plan=same_plan)
             self.observation = self._world.load_state_dict(state["world"])
         except RlcoreError:
             raise
@@ -109,6 +121,7 @@ class Runner:
             "agent": self._agent.state_dict(),
             "world": self._world.state_dict(),
             "tally": self.tally.state_dict(),
+            "life": self.life.state_dict(),
         }
         checkpoint.save(self.path, state, self.metadata())
 
@@ -120,6 +133,7 @@ class Runner:
             "episodes": self.tally.episodes,
             "mean_return": self.tally.mean_return,
             "parameters": getattr(self._agent, "num_parameters", None),
+            "structure": self.life.describe(),
         }
 
     def run(self, loggers: Sequence[Logger], progress: Progress, *, seconds: float = 0.0) -> TrainResult:
@@ -156,7 +170,7 @@ class Runner:
         )
 
     def _loop(self, loggers: Sequence[Logger], progress: Progress, received: list[int], zero: float) -> None:
-        run, tally, agent, world = self.settings.run, self.tally, self._agent, self._world
+        run, tally, agent, world, life = self.settings.run, self.tally, self._agent, self._world, self.life
         observation = self.observation
         if observation is None:
             message = "call begin() or restore() before run()"
@@ -165,22 +179,36 @@ class Runner:
         first, begun = tally.steps, clock()
         next_log, next_save = _after(tally.steps, run.log_every), _after(tally.steps, run.checkpoint_every)
         next_show = begun + min(progress.interval, 1.0)  # the first figures come soon
+        observations, actions = world.observation_space, world.action_space
         acting = False  # whose fault an exception is: between the agent's calls and the world's
         try:
             while tally.steps < run.steps and not received:
                 action = agent.act(observation)
                 acting = True
                 step = world.step(action)
+                width = shape[1]
+                changed = world.observation_space is not observations or world.action_space is not actions
+                if changed:
+                    observations, actions = world.observation_space, world.action_space
+                    shape = (shape[0], *observations.shape)
                 check_step(step, shape)
                 acting = False
-                agent.observe(observation, action, *step[1:6])
+                # Where a space has grown just now, this is still a transition of the old one: what is new comes last.
+                after = step.next_observation[:, :width] if changed else step.next_observation
+                agent.observe(observation, action, step.reward, after, *step[3:6])
                 self.observation = observation = step.observation
                 tally.steps += int(count_valid(step.valid))
                 if step.episodes:
                     tally.add_episodes(step.episodes)
+                    life.add_episodes(step.episodes)
+                if changed:
+                    life.adapt(observations, actions, tally.steps)
                 metrics = agent.learn()
                 if metrics is not None:
                     tally.add_metrics(metrics)
+                    life.look(tally.steps, metrics)
+                if not life.quiet:
+                    self._tell(progress)
                 if tally.steps >= next_log:
                     self._log(loggers, clock() - zero)
                     next_log = _after(tally.steps, run.log_every)
@@ -199,6 +227,12 @@ class Runner:
                 raise self.world_error(error) from error.__cause__ or error
             message = f"agent {run.agent} on {self.where}: {one_line(error)}"
             raise RunError(message) from error
+
+    def _tell(self, progress: Progress) -> None:
+        events = self.life.take_events()
+        self.tally.add_edits(events.edits, events.outcomes)
+        for event in events.edits:
+            progress.message(said(event))
 
     def _log(self, loggers: Sequence[Logger], seconds: float) -> None:
         record = self.tally.take_record(seconds)

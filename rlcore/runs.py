@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from rlcore import checkpoint
 from rlcore.config import Settings
 from rlcore.errors import CheckpointError, ConfigError, RlcoreError, RunExistsError, SaveError
 from rlcore.evaluation import Evaluation, evaluate
+from rlcore.living import Life, read_plan, replay
 from rlcore.logging import JsonlLogger, Logger, Progress, TensorBoardLogger, make_progress
 from rlcore.registry import AGENTS
 from rlcore.runner import Runner, TrainResult
@@ -79,9 +81,10 @@ def train(
     with contextlib.ExitStack() as stack:
         world = make_run_world(settings, num_envs=settings.run.num_envs, training=True)
         stack.callback(world.close)
-        runner = Runner(settings, make_agent(settings, world), world, directory / checkpoint.FILE_NAME)
+        plan = None if settings.structure is None else read_plan(settings.structure, "structure")
+        runner = Runner(settings, make_agent(settings, world), world, directory / checkpoint.FILE_NAME, plan)
         if state is not None:
-            if not runner.restore(state):
+            if not runner.restore(state, same_plan=state["structure"] == settings.structure):
                 progress.message("the environments cannot give their state: the episodes under way start again")
             del state  # its replay memory is now twice in memory
         else:
@@ -110,6 +113,16 @@ class LoadedRun:
     steps: int  #: that the agent was trained for
     agent: Agent
     world_state: State  #: normaliser statistics, for `make_world`
+    edits: list[dict[str, Any]]  #: the history of the agent's networks
+    start: dict[str, int]  #: the units of each of their layers at the beginning
+
+    def replay(self, edits: Sequence[Mapping[str, Any]]) -> None:
+        """Edit the agent as another run's was, with the same draws: its weights, in a structure that came later.
+
+        >>> earlier = load("runs/early.safetensors") # doctest: +SKIP
+        >>> earlier.replay(load("runs/grown").edits) # doctest: +SKIP
+        """
+        replay(self.agent, edits)  # type: ignore[arg-type]
 
     def make_world(self, *, num_envs: int = 1, render_mode: str | None = None) -> World:
         """The environment the agent was trained on, its normaliser's statistics restored and frozen; reset it first."""
@@ -141,7 +154,8 @@ def load(path: Path | str) -> LoadedRun:
     except Exception as error:
         message = f"{path}: does not fit agent {settings.run.agent}: {type(error).__name__}: {error}"
         raise CheckpointError(message) from error
-    return LoadedRun(path, settings, metadata["steps"], agent, state["world"])
+    life = state.get("life") or Life(agent).state_dict()
+    return LoadedRun(path, settings, metadata["steps"], agent, state["world"], life["edits"], life["start"])
 
 
 def read(path: Path | str) -> tuple[Path, Settings, dict[str, Any]]:
@@ -208,15 +222,15 @@ def state_to_resume(settings: Settings, directory: Path) -> State:
             message = f"{path}: is of the {name} {theirs}, not {ours}"
             raise CheckpointError(message)
     wanted = settings.to_json()
-    for table, values in stored.to_json().items():
-        for name, value in values.items():
+    for table in ("run", "agent"):
+        for name, value in stored.to_json()[table].items():
             if wanted[table][name] != value and not (table == "run" and name in _FREE):
                 message = f"{name}: cannot change when a run is resumed; expected {value}, got {wanted[table][name]}"
                 raise ConfigError(message)
     if settings.run.steps < metadata["steps"] and settings.run.steps != stored.run.steps:
         message = f"steps: the run already has {metadata['steps']}; expected more, got {settings.run.steps}"
         raise ConfigError(message)
-    return state
+    return {**state, "structure": stored.structure}
 
 
 def check_free(directory: Path, *, overwrite: bool) -> None:

@@ -34,6 +34,8 @@ class Tally:
         self._returns: list[float] = []
         self._lengths: list[int] = []
         self._metrics: dict[str, list[float]] = {}  # name -> [sum, count]
+        self._edits: list[dict[str, Any]] = []
+        self._outcomes: list[dict[str, Any]] = []
 
     @property
     def mean_return(self) -> float | None:
@@ -55,11 +57,17 @@ class Tally:
             pair[0] += float(value)
             pair[1] += 1
 
+    def add_edits(self, edits: Iterable[dict[str, Any]], outcomes: Iterable[dict[str, Any]]) -> None:
+        """Take in edits of the agent's networks, and what became of earlier ones, each as it is now."""
+        self._edits += [dict(edit) for edit in edits]
+        self._outcomes += [dict(outcome) for outcome in outcomes]
+
     def take_record(self, seconds: float) -> Record:
         """The record of everything since the last one, which is then forgotten."""
         metrics = {name: total / count for name, (total, count) in self._metrics.items()}
-        record = Record(self.steps, seconds, self.episodes, self._returns, self._lengths, self.mean_return, metrics)
-        self._returns, self._lengths, self._metrics = [], [], {}
+        events = self._edits, self._outcomes
+        record = Record(self.steps, seconds, self.episodes, self._returns, self._lengths, self.mean_return, metrics, *events)
+        self._returns, self._lengths, self._metrics, self._edits, self._outcomes = [], [], {}, [], []
         self.recorded = self.steps
         return record
 
@@ -73,6 +81,7 @@ class Tally:
             "returns": list(self._returns),
             "lengths": list(self._lengths),
             "metrics": {name: list(pair) for name, pair in self._metrics.items()},
+            "events": [[dict(event) for event in events] for events in (self._edits, self._outcomes)],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -81,3 +90,4 @@ class Tally:
         self._window = deque(state["window"], maxlen=_WINDOW)
         self._returns, self._lengths = list(state["returns"]), list(state["lengths"])
         self._metrics = {name: list(pair) for name, pair in state["metrics"].items()}
+        self._edits, self._outcomes = ([dict(event) for event in events] for events in state.get("events", ((), ())))

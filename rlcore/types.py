@@ -6,14 +6,16 @@ All arrays are NumPy arrays with a leading axis of ``n = world.num_envs``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from gymnasium.spaces import Box, Space
 from numpy.typing import NDArray
 
-__all__ = ["Agent", "EpisodeEnd", "Learner", "LiveAgent", "Metrics", "Sensors", "State", "Step", "World"]
+__all__ = [
+    "Agent", "EditableAgent", "EpisodeEnd", "Learner", "LiveAgent", "Metrics", "Part", "Sensors", "State", "Step", "World",
+]  # fmt: skip
 
 #: What a checkpoint can hold: nested ``dict[str, State]`` and lists whose leaves are NumPy arrays (saved exactly as
 #: safetensors) or ``None | bool | int | float | str`` (saved as JSON; integers of any size, floats exactly, NaN and
@@ -152,6 +154,44 @@ class Agent(Protocol):
 
     def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` gave."""
+        ...
+
+
+class Part(NamedTuple):
+    """A network of an agent that edits may change, with all that follows its parameters."""
+
+    net: Any  #: a `tensor.nn.Module`
+    optimizer: Any  #: holds its parameters, maybe among others
+    followers: tuple[Any, ...] = ()  #: for example a target network; see `tensor.structure.Edit.apply`
+
+
+@runtime_checkable
+class EditableAgent(Protocol):
+    """What an `Agent` offers besides, so that its networks may change while it learns (``run-agent train --structure``).
+
+    Edits are made right after an update (`Agent.learn` gave metrics), and, where a space of the world has changed, right after
+    `Agent.observe`.
+    """
+
+    version: int  #: of the structure: the number of edits so far; transitions carry it
+
+    def parts(self) -> Mapping[str, Part]:
+        """The networks by name; a layer is "name.path", for example "actor.0"."""
+        ...
+
+    def sample(self) -> NDArray[np.float32] | None:
+        """Some of the latest observations ``[n, d]``, to measure with; None before there are any. Draws nothing."""
+        ...
+
+    def edited(self) -> None:
+        """The parts have been edited: make anew what was made for their old shapes, and count the version."""
+        ...
+
+    def adapt(self, observation_space: Box, action_space: Space[Any]) -> Sequence[tuple[str, Any]]:
+        """The world's spaces have grown: new observation components come last, new actions too.
+
+        Returns the edits made, applied, each with the name of its part. Raises SpaceError for a change that cannot be served.
+        """
         ...
 
 

@@ -91,3 +91,22 @@ def test_the_picture_of_steps_shows_every_kept_figure(tmp_path: Path, monkeypatc
     for word in ("6 us", "430 us", "4 us", "200 ms", "at commit def", "abc"):
         assert word in picture
     assert picture.count("<polyline") == 1, "only the step has both figures of a ratio"
+
+
+def test_plasticity_benchmark():
+    plasticity, drawing = load("benchmarks/plasticity.py"), load("scripts/draw_plasticity.py")
+    stream = plasticity.tasks(0)
+    (first, targets), (second, _) = next(stream), next(stream)
+    assert first.shape == (10_000, 20)
+    assert targets.std() > 0
+    assert (first[0, :15] == first[:, :15]).all()
+    assert (first[0, :15] != second[0, :15]).sum() == 1
+    stacked = plasticity.Stacked(plasticity.Learner(5, 0.01, 0.1), 3)
+    errors = [stacked.learn(first[i : i + 3], targets[i : i + 3]).sum() for i in range(400)]
+    assert (stacked.renewed == 15).all()  # each of the five when it is a hundred steps old
+    assert sum(errors[-100:]) < sum(errors[:100])
+    found = plasticity.summary(plasticity.np.outer([1.0, 2.0, 4.0], [1.0, 3.0]), [1, 2])
+    assert (found["first"], found["last"], found["rise"][0], found["mean"]) == (2.0, 8.0, 6.0, [2.0, 4.0, 8.0])
+    regression = {"seeds": 2, "examples": 30_000, **dict.fromkeys(drawing.REGRESSION, found)}
+    digits = {"seeds": 2, "tasks": 3, **{name: {"right": found, "dormant": found} for name in drawing.POLICIES}}
+    assert drawing.draw({"regression": regression, "digits": digits}).count("<polyline") == 10

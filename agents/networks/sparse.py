@@ -16,7 +16,7 @@ def sparse_init_(linear: nn.Linear, sparsity: float) -> None:
     """Weights uniform in ±fan_in^-1/2, but zero for the part ``sparsity`` of each unit's inputs, drawn for each; no biases.
 
     Few units then share the inputs of a sample, so that what is learnt from one sample disturbs the others less
-    (arXiv 2410.14606, section 3). At least one input is left.
+    (arXiv 2410.14606, section 3). Of few inputs none may be left: such a layer begins at zero, and learns all the same.
 
     >>> linear = nn.Linear(20, 3)
     >>> sparse_init_(linear, 0.9)
@@ -24,7 +24,7 @@ def sparse_init_(linear: nn.Linear, sparsity: float) -> None:
     tensor([18, 18, 18])
     """
     inputs = linear.weight.shape[1]
-    zeros = min(math.ceil(sparsity * inputs), inputs - 1)  # a unit without inputs would be dead
+    zeros = math.ceil(sparsity * inputs)
     with T.no_grad():
         linear.weight.uniform_(-(inputs**-0.5), inputs**-0.5)
         for row in linear.weight:

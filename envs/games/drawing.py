@@ -24,9 +24,9 @@ __all__ = ["Keys", "Window"]
 WIDTH, HEIGHT = 800, 600
 FINE = 2
 #: Pixels a metre, and where on the picture the car is (shares of width and height).
-SCALE, CAR_AT = 9.0, (0.5, 0.68)
+SCALE, CAR_AT = 11.0, (0.5, 0.7)
 #: Points of the centre line that are drawn behind and ahead of the car.
-BEHIND, AHEAD = 60, 120
+BEHIND, AHEAD = 40, 80
 
 GRASS, MOWN, TARMAC, WHITE, RED, SHADOW = (76, 132, 62), (83, 141, 68), (74, 76, 82), (238, 238, 236), (206, 52, 48), (48, 50, 54)
 BODY, GLASS, TYRE, BEAM, RAY, PANEL, GREEN = (
@@ -84,7 +84,7 @@ class Window:
         pygame.transform.smoothscale(self._fine, (WIDTH, HEIGHT), self._picture)
         self._draw_panel(race, controls)
         if self._screen is None:
-            return np.ascontiguousarray(pygame.surfarray.array3d(self._picture).swapaxes(0, 1))
+            return np.frombuffer(bytearray(pygame.image.tobytes(self._picture, "RGB")), np.uint8).reshape(HEIGHT, WIDTH, 3)
         pygame.event.pump()
         self._screen.blit(self._picture, (0, 0))
         pygame.display.flip()
@@ -181,26 +181,27 @@ def _draw_road(surface: Any, view: _View, race: Race) -> None:
     count = len(track.centre)
     span = min(BEHIND + AHEAD, count)
     at = (race.place.index - BEHIND + np.arange(span + 1)) % count
-    bend = np.abs(track.curvature) > 1 / 45
-
-    def strip(inner: float, outer: float, piece: NDArray[np.int64]) -> Points:
-        return view(np.concatenate([_edge(track, inner, piece), _edge(track, outer, piece)[::-1]]))
-
+    bend = np.abs(track.curvature[at]) > 1 / 45
     half = track.half_width
+    offsets = [side * offset for side in (1, -1) for offset in (half + 1.1, half, half - 0.3, 0.1)]
+    line = {offset: view(_edge(track, offset, at)) for offset in offsets}
+
+    def strip(colour: Any, inner: float, outer: float, first: int, points: int) -> None:
+        """Between two lines along the road."""
+        piece = slice(first, first + points)
+        _polygon(surface, colour, np.concatenate([line[inner][piece], line[outer][piece][::-1]]))
+
     for side in (1, -1):
-        for i in range(0, span, 2):
-            piece = at[i : i + 3]
-            if bend[piece].all():
-                colour = RED if piece[0] // 2 % 2 else WHITE
-                _polygon(surface, colour, strip(side * half, side * (half + 1.1), piece))
+        for i in range(0, span - 1, 2):
+            if bend[i : i + 3].all():
+                strip(RED if at[i] // 2 % 2 else WHITE, side * half, side * (half + 1.1), i, 3)
     for i in range(0, span, 6):
-        _polygon(surface, TARMAC, strip(half, -half, at[i : i + 8]))
-    for side in (1, -1):
-        for i in range(0, span, 6):
-            _polygon(surface, WHITE, strip(side * half, side * (half - 0.3), at[i : i + 8]))
-    for i in range(0, span, 1):
+        strip(TARMAC, half, -half, i, 8)
+        strip(WHITE, half, half - 0.3, i, 8)
+        strip(WHITE, -half, -(half - 0.3), i, 8)
+    for i in range(span):
         if at[i] % 8 < 3:
-            _polygon(surface, WHITE, strip(0.1, -0.1, at[i : i + 2]))
+            strip(WHITE, 0.1, -0.1, i, 2)
     _draw_line(surface, view, track)
 
 

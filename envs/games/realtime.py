@@ -10,7 +10,7 @@ import numpy as np
 
 from envs.games.race import DT, RATES, Controls, Race
 from envs.games.track import make_track
-from envs.streams import Publisher, Stream, open_stream, publish
+from envs.streams import Curve, Publisher, Stream, open_stream, publish
 
 __all__ = ["ACTION", "HOLD", "RESET", "SAFE", "CarProcess", "run_car"]
 
@@ -79,13 +79,12 @@ class CarProcess:
         race = self.race
         race.step(self.controls)
         self._tick += 1
+        crashed = race.off_road
+        self.crashes += crashed
         for topic, read in self._sensors.items():
-            if self._tick % _EVERY[topic] == 0:
+            if self._tick % _EVERY[topic] == 0 or (crashed and topic == "race"):
                 self.publisher.send(topic, read(), now)
-        if race.off_road:
-            self.crashes += 1
-            if self._tick % _EVERY["race"]:  # else it has just been said
-                self.publisher.send("race", self._judge(), now)
+        if crashed:
             race.put_back()
 
     @property
@@ -118,6 +117,7 @@ def run_car(
     track: int = 0,
     camera: bool = True,
     seconds: float | None = None,
+    curve: Curve | None = None,
     insecure: bool = False,
     on_start: Callable[[str], None] | None = None,
 ) -> CarProcess:
@@ -129,13 +129,15 @@ def run_car(
         track: seed of the road.
         camera: whether to publish pictures.
         seconds: how long.
+        curve: keys, with ``allowed`` for those who listen and ``server``, the key of whoever publishes the actions.
         insecure: allow addresses that other machines reach, without keys.
         on_start: called with the address of the sensors, once they can be heard.
 
     Raises:
         StreamAddressError: an address that cannot be opened, or not safely.
     """
-    options: dict[str, Any] = {"insecure": True} if insecure else {}  # memory:// has no such word
+    given = {"curve": curve, "insecure": insecure}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value}  # memory:// has no such words
     with (
         publish(publish_to, **options) as publisher,
         open_stream(actions_from, topics=[ACTION, RESET], **options) as actions,

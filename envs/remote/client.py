@@ -6,7 +6,7 @@ import secrets
 import struct
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -24,7 +24,7 @@ __all__ = ["RemoteEnv", "RemoteVectorEnv"]
 
 _VERDICT = struct.Struct("<dBB")
 #: Seconds after which a request is sent again: the first time, and at most.
-_AGAIN, _AGAIN_MOST = 0.25, 4.0
+_AGAIN, _AGAIN_MOST = 0.25, 1.0
 
 
 class _Lost(Exception):
@@ -54,8 +54,7 @@ class _Session:
         try:
             described, _ = self._exchange("open", self._wanted, b"", 0)
         except BaseException:
-            self._socket.close()
-            self._socket = None
+            self._drop()
             raise
         if not isinstance(described, dict) or described.get("num_envs") != self._wanted["num_envs"]:
             message = f"{self.address}: expected the description of an environment, got {str(described)[:80]}"
@@ -114,9 +113,13 @@ class _Session:
             if is_connected
             else f"nobody answered {name!r} within {self.timeout:g} s: is `run-agent serve-env` running there?"
         )
-        socket.close()
-        self._socket = None  # whether the request was done is unknown: the next `reset` begins a new session
+        self._drop()  # whether the request was done is unknown: the next `reset` begins a new session
         return WorldError(f"{self.address}: {what}")
+
+    def _drop(self) -> None:
+        socket, self._socket = self._socket, None
+        if socket is not None:
+            socket.close()
 
     def close(self) -> None:
         """Tell the server, without waiting for long; a second call does nothing."""
@@ -137,7 +140,7 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
     - Where nobody answers within ``timeout``, `step` raises; the next `reset` tries again.
 
     Args:
-        address: ``remote+tcp://host:port`` or ``remote+ipc:///path``.
+        address: ``remote+tcp://host:port`` or ``remote+ipc:///path``; ``?key=FILE&server=FILE`` names keys of `run-agent keys`.
         render_mode: ``"rgb_array"`` for pictures that the server draws.
         timeout: seconds to wait for an answer.
         curve: keys, with ``server``; needed for other machines, unless ``insecure``.
@@ -146,6 +149,8 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         WorldError: nobody answers, the server refuses us, or its environment raised.
         UsageError: not an address, or not a safe one.
     """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}  # type: ignore[misc]  # those of the server, once known
 
     def __init__(
         self,
@@ -158,7 +163,7 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
     ) -> None:
         self._session = _Session(address, 1, render_mode, timeout, {"curve": curve, "insecure": insecure})
         self.render_mode = render_mode
-        self.metadata = _metadata(self._session.described)
+        self.metadata = _metadata(self._session.described)  # type: ignore[misc]
         self.observation_space = make_space(self._session.described["observation_space"])
         self.action_space = make_space(self._session.described["action_space"])
         self._observations, self._actions = Layout(self.observation_space), Layout(self.action_space)
@@ -176,7 +181,8 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
             body, raw = self._session.call("step", None, self._actions.pack([action]))
         except _Lost:
             if not self._last:
-                raise
+                message = f"{self._session.address}: call reset() before step()"
+                raise WorldError(message) from None
             self._session.open()
             return self._observations.unpack(self._last), 0.0, False, True, {"server_restarted": True}
         size = self._observations.size

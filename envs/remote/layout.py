@@ -84,7 +84,7 @@ def _make_box(dtype: str, shape: list[int], low: bytes, high: bytes) -> Space[An
     if kind.kind not in "biuf" or not 0 <= math.prod(shape) <= MAX_ITEMS:
         message = f"no box of {dtype} {shape}"
         raise ValueError(message)
-    sides = [np.frombuffer(side, kind).reshape(shape if len(side) > kind.itemsize else ()) for side in (low, high)]
+    sides = [np.frombuffer(side, kind).reshape(() if len(side) == kind.itemsize else shape) for side in (low, high)]
     bounds: Any = [np.array(np.broadcast_to(side, shape), kind.newbyteorder("=")) for side in sides]
     kinds: Any = bounds[0].dtype.type
     return Box(bounds[0], bounds[1], tuple(shape), kinds)
@@ -221,7 +221,7 @@ class Layout:
         leaf, column = next(columns)
         if leaf.is_text:
             return tuple(map(str, column)) if index is None else str(column[index])
-        return column if index is None else column[index].copy() if not leaf.is_scalar else column[index]
+        return column if index is None else column[index] if leaf.is_scalar else np.array(column[index])
 
 
 def _leaves(space: Space[Any], path: tuple[Any, ...]) -> Iterator[_Leaf]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
@@ -115,13 +116,26 @@ class ServerSocket:
             self._context.term()
 
 
+def _keys_of(uri: str) -> Curve | None:
+    """Those whose files an address names: ``remote+tcp://host:port?key=FILE&server=FILE``."""
+    files = dict(parse_qsl(urlsplit(uri).query))
+    if not files:
+        return None
+    if files.keys() != {"key", "server"}:
+        message = f"{uri}: expected ?key=FILE&server=FILE, our secret key and the server's public one, got {sorted(files)}"
+        raise UsageError(message)
+    return Curve.load(files["key"], server=files["server"])
+
+
 class ClientSocket:
     """Speaks to one server, under one identity; ZeroMQ connects anew by itself."""
 
     def __init__(self, uri: str, identity: bytes, *, curve: Curve | None = None, insecure: bool = False) -> None:
+        curve = _keys_of(uri) if curve is None else curve
         endpoint = _endpoint(uri, curve, insecure, "client")
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.DEALER)
+        # One context for all, that nobody ends: an environment that is not closed must not keep its process from ending.
+        context: Any = zmq.Context.instance()
+        self._socket = context.socket(zmq.DEALER)
         for option, value in _OPTIONS.items():
             self._socket.setsockopt(option, value)
         self._socket.setsockopt(zmq.IDENTITY, identity)
@@ -151,7 +165,8 @@ class ClientSocket:
         if waits != self._waits:
             self._socket.rcvtimeo = self._waits = waits
         try:
-            return self._socket.recv()
+            message: bytes = self._socket.recv()
+            return message
         except zmq.Again:
             return None
 
@@ -170,4 +185,3 @@ class ClientSocket:
             self._socket.disable_monitor()
             self._monitor.close(0)
             self._socket.close()
-            self._context.term()

@@ -156,11 +156,18 @@ class Aligned(Pipeline[Moment]):
     def _in_time(self) -> Iterator[Moment]:
         """By capture times: what is older than the newest by ``slack`` is settled, and its order is certain."""
         high = settled = -1
+        newest: dict[str, tuple[int, int, int]] = {}
         ahead = self._slack if self.interpolate else 0
         pace = _Pace(self._speed) if self._paced else None
         for sample in self.stream:
             at = sample.capture_time + self._offsets.of(sample, sample.receive_time)
-            if at < high - self._max_gap:  # the publishers' clock was set back
+            before = newest.get(sample.topic)
+            is_new = before is None or sample.epoch != before[0] or sample.sequence > before[1]
+            # A sample sent later and captured earlier: the publisher's clock was set back.
+            was_set = before is not None and sample.epoch == before[0] and is_new and at < before[2] - self._slack
+            if is_new:
+                newest[sample.topic] = sample.epoch, sample.sequence, at
+            if was_set or at < high - self._max_gap:
                 yield from self._emit(high, ahead, pace)
                 self._settle(high)
                 self._begin_anew()

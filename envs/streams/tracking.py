@@ -12,7 +12,7 @@ EPOCHS = 8
 
 class _Epoch:
     def __init__(self, first: int, lost: int) -> None:
-        self.high = first
+        self.high = self.swept = first
         self.missing = set(range(max(first - WINDOW, first - lost), first))
         #: Before a late joiner's first sample: not lost, as nobody listened, but welcome.
         self.early = set() if lost else set(range(max(0, first - 64), first))
@@ -44,8 +44,9 @@ class Tracker:
             gap = sequence - known.high - 1
             known.missing.update(range(max(known.high + 1, sequence - WINDOW), sequence))
             known.high = sequence
-            if len(known.missing) > 2 * WINDOW:
+            if sequence - known.swept > WINDOW:
                 known.missing = {number for number in known.missing if number >= sequence - WINDOW}
+                known.swept = sequence
             self.lost += gap
             return gap
         if sequence in known.missing:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -87,6 +87,14 @@ class ReplayBuffer:
     def __getitem__(self, name: str) -> NDArray[Any]:
         """The stored rows ``[len(self), ...]`` of a field in ring order (not by age); not a copy."""
         return self._arrays[name][: self._size]
+
+    def latest(self, name: str, count: int) -> NDArray[Any]:
+        """Up to ``count`` rows of a field that were added last, a copy, in no particular order of age."""
+        return self._arrays[name].take(np.arange(self._next - min(count, self._size), self._next), axis=0, mode="wrap")
+
+    def convert(self, name: str, change: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
+        """Replace a field by what ``change`` makes of its array ``[capacity, ...]``: entries of another shape."""
+        self._arrays[name] = change(self._arrays[name])
 
     def __len__(self) -> int:
         return self._size

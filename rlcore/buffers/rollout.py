@@ -54,6 +54,11 @@ class RolloutBuffer:
         """The whole array ``[length, num_envs, ...]`` of a field, not a copy; rows from ``len(self)`` on are stale."""
         return self._arrays[name]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The fields."""
+        return tuple(self._arrays)
+
     def __len__(self) -> int:
         return self._size
 

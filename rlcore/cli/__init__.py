@@ -23,6 +23,7 @@ _COMMANDS = {
     "eval": ("evaluate", "evaluate a trained agent"),
     "list": ("inspect", "list environments or agents"),
     "info": ("inspect", "describe a run"),
+    "draw": ("draw", "draw a run's networks, and how they changed"),
     "world": ("world", "run a world in real time: it publishes sensors and takes actions"),
     "play": ("world", "drive it yourself, with the keyboard, and record the drive"),
     "serve-env": ("world", "serve an environment to other processes and hosts"),

@@ -63,6 +63,10 @@ def list_command(arguments: list[str]) -> int:
     return 0
 
 
+def _grown(before: int | None, now: int) -> str:
+    return f"{now}" if before in (None, now) else f"{now} (was {before})"
+
+
 def info_command(arguments: list[str]) -> int:
     """Print what a run is and how far it has come; returns the exit code."""
     options = parse(InfoOptions(), arguments, command="info", description="Describe a run.")
@@ -81,6 +85,7 @@ def info_command(arguments: list[str]) -> int:
         "mean_return": metadata["mean_return"],
         "parameters": metadata["parameters"],
         "config": settings.to_json(),
+        "structure": metadata.get("structure", {}),
     }
     if options.json:
         print(json.dumps(described))
@@ -91,5 +96,12 @@ def info_command(arguments: list[str]) -> int:
     print("" if parameters is None else f", {parameters:,} parameters")
     print(f"{described['steps']:,} of {settings.run.steps:,} steps, {described['episodes']:,} episodes", end="")
     print("" if score is None else f", mean return of the last 100: {score:.2f}")
+    structure = described["structure"]
+    if structure:
+        print("layers: " + ", ".join(f"{name} {_grown(structure['start'].get(name), n)}" for name, n in structure["now"].items()))
+    if structure.get("edits"):
+        from rlcore.living.history import lines
+
+        print("\n" + "\n".join(lines(structure["edits"])))
     print(f"\n{settings.to_toml()}", end="")
     return 0

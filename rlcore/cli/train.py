@@ -42,6 +42,9 @@ class TrainOptions:
     config: File = None
     """TOML file with the tables [run] and [agent]; the command line comes over it."""
 
+    structure: File = None
+    """TOML file that says when and how the agent's networks change as it learns; or the name of one we ship: plateau, renew."""
+
     tensorboard: Flag = False
     """Also write TensorBoard files."""
 
@@ -118,7 +121,11 @@ def _parse(arguments: list[str]) -> tuple[TrainOptions, Settings]:
     )
     default = command_line(TrainOptions(), defaults.run, defaults.agent)
     parsed: Any = parse(default, arguments, command="train", description=_DESCRIPTION)
-    settings = Settings(parsed.run, parsed.hyperparameters)
+    settings = Settings(parsed.run, parsed.hyperparameters, defaults.structure)
+    if parsed.options.structure is not None:
+        from rlcore.living.plan import read_structure
+
+        settings = dataclasses.replace(settings, structure=read_structure(parsed.options.structure))
     if not settings.run.env:
         message = "train needs --env; `run-agent list envs` lists them"
         raise UsageError(message)

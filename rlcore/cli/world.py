@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import tyro
 
-from rlcore.cli.parsing import File, Flag, parse
+from rlcore.cli.parsing import Directory, File, Flag, parse
 from rlcore.errors import UsageError
 from rlcore.registry import GAMES, WORLDS, load_object
 
@@ -35,6 +36,15 @@ class WorldOptions:
 
     seconds: float | None = None
     """How long it runs (default: until it is stopped)."""
+
+    key: File = None
+    """Our secret key file: only those with a key of --allow are admitted."""
+
+    allow: Directory = None
+    """Folder of the public keys that are admitted."""
+
+    server: File = None
+    """Public key of whoever publishes the actions, where we have a key."""
 
     insecure: Flag = False
     """Allow addresses that other machines reach, without keys."""
@@ -85,11 +95,24 @@ class ServeOptions:
     seconds: float | None = None
     """How long it runs (default: until it is stopped)."""
 
+    key: File = None
+    """Our secret key file: only those with a key of --allow are admitted."""
+
+    allow: Directory = None
+    """Folder of the public keys that are admitted."""
+
     insecure: Flag = False
     """Allow addresses that other machines reach, without keys."""
 
     debug: Flag = False
     """Show the traceback of an error."""
+
+
+def _curve(key: Path | None, allow: Path | None, server: Path | None = None) -> Any:
+    if key is None and (allow is not None or server is not None):
+        message = "--allow and --server need --key; run-agent keys makes one"
+        raise UsageError(message)
+    return None if key is None else load_object("envs.streams:Curve").load(key, allowed=allow, server=server)
 
 
 def world_command(arguments: list[str]) -> int:
@@ -110,6 +133,7 @@ def world_command(arguments: list[str]) -> int:
         track=options.track,
         camera=options.camera,
         seconds=options.seconds,
+        curve=_curve(options.key, options.allow, options.server),
         insecure=options.insecure,
         on_start=lambda uri: print(f"{options.world}: sensors at {uri}, actions from {options.actions}", flush=True),
     )
@@ -148,6 +172,7 @@ def serve_env_command(arguments: list[str]) -> int:
         options.at,
         keep=options.keep,
         seconds=options.seconds,
+        curve=_curve(options.key, options.allow),
         insecure=options.insecure,
         on_start=lambda uri: print(f"{options.env} at {uri}", flush=True),
     )

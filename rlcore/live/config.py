@@ -42,6 +42,9 @@ class LiveConfig:
     learning: bool = True
     """Learn; otherwise act by what was learnt before."""
 
+    priority: bool = False
+    """Let the acting thread come before all others of the machine (Linux, with the right to do so): for busy machines."""
+
     log_seconds: float = 10.0
     """Seconds between lines of metrics.jsonl."""
 

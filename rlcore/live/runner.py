@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import sys
 import threading
 import time
@@ -120,13 +121,12 @@ class LiveRunner:
             raise ConfigError(message)
         progress.start(self._base.tally.steps, self._base.settings.run.steps)
         with deferred_signals() as received, _quick_turns(), self._watchdog():
-            if self._sensors is not None:  # what came since the reset is old by now
-                self._observation = self._step(self._safe).observation
             self._thread.start()
             start = time.perf_counter()
             reason = "an error"
             try:
-                reason = self._loop(loggers, progress, received, intervals, start, seconds)
+                with _preferred(self.config.priority):
+                    reason = self._loop(loggers, progress, received, intervals, start, seconds)
             finally:
                 self._thread.request_save(self._beside())
                 self._thread.stop()
@@ -153,6 +153,10 @@ class LiveRunner:
         earlier: float,
     ) -> str:
         config, thread, sensors = self.config, self._thread, self._sensors
+        load_policy(self._actor, thread.snapshot.policy)
+        self._act()  # whatever the first time takes, it takes before the clock starts
+        if sensors is not None:  # what came since the reset is old by now
+            self._observation = self._step(self._safe).observation
         clock = Clock(config.hz)
         clock.start()
         end = start + config.minutes * 60
@@ -215,24 +219,26 @@ class LiveRunner:
 
     def _choose(self, observed: float) -> tuple[NDArray[Any], str]:
         """An action, and who chose it."""
-        observation = self._observation
         if self.hooks.stale is not None and self.hooks.stale():
             return self._safe, "safe"
         if self._sensors is not None and self._sensors.age > self.config.max_age:
             return self._safe, "safe"
-        try:
-            action = self._actor.act(observation)
-        except Exception as error:
-            run = self._base.settings.run
-            message = f"agent {run.agent} on {self._base.where}: {one_line(error)}"
-            raise RunError(message) from error
+        action = self._act()
         if self.hooks.take_over is not None:
-            taken = self.hooks.take_over(observation[0], action[0])
+            taken = self.hooks.take_over(self._observation[0], action[0])
             if taken is not None:
                 return np.asarray(taken, action.dtype)[None], "person"
         if time.perf_counter() - observed > self.config.max_age + 1 / self.config.hz:
             return self._safe, "safe"
         return action, "agent"
+
+    def _act(self) -> NDArray[Any]:
+        try:
+            return self._actor.act(self._observation)
+        except Exception as error:
+            run = self._base.settings.run
+            message = f"agent {run.agent} on {self._base.where}: {one_line(error)}"
+            raise RunError(message) from error
 
     def _step(self, action: NDArray[Any]) -> Step:
         try:
@@ -323,6 +329,24 @@ class LiveRunner:
         finally:
             ended.set()
             thread.join()
+
+
+@contextlib.contextmanager
+def _preferred(wanted: bool) -> Iterator[None]:
+    """Run this thread before those of all processes without such a wish; threads that are there already stay as they are."""
+    if not wanted:
+        yield
+        return
+    try:
+        before = os.sched_getscheduler(0), os.sched_getparam(0)
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    except (AttributeError, PermissionError) as error:
+        message = "priority: this system does not grant it; expected Linux and the right CAP_SYS_NICE"
+        raise ConfigError(message) from error
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, *before)
 
 
 def _nothing() -> None:

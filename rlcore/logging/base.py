@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 __all__ = ["Logger", "Record"]
 
@@ -24,6 +24,8 @@ class Record:
     lengths: Sequence[int]  #: of the same episodes
     mean_return: float | None  #: mean return of the last 100 episodes; None before the first has finished
     metrics: Mapping[str, float] = field(default_factory=dict)  #: means over the updates since the last record
+    edits: Sequence[Mapping[str, Any]] = ()  #: of the agent's networks since the last record; see `rlcore.living`
+    outcomes: Sequence[Mapping[str, Any]] = ()  #: of earlier edits: the reward before and after, once the latter is known
 
 
 class Logger(Protocol):

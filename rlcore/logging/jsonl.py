@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rlcore.errors import SaveError
 from rlcore.logging.base import Record
@@ -52,7 +54,7 @@ class JsonlLogger:
         return length
 
     def log(self, record: Record) -> None:
-        """Append one line: step, time, episodes, returns, lengths, mean_return, and the metrics by name.
+        """Append one line: step, time, episodes, returns, lengths, mean_return, the metrics by name; edits, if there were any.
 
         Raises:
             SaveError: the disk is full.
@@ -65,6 +67,7 @@ class JsonlLogger:
             "returns": [_finite(value) for value in record.returns],
             "lengths": list(record.lengths),
             **{name: _finite(value) for name, value in record.metrics.items()},
+            **{name: _plain(events) for name in ("edits", "outcomes") if (events := getattr(record, name))},
         }
         try:
             self._file.write(json.dumps(entry, allow_nan=False).encode() + b"\n")
@@ -80,6 +83,10 @@ class JsonlLogger:
 
     def _failed(self, error: OSError) -> SaveError:
         return SaveError(f"{self._path}: cannot write the log: {error.strerror or error}")
+
+
+def _plain(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: _finite(value) if isinstance(value, float) else value for name, value in event.items()} for event in events]
 
 
 def _finite(value: float | None) -> float | None:

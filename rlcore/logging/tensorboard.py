@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,28 @@ class TensorBoardLogger:
             values["train/mean_return"] = record.mean_return
         scalars = [self._summary.Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
         self._writer.add_event(self._event.Event(step=record.step, summary=self._summary.Summary(value=scalars)))
+        for event in (*record.edits, *record.outcomes):
+            self._log_edit(event, "reward_after" in event and event["reward_after"] is not None)
         self._writer.flush()
+
+    def _log_edit(self, event: Mapping[str, Any], outcome: bool) -> None:
+        """At the edit's own step: what was done as text, and its figures as points of curves."""
+        names = ("reward_before", "reward_after") if outcome else ("parameters", "units", "output_change")
+        values = [
+            self._summary.Summary.Value(tag=f"structure/{name}", simple_value=float(event[name]))
+            for name in names
+            if event.get(name) is not None
+        ]
+        if not outcome:
+            text = f"**{event['edit']}** {event['layer']}, {event['units']} units: {event['reason']}"
+            kind = importlib.import_module("tensorboard.compat.proto.types_pb2").DT_STRING
+            tensor = importlib.import_module("tensorboard.compat.proto.tensor_pb2").TensorProto(
+                dtype=kind, string_val=[text.encode()]
+            )
+            plugin = self._summary.SummaryMetadata.PluginData(plugin_name="text")
+            metadata = self._summary.SummaryMetadata(plugin_data=plugin)
+            values.append(self._summary.Summary.Value(tag="structure/edits", tensor=tensor, metadata=metadata))
+        self._writer.add_event(self._event.Event(step=event["step"], summary=self._summary.Summary(value=values)))
 
     def close(self) -> None:
         """Write what is pending and stop the writer's thread."""

@@ -19,6 +19,7 @@ from tensor.jit.attempt import Attempt
 from tensor.jit.plan import Plan
 from tensor.jit.script import MISS
 from tensor.jit.seams import current
+from tensor.jit.watch import layout_is_known
 
 __all__ = ["Compiled", "compile"]
 
@@ -45,6 +46,7 @@ class Compiled:
         self.recorded = self.eager = self.missed = self._forgotten = 0
         self._patience = PATIENCE
         self._lock = threading.RLock()
+        layout_is_known()  # which is found out once, on objects made for it, and not in the middle of a call
         _all.add(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -260,12 +262,17 @@ def _work() -> None:
                     plan.lower_quickly(codegen.checker())
                     if whole and plan.wanted():  # still: steps may have gone on with another one meanwhile
                         plan.lower(codegen.compile_program, codegen.checker())
-                    if _queue.empty():
-                        codegen.keep_on_disk()
         except Exception:
             log.exception("compile: no machine code for a recording; NumPy goes on replaying it")
         finally:
+            del plan
             _queue.task_done()
+        if _queue.empty() and codegen.available():
+            try:
+                with _giving_way():
+                    codegen.keep_on_disk()
+            except Exception:
+                log.exception("compile: machine code could not be kept on disk")
 
 
 @contextmanager

@@ -54,8 +54,11 @@ class Plan:
         return self.run(args, kwargs)
 
     def wanted(self) -> bool:
-        """Whether it could be used now, so that machine code is worth the while; else it may ask again at its next use."""
-        wanted = self.surroundings.holds()
+        """Whether it could be used now, so that machine code is worth the while; else it may ask again at its next use.
+
+        Modes do not count: this is asked in a thread of its own, and they are each thread's own.
+        """
+        wanted = self.surroundings.unchanged()
         if not wanted:
             self.ask_again()
         return wanted

@@ -39,9 +39,8 @@ class Plan:
         slots = sorted({s for _, _, needed in wanted for s in needed})
         scope: dict[str, Any] = {**_NAMES, "op": op, **{f"rule_{i}": rule for i, rule, _ in wanted}}
         entries = ", ".join(_SAVE[op.names[s][0], _many(op, s)].format(p=op.names[s][1], i=i) for i, s in enumerate(slots))
-        exec(f"def save(inputs, outputs):\n    return ({entries}{',' * bool(entries)})\n", scope)
-        self.save = scope["save"]
-        lines = ["def backward(node, g):", "    saved = node.saved", "    if saved is FREED:", "        refuse(op)"]
+        lines = ["def save(inputs, outputs):", f"    return ({entries}{',' * bool(entries)})"]
+        lines += ["def backward(node, g):", "    saved = node.saved", "    if saved is FREED:", "        refuse(op)"]
         lines += _on_arrays(op, wanted, slots, scope)
         for i, s in enumerate(slots):
             lines += _LOAD.get((op.names[s][0], _many(op, s)), "    x{s} = saved[{i}]").format(i=i, s=s).splitlines()
@@ -59,7 +58,7 @@ class Plan:
             plain, by_sample = ("".join(f"{part[k]}, " for part in parts) for k in (0, 1))
         lines += ["    try:", f"        return {plain}", "    except NotBatchable:", f"        return {by_sample}"]
         exec("\n".join(lines), scope)
-        self.backward = scope["backward"]
+        self.save, self.backward = scope["save"], scope["backward"]
 
 
 def _many(op: Operator, slot: int) -> bool:

@@ -24,6 +24,9 @@ __all__ = ["FLUSH_EVERY", "Flat", "Run", "Saved", "kind_of", "real_parts"]
 #: Steps between two flushes of numbers that decay towards zero; see `Run.flush`.
 FLUSH_EVERY = 64
 
+#: One in so many elements is kept free in the memory that updates compute in, for the moments of a network that has grown.
+SLACK = 8
+
 
 class Saved(NamedTuple):
     """What is kept of one parameter: how often it was updated, its moments in its shape, its scalars, its late elements."""
@@ -75,8 +78,8 @@ class Flat:
     """
 
     __slots__ = (
-        "_grad", "_pair", "_runs", "_whole", "data", "extra", "late", "moments", "names", "offsets", "params", "scalar_names",
-        "scalars", "steps", "versions", "views",
+        "_grad", "_pair", "_room", "_runs", "_whole", "data", "extra", "late", "moments", "names", "offsets", "params",
+        "scalar_names", "scalars", "steps", "versions", "views",
     )  # fmt: skip
 
     def __init__(self, params: Sequence[Tensor], names: tuple[str, ...], scalar_names: tuple[str, ...] = ()) -> None:
@@ -86,7 +89,12 @@ class Flat:
             self.adopt(i)
 
     def _allocate(
-        self, params: Sequence[Tensor], shapes: Sequence[tuple[int, ...]], names: tuple[str, ...], scalar_names: tuple[str, ...]
+        self,
+        params: Sequence[Tensor],
+        shapes: Sequence[tuple[int, ...]],
+        names: tuple[str, ...],
+        scalar_names: tuple[str, ...],
+        room: Any = None,
     ) -> None:
         first = params[0]._array
         self.params = list(params)
@@ -97,8 +105,13 @@ class Flat:
             self.offsets.append(self.offsets[-1] + prod(shape))
         n = self.offsets[-1]
         self.data = np.empty_like(first, shape=(n,), order="C")
-        self.moments = np.empty_like(first, shape=(len(names), n), order="C")
-        self._pair = np.empty_like(first, shape=(2, n), order="C")
+        rows = len(names)
+        if room is not None and room.size >= rows * n:
+            self.moments = room[: rows * n].reshape(rows, n)
+        else:
+            self.moments = np.empty_like(first, shape=(rows, n), order="C")
+        self._room = np.empty_like(first, shape=(2 * (n + n // SLACK),), order="C")
+        self._pair = self._room[: 2 * n].reshape(2, n)
         self._grad = self._pair[0]
         self.steps: int | list[int] = 0
         self.late: Late | None = None  #: the elements that are behind their parameter's count, where any are
@@ -119,11 +132,14 @@ class Flat:
     ) -> Flat:
         """A buffer for parameters from other buffers (``before``, by id), moved to other shapes, or new ones; see `place`.
 
-        What was there stays as it was. ``counted``: whether what a move adds has a count of its own.
+        What was there stays as it was, but for the memory that updates compute in: moments go there, as memory that was never
+        touched costs more than all the copying. ``counted``: whether what a move adds has a count of its own.
         """
         flat = Flat.__new__(Flat)
         shapes = [moves[id(p)].shape if id(p) in moves else p._array.shape for p in params]
-        flat._allocate(params, shapes, names, scalar_names)
+        sources = [before[id(p)][0] for p in params if id(p) in before]
+        room = next((s._room for s in sources if kind_of(s.data) == kind_of(params[0]._array)), None)
+        flat._allocate(params, shapes, names, scalar_names, room)
         late: list[Late | None] = []
         steps = []
         for i, p in enumerate(params):

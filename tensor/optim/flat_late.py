@@ -48,6 +48,8 @@ class Late(NamedTuple):
     def moved(self, move: Move, lag: int) -> Late:
         """The same after a move; what is new is ``lag`` steps behind."""
         places, source = move.places(self.places)
+        if not self.places.size:
+            return Late(np.sort(places), np.full(places.size, lag), np.zeros((len(self.scalars), places.size)))
         order = np.argsort(places)
         source = source[order]
         lags = np.append(self.lags, lag)[source]  # -1 picks what was appended

@@ -10,10 +10,10 @@ import numpy as np
 from tensor.autograd.modes import no_grad
 from tensor.nn.linear import Linear
 from tensor.nn.module import Module
-from tensor.structure.finding import ENDS, find
+from tensor.structure.finding import ENDS, find, layer_named
 from tensor.structure.units import Units
 
-__all__ = ["Activity", "Consumer", "Ear", "hidden_layers", "measure"]
+__all__ = ["Activity", "Consumer", "Ear", "hidden_layers", "measure", "outputs", "renewable"]
 
 
 class Consumer(NamedTuple):
@@ -34,6 +34,32 @@ class Activity(NamedTuple):
     size: Any
     utility: Any
     consumers: list[tuple[Consumer, Any]]
+
+
+def outputs(net: Module, x: Any) -> Any:
+    """What a network says, unrecorded and as in evaluation: no running statistics move, nothing is dropped."""
+    learning = [m for m in net.modules() if m.training]
+    for m in learning:
+        m.training = False
+    try:
+        with no_grad():
+            return net(*(x if isinstance(x, tuple) else (x,)))
+    finally:
+        for m in learning:
+            m.training = True
+
+
+def renewable(kind: str, net: Module, layers: Sequence[str] | None, x: Any) -> list[str]:
+    """The layers named, or all hidden ones; ValueError for one that is not there, and where there are none."""
+    if layers is not None:
+        for name in layers:
+            layer_named(kind, net, name)
+        return list(layers)
+    found = hidden_layers(net, x)
+    if not found:
+        msg = f"{kind}: expected hidden layers that can be followed, got none in {type(net).__name__}; give x, an input"
+        raise ValueError(msg)
+    return found
 
 
 def hidden_layers(net: Module, x: Any = None) -> list[str]:
@@ -96,8 +122,7 @@ class Ear:
         inputs: dict[str, Any] = {}
         handles = [module.register_forward_pre_hook(_keep(inputs, path)) for path, module in self._modules.items()]
         try:
-            with no_grad():
-                net(*(x if isinstance(x, tuple) else (x,)))
+            outputs(net, x)
         finally:
             for handle in handles:
                 handle.remove()

@@ -36,18 +36,20 @@ class Walk:
 
     def __init__(self, there: Listing) -> None:
         self.units = Units()
-        self.names: dict[int, str] = {}
-        for name, t in there.tensors.items():
-            self.names[id(t)] = name
-            for axis, n in enumerate(t._array.shape):
-                self.units.labels[name, axis] = self.units.fresh(n)
+        self.names = {id(t): name for name, t in there.tensors.items()}
         self.labels: Any = None  #: None before the first layer
         self.channels = False  #: on axis 1, with more axes behind it
         self.flat: str = ""  #: "repeat" or "tile": flattened, to a width that the next layer knows
 
-    def axis(self, t: Any, axis: int) -> Any:
-        """The labels of a parameter's axis."""
-        return self.units.labels[self.names[id(t)], axis]
+    def axis(self, t: Any, axis: int, labels: Any = None) -> Any:
+        """The labels of a parameter's axis, which are one with ``labels``; fresh ones where neither is known."""
+        key = self.names[id(t)], axis
+        known = self.units.labels.get(key)
+        if known is None:
+            known = self.units.labels[key] = self.units.fresh(t._array.shape[axis]) if labels is None else labels
+        elif labels is not None:
+            self.units.unite(labels, known, "")
+        return known
 
     def width(self, n: int) -> Any:
         """The labels of what comes in, as the n that the next layer takes."""
@@ -63,25 +65,21 @@ class Walk:
         """A linear map: its columns are the units that come in, its rows those that go on."""
         if self.labels is not None and self.channels != channels:
             raise NotPlain
-        columns, rows = self.axis(weight, 1), self.axis(weight, 0)
-        came = self.width(columns.size)
+        came = self.width(weight._array.shape[1])
+        columns, rows = self.axis(weight, 1, came), self.axis(weight, 0)
         if came is None:
             self.units.block((columns,), "input")
-        else:
-            self.units.unite(came, columns, "")
         self.units.contracted.add((self.names[id(weight)], 1))
         if bias is not None:
-            self.units.unite(rows, self.axis(bias, 0), "")
+            self.axis(bias, 0, rows)
         self.labels, self.channels, self.flat = rows, channels, ""
 
     def scale(self, *tensors: Any) -> None:
         """One number of each tensor for each unit."""
         for t in tensors:
             if t is not None and t.ndim:
-                own = self.axis(t, 0)
-                came = self.width(own.size)
-                if came is not None:
-                    self.units.unite(came, own, "")
+                came = self.width(t._array.shape[0])
+                own = self.axis(t, 0, came)
                 self.labels, self.flat = own if came is None else came, ""
 
 

@@ -116,6 +116,8 @@ def inject(net: Module, name: str, *, x: Any = None, reason: str = "") -> Edit:
     """
     layer = layer_named("inject", net, name)
     new = deepcopy(layer)
+    for p in new.parameters():
+        p.grad = None
     for path, part in new.named_modules():
         own = [p for p in part._parameters.values() if p is not None]
         reset = getattr(part, "reset_parameters", None)

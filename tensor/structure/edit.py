@@ -18,7 +18,7 @@ from tensor.optim.swa_utils import AveragedModel
 from tensor.structure.graphs import check_no_graph
 from tensor.structure.listing import Listing
 
-__all__ = ["Action", "Edit", "OutputChange", "Step"]
+__all__ = ["Action", "Edit", "OutputChange", "Step", "tensors"]
 
 
 NETWORK = "the network"
@@ -75,6 +75,7 @@ class Edit:
     inputs: tuple[int, int, int] | None = None  #: the axis of an input that gets new features, how many it has, and how many more
     _back: list[Step] | None = field(default=None, repr=False)
     _laid: tuple[Any, Any] | None = field(default=None, repr=False)
+    _left: dict[str, tuple[int, ...]] | None = field(default=None, repr=False)
     _lines: list[str] | None = field(default=None, repr=False)
 
     def plan(self) -> list[str]:
@@ -95,8 +96,8 @@ class Edit:
         before, after = deepcopy(self.net).eval(), self.preview().eval()
         inputs = x if isinstance(x, tuple) else (x,)
         with no_grad():
-            old = _tensors(before(*inputs))
-            new = _tensors(after(*(inputs if self.inputs is None else [_with_new(t, *self.inputs) for t in inputs])))
+            old = tensors(before(*inputs))
+            new = tensors(after(*(inputs if self.inputs is None else [_with_new(t, *self.inputs) for t in inputs])))
         absolute = largest = 0.0
         for a, b in zip(old, new, strict=True):
             common = tuple(slice(0, min(m, n)) for m, n in zip(a.shape, b.shape, strict=True))
@@ -155,6 +156,7 @@ class Edit:
                 _run_back(steps[: done + 1])
                 raise
         self._back, self._laid, self._lines = steps, laid, lines
+        self._left = _shapes(self.net)
         _count_as_written(concerned)
         return self
 
@@ -169,9 +171,12 @@ class Edit:
         if self._laid is not None and self._laid[0]._flats is not self._laid[1]:
             msg = f"{self.kind}: expected the optimizer as this edit left it, got a later edit's; undo that first"
             raise RuntimeError(msg)
+        if self._left != _shapes(self.net):
+            msg = f"{self.kind}: expected the network as this edit left it, got a later edit's; undo that first"
+            raise RuntimeError(msg)
         _run_back(self._back)
         _count_as_written(self.action.concerned(Listing(self.net)))
-        self._back = self._laid = self._lines = None
+        self._back = self._laid = self._lines = self._left = None
 
     def log(self, step: int, change: OutputChange | None = None) -> dict[str, Any]:
         """The entry for a log of edits."""
@@ -200,11 +205,16 @@ class Edit:
         return listings, dicts
 
 
-def _tensors(y: Any) -> list[Tensor]:
+def tensors(y: Any) -> list[Tensor]:
+    """All tensors in what a network gave."""
     if isinstance(y, Tensor):
         return [y]
     items = y.values() if isinstance(y, dict) else y if isinstance(y, (tuple, list)) else ()
-    return [t for item in items for t in _tensors(item)]
+    return [t for item in items for t in tensors(item)]
+
+
+def _shapes(net: Module) -> dict[str, tuple[int, ...]]:
+    return {name: t._array.shape for name, t in Listing(net).tensors.items()}
 
 
 def _with_new(t: Any, axis: int, old: int, units: int) -> Any:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tensor.nn.module import Module
-from tensor.structure.activity import hidden_layers, measure
+from tensor.structure.activity import hidden_layers, measure, outputs
 from tensor.structure.drift import Adwin
 from tensor.structure.edit import Edit
+from tensor.structure.finding import layer_named
 
 __all__ = ["Growth", "Seen", "Trigger", "dormant", "drift", "every", "new_action", "plateau", "utility"]
 
@@ -113,7 +115,8 @@ def new_action(actions: Callable[[], int], layer: str) -> Trigger:
     """The world has more actions (``actions()``) than the layer has outputs; see `add_outputs`."""
 
     def trigger(seen: Seen) -> str:
-        have, wanted = seen.net.get_submodule(layer).out_features, actions()
+        last: Any = layer_named("new_action", seen.net, layer)
+        have, wanted = last.out_features, actions()
         return f"{wanted} actions, {have} outputs" if wanted > have else ""
 
     return trigger
@@ -122,9 +125,11 @@ def new_action(actions: Callable[[], int], layer: str) -> Trigger:
 class Growth:
     """Edits a network when a trigger says why, and keeps a log.
 
-    ``make(net)`` plans the edit. ``budget``: the most parameters there may be. ``trial``: after so many steps an edit is undone,
-    with all that was learnt since, unless the mean value is at least ``margin`` (a share) below that of as many steps before.
-    `step` returns the log's new entry, if any; ``events`` has them all: step, edit, units, output change, reason.
+    ``make(net)`` plans the edit. ``budget``: the most parameters there may be; ``latency``: the most seconds that a forward of
+    ``x`` may take. Where either would be passed, that is logged, once, and nothing is edited any more. ``trial``: after so many
+    steps an edit is undone, with all that was learnt since, unless the mean value is at least ``margin`` (a share) below that of
+    as many steps before, or others have edited on top of it. `step` returns the log's new entry, if any; ``events`` has them all:
+    step, edit, units, output change, reason.
 
     >>> import tensor as T
     >>> from tensor import structure
@@ -147,12 +152,13 @@ class Growth:
         followers: Sequence[Any] = (),
         *,
         budget: int | None = None,
+        latency: float | None = None,
         trial: int = 0,
         margin: float = 0.0,
     ) -> None:
         self.net, self.trigger, self.make = net, trigger, make
         self.optimizer, self.followers = optimizer, tuple(followers)
-        self.budget, self.trial, self.margin = budget, trial, margin
+        self.budget, self.latency, self.trial, self.margin = budget, latency, trial, margin
         self.steps = 0
         self.events: list[dict[str, Any]] = []
         self._values: deque[float] = deque(maxlen=max(trial, 1))
@@ -171,10 +177,10 @@ class Growth:
             return None
         edit = self.make(self.net)
         edit.reason = edit.reason or reason
-        size = sum(p.numel() for p in edit.preview().parameters())
-        if self.budget is not None and size > self.budget:
+        over = self._over(edit, x)
+        if over:
             self._full = True
-            return self._log({**edit.log(self.steps), "edit": "over budget", "reason": f"{size} parameters of {self.budget}"})
+            return self._log({**edit.log(self.steps), "edit": "over budget", "reason": over})
         change = None if x is None else edit.check(x)
         edit.apply(self.optimizer, *self.followers)
         if self.trial:
@@ -182,6 +188,20 @@ class Growth:
             self._pending = edit, before, self.steps + self.trial
             self._values.clear()
         return self._log(edit.log(self.steps, change))
+
+    def _over(self, edit: Edit, x: Any) -> str:
+        """By which budget the edit goes too far; empty where it does not."""
+        if self.budget is None and (self.latency is None or x is None):
+            return ""
+        after = edit.preview()
+        size = sum(p.numel() for p in after.parameters())
+        if self.budget is not None and size > self.budget:
+            return f"{size} parameters of {self.budget}"
+        if self.latency is not None and x is not None:
+            seconds = _seconds(after, x)
+            if seconds > self.latency:
+                return f"{seconds:.3g} s a forward of {self.latency:.3g}"
+        return ""
 
     def _judge(self) -> dict[str, Any] | None:
         assert self._pending is not None
@@ -193,9 +213,22 @@ class Growth:
         if now <= before - self.margin * abs(before):
             return self._log({**edit.log(self.steps), "edit": "kept", "reason": f"{before:.4g} before, {now:.4g} after"})
         entry = {**edit.log(self.steps), "edit": "rollback", "reason": f"{before:.4g} before, {now:.4g} after"}
-        edit.undo()
+        try:
+            edit.undo()
+        except RuntimeError as error:  # others, such as `ContinualBackprop`, have edited since
+            entry |= {"edit": "kept", "reason": f"{entry['reason']}, but {error}"}
         return self._log(entry)
 
     def _log(self, entry: dict[str, Any]) -> dict[str, Any]:
         self.events.append(entry)
         return entry
+
+
+def _seconds(net: Module, x: Any) -> float:
+    """What a forward takes: the best of five."""
+    times = []
+    for _ in range(5):
+        start = perf_counter()
+        outputs(net, x)
+        times.append(perf_counter() - start)
+    return min(times)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from tensor.autograd.inplace import bump
-from tensor.autograd.modes import no_grad
 from tensor.autograd.tensor import Tensor
 from tensor.nn.module import Module
-from tensor.structure.activity import Activity, Ear, hidden_layers
+from tensor.structure.activity import Activity, Ear, outputs, renewable
+from tensor.structure.edit import tensors
 from tensor.structure.edits import reset_units
 from tensor.structure.tester import Tester
 
@@ -23,9 +23,7 @@ def _renew(
     activity: Activity | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Reset units of a layer; with an ``activity`` what they say on average is left to the biases of their consumers."""
-    inputs = x if isinstance(x, tuple) else (x,)
-    with no_grad():
-        before = net(*inputs)._array
+    before = _said(net, x)
     shifts = []
     if activity is not None:
         for module in (net, *(f for f in followers if isinstance(f, Module))):
@@ -34,9 +32,12 @@ def _renew(
     for bias, shift in shifts:
         bias._array[...] += shift
         bump(bias)
-    with no_grad():
-        change = np.abs(net(*inputs)._array - before).max() / max(float(np.abs(before).max()), 1e-30)
+    change = np.abs(_said(net, x) - before).max() / max(float(np.abs(before).max()), 1e-30)
     return {**edit.log(step), "numbers": units.tolist(), "output_change": float(change)}
+
+
+def _said(net: Module, x: Any) -> Any:
+    return np.concatenate([t._array.ravel() for t in tensors(outputs(net, x))])
 
 
 def _means_left(module: Module, activity: Activity, units: Any) -> list[tuple[Tensor, Any]]:
@@ -58,7 +59,8 @@ class ContinualBackprop:
     A unit's utility is a running mean (``decay``) of what it says, taken absolutely, times the sum of its absolute outgoing
     weights. At each `step`, ``rate`` times the number of units older than ``maturity`` steps are due, those of least utility:
     random weights in, zeros out, moments and step counts of zero; the mean of what they said goes to the biases behind them.
-    ``layers``: all hidden ones, unless named. ``events`` is the log. Raises ValueError for options that make no sense.
+    ``layers``: all hidden ones, unless named; ``x``: an input to follow networks with that are no plain chains. ``events`` is the
+    log, `state_dict` what is to be kept for going on. Raises ValueError for options that make no sense, and layers not there.
 
     >>> import tensor as T
     >>> net = T.nn.Sequential(T.nn.Linear(2, 8), T.nn.ReLU(), T.nn.Linear(8, 1))
@@ -88,7 +90,7 @@ class ContinualBackprop:
             raise ValueError(msg)
         self.net, self.optimizer, self.followers = net, optimizer, followers
         self.rate, self.maturity, self.decay = rate, maturity, decay
-        self.layers = list(hidden_layers(net, x) if layers is None else layers)
+        self.layers = renewable("ContinualBackprop", net, layers, x)
         self._ear = Ear("ContinualBackprop", net, self.layers)
         self.steps = 0
         self.events: list[dict[str, Any]] = []
@@ -106,6 +108,28 @@ class ContinualBackprop:
             if due is not None:
                 self._replace(name, tester, np.flatnonzero(due), seen, x)
                 tester.renewed(due)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on: copies of arrays, and plain values."""
+        layers = {
+            name: {
+                "age": t.age.copy(),
+                "utility": t.utility.copy(),
+                "due": float(t.due),
+                "means": [m.copy() for m in self._means[name]],
+            }
+            for name, t in self._testers.items()
+        }
+        return {"steps": self.steps, "events": [dict(event) for event in self.events], "layers": layers}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave, on a network of the same structure."""
+        self.steps, self.events = state["steps"], [dict(event) for event in state["events"]]
+        self._testers, self._means = {}, {}
+        for name, kept in state["layers"].items():
+            tester = self._testers[name] = Tester(np.shape(kept["age"]), self.rate, self.maturity, self.decay)
+            tester.age[...], tester.utility[...], tester.due[...] = kept["age"], kept["utility"], kept["due"]
+            self._means[name] = [np.array(mean) for mean in kept["means"]]
 
     def _tester(self, name: str, seen: Activity) -> Tester:
         """What is known of a layer's units; from the start again where another edit has changed it or what it is heard by."""
@@ -160,7 +184,7 @@ class ReDo:
             raise ValueError(msg)
         self.net, self.optimizer, self.followers = net, optimizer, followers
         self.threshold, self.period = threshold, period
-        self.layers = list(hidden_layers(net, x) if layers is None else layers)
+        self.layers = renewable("ReDo", net, layers, x)
         self._ear = Ear("ReDo", net, self.layers)
         self.steps = 0
         self.events: list[dict[str, Any]] = []
@@ -176,3 +200,11 @@ class ReDo:
             if 0 < dormant.size < len(seen.size):
                 reason = f"{dormant.size} of {len(seen.size)} units at most {self.threshold} of the mean"
                 self.events.append(_renew(self.net, name, dormant, x, self.steps, reason, self.optimizer, self.followers))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on."""
+        return {"steps": self.steps, "events": [dict(event) for event in self.events]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        self.steps, self.events = state["steps"], [dict(event) for event in state["events"]]

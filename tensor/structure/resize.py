@@ -19,7 +19,8 @@ __all__ = ["Resize", "keep_grad", "keep_values"]
 class Resize:
     """Changes of axes of parameters and buffers, as these were when this was planned."""
 
-    def __init__(self, there: Listing, changes: Sequence[Change]) -> None:
+    def __init__(self, net: Module | Listing, changes: Sequence[Change]) -> None:
+        there = net if isinstance(net, Listing) else Listing(net)
         by_name: dict[str, list[Change]] = {}
         for change in changes:
             by_name.setdefault(change.name, []).append(change)

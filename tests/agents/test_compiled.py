@@ -122,7 +122,7 @@ def test_preparing_leaves_no_trace(agent_class):
     agent = make(agent_class, "discrete")
     before = agent.state_dict()
     rng = np.random.default_rng(0)
-    agent._gradient_step._prepare(ppo_minibatch(agent, rng) if agent_class is PPO else dqn_minibatch(rng))
+    agent._gradient_step._record(ppo_minibatch(agent, rng) if agent_class is PPO else dqn_minibatch(rng))
     assert same(before, agent.state_dict())
     assert all(p.grad is None for p in agent._parameters)
 

@@ -13,17 +13,79 @@ import pytest
 from agents.checks import same
 from rlcore import checkpoint
 
-ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 RUNS = {
     "ppo-cartpole": ["--env", "CartPole-v1", "--agent", "ppo", "--steps", "12000"],
     "ppo-pendulum": ["--env", "Pendulum-v1", "--agent", "ppo", "--steps", "9000", "--rollout-length", "128"],
     "dqn-cartpole": ["--env", "CartPole-v1", "--agent", "dqn", "--steps", "4000", "--n-step", "3", "--hidden-sizes", "32"],
+    "ppo-edited": ["--env", "CartPole-v1", "--agent", "ppo", "--steps", "6000", "--hidden-sizes", "4", "--structure", "ppo"],
+    "dqn-edited": [
+        "--env",
+        "CartPole-v1",
+        "--agent",
+        "dqn",
+        "--steps",
+        "4000",
+        "--hidden-sizes",
+        "8",
+        "--train-interval",
+        "16",
+        "--gradient-steps",
+        "8",
+        "--structure",
+        "dqn",
+    ],
+}
+
+
+# In both, a layer of the user's own takes a place in the network, and grows.
+STRUCTURES = {
+    "ppo": """
+        [[rule]]
+        layer = ["actor.0", "critic.0"]
+        interval = 500
+        policy = { name = "plateau", patience = 1, threshold = 0.2 }
+        edit = { name = "grow", units = 2, init = "net2wider" }
+        [[rule]]
+        layer = "actor.1"
+        interval = 1500
+        policy = { name = "every" }
+        edit = { name = "replace", make = "own_layers:scaled" }
+        budget = { edits = 1 }
+        [[rule]]
+        layer = "critic.0"
+        interval = 2100
+        policy = { name = "drift", delta = 0.5 }
+        edit = { name = "deepen" }
+        budget = { edits = 2 }
+        [[rule]]
+        layer = "critic.0"
+        interval = 3000
+        watch = "loss/value"
+        policy = { name = "every" }
+        edit = { name = "reset_units", units = 1 }
+    """,
+    "dqn": """
+        budget = { parameters = 400 }
+        [[rule]]
+        layer = "network.1"
+        interval = 1100
+        policy = { name = "every" }
+        edit = { name = "replace", make = "own_layers:scaled" }
+        budget = { edits = 1 }
+        [[rule]]
+        layer = "network.0"
+        interval = 450
+        policy = { name = "every" }
+        edit = { name = "grow", units = 3 }
+    """,
 }
 
 
 def start(*arguments):
     command = [sys.executable, "-m", "rlcore.cli", "train", *map(str, arguments), "--quiet", "--checkpoint-every", "700"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, HERE)))}
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
 
@@ -35,9 +97,14 @@ def finish(process):
 @pytest.mark.parametrize("name", RUNS)
 def test_killed_and_resumed_is_the_same_run(tmp_path, name):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    finish(start(*RUNS[name], "--dir", whole))
+    arguments = list(RUNS[name])
+    if "--structure" in arguments:
+        file = tmp_path / "structure.toml"
+        file.write_text(STRUCTURES[arguments[-1]])
+        arguments[-1] = str(file)
+    finish(start(*arguments, "--dir", whole))
     rng = np.random.default_rng(len(name))
-    process = start(*RUNS[name], "--dir", broken)
+    process = start(*arguments, "--dir", broken)
     kills = 0
     while kills < 3:
         while not (broken / checkpoint.FILE_NAME).exists() and process.poll() is None:
@@ -52,3 +119,8 @@ def test_killed_and_resumed_is_the_same_run(tmp_path, name):
     (a, _), (b, _) = checkpoint.load(whole), checkpoint.load(broken)
     assert same(a["agent"], b["agent"])
     assert same(a["world"], b["world"])
+    assert same(a["life"], b["life"])
+    if "--structure" in arguments:
+        edits = {entry["edit"] for entry in a["life"]["edits"]}
+        assert edits >= {"grow", "replace"}
+        assert len(a["life"]["edits"]) >= 6

@@ -13,8 +13,10 @@ import envs
 from envs.registration import OURS
 from envs.state import capture_env, restore_env
 
+#: Need a process at the other end: tested with it, in test_sensor_env and test_remote.
+ELSEWHERE = {"rlcore/CarLive-v0", "rlcore/Remote-v0"}
 SETTINGS = [
-    *((name, {}) for name in OURS if name != "rlcore/CarLive-v0"),  # needs the car's process: see test_sensor_env
+    *((name, {}) for name in OURS if name not in ELSEWHERE),
     ("rlcore/Car-v0", {"controls": "pedals", "track": None}),
     ("rlcore/Car-v0", {"observation": "dict", "random_start": False}),
 ]

@@ -234,11 +234,12 @@ def test_ages_staleness_and_liveness() -> None:
     np.testing.assert_allclose([m["fast"] for m in halves[:5]], [0, 0.5, 1, 1.5, 2])
 
 
-def test_clock_jumps_begin_anew() -> None:
-    ats = [0.0, 0.1, 5000.0, 5000.1, 1.0, 1.1]
+@pytest.mark.parametrize("back", [1.0, 4990.0, 4999.5], ids=["far", "by ten seconds", "by half a second"])
+def test_clock_jumps_begin_anew(back: float) -> None:
+    ats = [0.0, 0.1, 5000.0, 5000.1, back, back + 0.1]
     aligned = heard([frame("a", i, at, float(i)) for i, at in enumerate(ats)], "jump", topics=["a"]).align(rate=10)
     assert [float(m["a"]) for m in aligned] == [0, 1, 2, 3, 4, 5]
-    assert aligned.reanchored == 2
+    assert (aligned.reanchored, aligned.late) == (2, 0)
 
 
 def test_the_wall_clock_holds_its_rate_and_takes_off_the_offset() -> None:
@@ -311,18 +312,18 @@ def test_a_killed_publisher_comes_back() -> None:
 
 
 def test_memory_stays_flat() -> None:
-    """As much after 40,000 samples as before them."""
-    row = np.zeros(20_000)
+    """As much after 10,000 samples as before them."""
+    row = np.zeros(6_000)
     aligned = open_stream({"a": row, "b": row}, rates={"a": 100.0, "b": 101.0}).align(rate=5, rates={"a": 100.0})
     moments = iter(aligned)
-    for _ in range(300):
+    for _ in range(60):
         next(moments)
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     count = sum(1 for _ in moments)
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
-    assert count > 400
+    assert count > 200
     assert grown < 200_000
 
 

@@ -63,6 +63,24 @@ def test_reads_digits(tmp_path: Path):
     assert float(accuracies[-1]) >= 97
 
 
+def test_grows_in_flight(tmp_path: Path):
+    output = run(ROOT / "examples" / "07_grow_in_flight.py", tmp_path, "8000")
+    assert "grow actor.0 no better than" in output
+    assert "units 4 -> 12" in output or "units 4 -> 20" in output
+
+
+def test_grows_by_its_own_policy(tmp_path: Path):
+    output = run(ROOT / "examples" / "08_own_policy.py", tmp_path, "4000")
+    assert re.search(r"^2\d\d\d actor.0 4 scheduled at 2000, return \d", output, re.MULTILINE)
+
+
+def test_grows_its_own_layer(tmp_path: Path):
+    output = run(ROOT / "examples" / "09_own_layer.py", tmp_path)
+    assert "'1.gate: [4] -> [12]'" in output
+    losses = [float(value) for value in re.findall(r"loss ([\d.]+)", output)]
+    assert losses[-1] < losses[0] / 2
+
+
 def test_leave_nothing_behind(tmp_path: Path):
     run(ROOT / "examples" / "04_custom_agent.py", tmp_path, "200")
     assert not list(tmp_path.iterdir())

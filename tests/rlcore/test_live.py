@@ -293,6 +293,22 @@ def test_a_world_that_breaks_ends_the_run_with_what_was_learnt(tmp_path):
     assert checkpoint.load(tmp_path / "run")[0]["agent"]["updates"] > 0
 
 
+def test_priority_is_for_the_acting_thread_alone(tmp_path, monkeypatch):
+    set_by = []
+    monkeypatch.setattr(os, "sched_setscheduler", lambda *given: set_by.append((threading.get_ident(), *given[:2])))
+    hooks = Hooks(stop=lambda figures: "enough")
+    live(tmp_path / "run", hooks, priority=True, minutes=1.0, log_seconds=0.05)
+    me, before = threading.get_ident(), os.sched_getscheduler(0)
+    assert set_by == [(me, 0, os.SCHED_RR), (me, 0, before)]
+
+    def refuse(*given):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    with pytest.raises(ConfigError, match="priority: this system does not grant it; expected Linux and the right CAP_SYS_NICE"):
+        live(tmp_path / "other", priority=True)
+
+
 @pytest.mark.parametrize("field", ["hz", "minutes", "max_age", "watchdog", "backlog", "log_seconds", "save_seconds"])
 def test_ranges(field):
     with pytest.raises(ConfigError, match=f"{field}: expected a number above 0, got 0"):

@@ -127,7 +127,7 @@ def test_item_and_numbers() -> None:
         (lambda: T.ones(2, 3).reshape(4), RuntimeError, r"reshape: cannot reshape array of size 6 into shape \(4,\) \(operands float32\[2, 3\]\)"),
         (lambda: T.cat([T.ones(2, 2), T.ones(2, 3)]), RuntimeError, r"cat: .* \(operands float32\[2, 2\], float32\[2, 3\]\)"),
         (lambda: T.stack([T.ones(2), T.ones(3)]), RuntimeError, r"stack: expected tensors of one shape, got \[\(2,\), \(3,\)\]"),
-        (lambda: T.ones(2).mean(axis=0), TypeError, r"mean\(\) got an unexpected keyword argument 'axis'"),
+        (lambda: T.ones(2).mean(along=0), TypeError, r"mean\(\) got an unexpected keyword argument 'along'"),
         (lambda: T.ones(2).narrow(0), TypeError, r"narrow\(\) missing .* argument.*'start'"),
         (lambda: T.ones(2).tril(1, 2), TypeError, "tril: expected a tensor as out=, got int"),
         (lambda: T.tensor([1, 2]).mean(), RuntimeError, "mean: expected a floating-point or complex tensor, got int64"),

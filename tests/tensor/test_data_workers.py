@@ -289,7 +289,8 @@ def test_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 SCRIPT = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs inherit as ignored
 sys.path[:0] = {path!r}
 import data_cases
 from multiprocessing import active_children

@@ -227,3 +227,18 @@ def test_machine_code_takes_over() -> None:
     compiled._queue.join()
     assert f.plans[0].tier == 1
     assert abs(f(x).item() - plain.item()) < 1e-5
+
+
+@pytest.mark.skipif(not codegen.available(), reason="no llvmlite")
+def test_machine_code_is_made_for_calls_in_a_mode_of_their_thread() -> None:
+    if TIER[0] != "native":
+        pytest.skip("of machine code only")
+    f = T.compile(lambda x: (x * 2 + 1).tanh())
+    x = T.randn(10, requires_grad=True)
+    with T.no_grad():
+        for _ in range(2):
+            f(x)
+        f.wait()
+        assert f.plans[0].tier == 1
+        assert not f(x).requires_grad
+    assert f(x).requires_grad

@@ -249,12 +249,19 @@ def test_errors_name_what_is_wrong():
             lambda: structure.grow(net, "0", 1, x=x, init="zero"),
             "grow: expected init zero_out, net2wider, gradmax, pair, random, got 'zero'",
         ),
+        (
+            lambda: structure.add_inputs(net, "2", 1, x=x),
+            "add_inputs: expected a layer of the network's inputs, got '2', which has none",
+        ),
+        (lambda: structure.add_outputs(net, "0", 1, x=x), "add_outputs: expected a layer of the network's outputs, got '0'"),
         (lambda: structure.prune(net, "0", range(4), x=x), "prune: expected at least 1 unit to be left in '0'"),
         (lambda: structure.prune(net, "0", [4], x=x), "prune: expected numbers of units from 0 to 3"),
     ]
+    before = {name: t.numpy().copy() for name, t in net.state_dict().items()}
     for call, message in cases:
         with pytest.raises(ValueError, match=message):
             call()
+        assert all(np.array_equal(before[name], t.numpy()) for name, t in net.state_dict().items())
     fixed = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4, elementwise_affine=False), nn.Linear(4, 1))
     with pytest.raises(ValueError, match="grow: after the edit of '0' the forward fails: "):
         structure.grow(fixed, "0", 1, x=x)

@@ -1,5 +1,7 @@
 """Edits of depth: layers put in, replaced, injected; the function, the optimizer, followers, and the way back."""
 
+import sys
+import threading
 from copy import deepcopy
 
 import numpy as np
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 import tensor as T
 from tensor import nn, structure
 from tensor.structure import rearrange
+from tensor.structure.graphs import check_no_graph
 
 ACTIVATIONS = [nn.ReLU, nn.Tanh, nn.Hardtanh, nn.GELU, nn.Sigmoid, nn.ReLU6]
 EDITS = {
@@ -241,3 +244,31 @@ def test_errors_name_what_is_wrong():
     structure.grow(net, "0", 1).apply(optimizer)
     with pytest.raises(RuntimeError, match="deepen: expected the optimizer as this edit left it, got a later edit's"):
         a.undo()
+
+
+def test_edits_disturb_no_thread_that_builds_a_tuple() -> None:
+    """A tuple that is being built may not be held by anybody else, a look through the collector's objects included."""
+    net = T.nn.Sequential(T.nn.Linear(4, 8), T.nn.Tanh(), T.nn.Linear(8, 2))
+    loss = net(T.randn(3, 4)).sum()
+    loss.backward()
+    ended, errors, interval = threading.Event(), [], sys.getswitchinterval()
+
+    def build() -> None:
+        try:
+            while not ended.is_set():
+                for _ in range(1000):
+                    tuple(i for i in range(37))
+        except SystemError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=build)
+    sys.setswitchinterval(1e-6)
+    try:
+        thread.start()
+        for _ in range(3000):
+            check_no_graph("grow", dict(net.named_parameters()))
+    finally:
+        sys.setswitchinterval(interval)
+        ended.set()
+        thread.join()
+    assert not errors

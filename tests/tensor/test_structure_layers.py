@@ -115,6 +115,8 @@ def test_group_norms_grow_by_whole_groups():
         structure.grow(net, "0", 1)
     edit = structure.grow(net, "0", 2)
     assert edit.check(x).relative <= 1e-12
+    assert edit.reasons == ()
+    assert structure.grow(net, "0", 2, init="net2wider").reasons == ("1: GroupNorm mixes all units",)
     edit.apply()
     assert (net[1].num_groups, net[1].num_channels) == (3, 6)
 

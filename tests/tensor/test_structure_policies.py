@@ -1,9 +1,12 @@
 """When networks change: triggers, budgets, trials, and the renewal of units."""
 
+from copy import deepcopy
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import tensor as T
 from tensor import nn, structure
@@ -193,3 +196,123 @@ def test_options_that_make_no_sense():
     for call, message in cases:
         with pytest.raises(ValueError, match=message):
             call()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 2**20), shape=st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 5)),
+    rate=st.floats(0, 1), maturity=st.integers(0, 4),
+)  # fmt: skip
+def test_networks_side_by_side_are_tested_as_each_alone(seed, shape, rate, maturity):
+    rng = np.random.default_rng(seed)
+    stacked = structure.Tester(shape, rate, maturity)
+    alone = {i: structure.Tester(shape[-1:], rate, maturity) for i in np.ndindex(shape[:-1])}
+    for _ in range(12):
+        worth = rng.random(shape)
+        due = stacked.update(worth)
+        for i, tester in alone.items():
+            mine = tester.update(worth[i])
+            assert np.array_equal(
+                np.zeros(shape[-1], bool) if mine is None else mine, np.zeros(shape, bool)[i] if due is None else due[i]
+            )
+            if mine is not None:
+                assert mine.sum() < shape[-1]
+                assert (tester.age[mine] > maturity).all()
+                tester.renewed(mine)
+        if due is not None:
+            stacked.renewed(due)
+
+
+def test_looking_at_a_network_changes_nothing_in_it():
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(64, 2))
+    x, before = T.randn(3, 1, 6, 6), {name: t.numpy().copy() for name, t in net.state_dict().items()}
+    for policy in (structure.ContinualBackprop(net, rate=0.0), structure.ReDo(net, period=1, threshold=0.0)):
+        policy.step(x)
+    sizes = [measure("test", net, ["0"], x)["0"].size for _ in range(2)]
+    assert np.array_equal(*sizes)
+    assert all(np.array_equal(before[name], t.numpy()) for name, t in net.state_dict().items())
+    assert all(m.training for m in net.modules())
+
+
+def test_renewal_goes_on_from_its_state_exactly():
+    T.manual_seed(0)
+    net, x = mlp(3, 8, 8, 2), T.randn(6, 3)
+    optimizer = T.optim.Adam(net.parameters())
+    policy = structure.ContinualBackprop(net, optimizer, rate=0.05, maturity=5)
+
+    def steps(net, optimizer, policy):
+        T.manual_seed(1)
+        for _ in range(20):
+            optimizer.zero_grad()
+            net(x).square().mean().backward()
+            optimizer.step()
+            policy.step(x)
+        return policy.events, [p.detach().numpy().copy() for p in net.parameters()]
+
+    steps(net, optimizer, policy)
+    other = deepcopy(net)
+    resumed = T.optim.Adam(other.parameters())
+    resumed.load_state_dict(optimizer.state_dict())
+    again = structure.ContinualBackprop(other, resumed, rate=0.05, maturity=5)
+    again.load_state_dict(policy.state_dict())
+    (events, weights), (found, mine) = steps(net, optimizer, policy), steps(other, resumed, again)
+    assert len(events) > 5
+    assert found == events
+    assert all(np.array_equal(a, b) for a, b in zip(weights, mine, strict=True))
+    redo, copied = structure.ReDo(net, period=2), structure.ReDo(net, period=2)
+    redo.step(x)
+    copied.load_state_dict(redo.state_dict())
+    assert copied.steps == 1
+
+
+def test_a_budget_of_latency():
+    net, x = mlp(2, 4, 1), T.randn(8, 2)
+    for latency, width in ((0.0, 4), (60.0, 8)):
+        growth = structure.Growth(net, structure.every(2), lambda n: structure.grow(n, "0", 2), latency=latency)
+        for _ in range(5):
+            growth.step(1.0, x)
+        assert net[0].out_features == width
+        assert [e["edit"] for e in growth.events] == (["grow", "grow"] if latency else ["over budget"])
+        assert latency or "s a forward of 0" in growth.events[0]["reason"]
+
+
+@pytest.mark.parametrize("with_optimizer", [True, False])
+def test_an_edit_on_trial_on_which_others_stand_is_kept(with_optimizer):
+    net = mlp(2, 4, 1)
+    optimizer = T.optim.Adam(net.parameters()) if with_optimizer else None
+    growth = structure.Growth(net, structure.every(3), lambda n: structure.grow(n, "0", 2), optimizer, trial=3)
+    for i in range(6):
+        growth.step(1.0 if i < 3 else 2.0)
+        if i == 4:
+            structure.grow(net, "0", 1).apply(optimizer)
+    assert [e["edit"] for e in growth.events] == ["grow", "kept"]
+    assert "got a later edit's" in growth.events[1]["reason"]
+    assert (net[0].out_features, net[2].in_features) == (7, 7)
+    assert net(T.randn(3, 2)).shape == (3, 1)
+
+
+def test_layers_that_are_not_there_or_cannot_be_followed():
+    net = mlp(2, 4, 1)
+
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.out = nn.Conv2d(1, 4, 3), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.out(self.conv(x).relu().mean((2, 3)))
+
+    cases = [
+        (lambda: structure.ContinualBackprop(net, layers=["00"]), "ContinualBackprop: no layer '00'; nearest are 0"),
+        (lambda: structure.ReDo(net, layers=["zebra"]), "ReDo: no layer 'zebra'; there are 0, 1, 2"),
+        (
+            lambda: structure.ReDo(nn.Sequential(nn.Linear(2, 1))),
+            "ReDo: expected hidden layers that can be followed, got none in",
+        ),
+        (lambda: structure.ContinualBackprop(Odd()), "got none in Odd; give x, an input"),
+        (lambda: structure.new_action(lambda: 3, "22")(Seen(1, None, net, None)), "new_action: no layer '22'; nearest are 2"),
+    ]
+    for call, message in cases:
+        with pytest.raises(ValueError, match=message):
+            call()
+    assert structure.ContinualBackprop(Odd(), x=T.randn(2, 1, 5, 5)).layers == ["conv"]

@@ -222,7 +222,9 @@ def keep_on_disk() -> None:
             code, optimization = _unkept.pop() if _unkept else (None, 0)
             store = objects.current()
             if code is not None and store is not None:
-                content = image.flat(_generated([code], _machine(optimization, movable=True)), code.name)
+                content = None
+                if image.SUPPORTED:
+                    content = image.flat(_generated([code], _machine(optimization, movable=True)), code.name)
                 store.put(code.name, content or _generated([code], _machine(optimization)))
 
 

@@ -19,7 +19,9 @@ import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["flat", "is_image", "load"]
+__all__ = ["SUPPORTED", "flat", "is_image", "load"]
+
+SUPPORTED = platform.machine().lower() in ("x86_64", "amd64") and sys.platform not in ("win32", "darwin")
 
 _MAGIC = b"rlcore image 1\n"
 _ALIGNMENT = 64
@@ -57,7 +59,7 @@ class _Unfit(Exception):
 
 def flat(content: bytes, name: str) -> bytes | None:
     """The image of an object file with the function ``name``; None where there is none."""
-    if content[:6] != b"\x7fELF\x02\x01" or platform.machine().lower() not in ("x86_64", "amd64"):
+    if content[:6] != b"\x7fELF\x02\x01" or not SUPPORTED:
         return None
     try:
         return _linked(content, name)
@@ -149,7 +151,7 @@ _blocks: list[Any] = []  # code lives as long as the process
 
 def _executable(code: bytes) -> int | None:
     """Where some code lies that may be run from now on; None where the system does not allow it."""
-    if sys.platform == "win32":
+    if sys.platform == "win32":  # for type checkers; there are no images there
         return None
     block = mmap.mmap(-1, len(code), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ | mmap.PROT_WRITE)
     block.write(code)

@@ -1,0 +1,193 @@
+"""The structure file: rules that say which layer changes when, how, and how far.
+
+::
+
+    [budget]                          # of the whole agent
+    parameters = 2_000
+
+    [[rule]]
+    layer = ["actor.0", "critic.0"]   # edited together
+    interval = 2_000                  # environment steps from look to look
+    watch = "return"                  # or a metric that the agent reports, such as "loss/value"
+
+    [rule.policy]                     # when: its name, and its options
+    name = "plateau"
+    patience = 3
+
+    [rule.edit]                       # what: its name, and its options
+    name = "grow"
+    units = 4
+
+    [rule.budget]
+    edits = 10
+    units = 64                        # the most that one of the layers may have
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rlcore.errors import ConfigError, RlcoreError, UnknownNameError
+from rlcore.living.edits import EDITS, EditMaker
+from rlcore.living.policies import POLICIES, Policy
+from rlcore.registry import Registry, load_object
+from rlcore.schema import nearest, replace
+
+__all__ = ["Budget", "Plan", "Rule", "RuleBudget", "read_plan", "read_structure"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How large the agent may become."""
+
+    parameters: int | None = None
+
+
+@dataclass(frozen=True)
+class RuleBudget:
+    """How far a rule may go."""
+
+    edits: int | None = None
+    units: int | None = None
+
+
+@dataclass(frozen=True)
+class RuleOptions:
+    """What a rule says besides its tables."""
+
+    interval: int = 1_000
+    watch: str = "return"
+
+    def __post_init__(self) -> None:
+        if self.interval < 1:
+            message = f"interval: expected at least 1, got {self.interval}"
+            raise ConfigError(message)
+
+
+@dataclass
+class Rule:
+    """One rule of a plan; its policy remembers, so a rule is made anew for each run."""
+
+    layers: tuple[str, ...]
+    options: RuleOptions
+    policy: Policy
+    edit: EditMaker
+    edit_name: str
+    edit_options: dict[str, Any]
+    budget: RuleBudget
+
+
+@dataclass
+class Plan:
+    """What a structure file says."""
+
+    budget: Budget = field(default_factory=Budget)
+    rules: list[Rule] = field(default_factory=list)
+
+
+#: Structure files that come with the project, by name.
+SHIPPED = {path.stem: path for path in (Path(__file__).parents[1] / "structures").glob("*.toml")}
+
+
+def read_structure(path: Path) -> dict[str, Any]:
+    """The tables of a structure file, or of one that is shipped, by its name, checked.
+
+    Raises:
+        ConfigError: no such file, not TOML, an unknown key or name (with the nearest), a value of a wrong type or out of range.
+    """
+    if not path.suffix and not path.exists():
+        if str(path) not in SHIPPED:
+            kind = "structure"
+            raise UnknownNameError(kind, str(path), SHIPPED)
+        path = SHIPPED[str(path)]
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        message = f"{path}: cannot be read: {error.strerror}"
+        raise ConfigError(message) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        message = f"{path}: not valid TOML: {error}"
+        raise ConfigError(message) from error
+    read_plan(tables, str(path))
+    return tables
+
+
+def read_plan(tables: Mapping[str, Any], where: str) -> Plan:
+    """The plan that the tables of a structure file make.
+
+    Raises:
+        ConfigError: as `read_structure`; the message names the rule.
+
+    >>> read_plan({"rule": [{"layer": "actor.0", "polcy": {}}]}, "growth.toml")
+    Traceback (most recent call last):
+    rlcore.errors.ConfigError: growth.toml: rule 1: unknown key 'polcy'; did you mean 'policy'?
+    """
+    _check_keys(tables, ("budget", "rule"), where)
+    budget = replace(Budget(), _table(tables, "budget", where), f"{where}: budget")
+    rules = tables.get("rule", [])
+    if not isinstance(rules, list) or not rules or not all(isinstance(rule, dict) for rule in rules):
+        message = f"{where}: expected one or more tables [[rule]], got {rules!r}"
+        raise ConfigError(message)
+    return Plan(budget, [_rule(rule, f"{where}: rule {number}") for number, rule in enumerate(rules, 1)])
+
+
+def _rule(table: Mapping[str, Any], where: str) -> Rule:
+    _check_keys(table, ("layer", "interval", "watch", "policy", "edit", "budget"), where)
+    layer = table.get("layer")
+    layers = [layer] if isinstance(layer, str) else layer
+    if not isinstance(layers, list) or not layers or not all(isinstance(name, str) for name in layers):
+        message = f"{where}: layer: expected the name of a layer, such as 'actor.0', or a list of names, got {layer!r}"
+        raise ConfigError(message)
+    options = {key: table[key] for key in ("interval", "watch") if key in table}
+    policy, _, _ = _named(table, "policy", POLICIES, where)
+    edit, name, edit_options = _named(table, "edit", EDITS, where)
+    budget = replace(RuleBudget(), _table(table, "budget", where), f"{where}: budget")
+    return Rule(tuple(layers), replace(RuleOptions(), options, where), policy, edit, name, edit_options, budget)
+
+
+def make_edit(name: str, options: Mapping[str, Any], where: str) -> EditMaker:
+    """An edit by its name and options."""
+    kind = _kind(name, EDITS, where)
+    edit: EditMaker = replace(kind(), options, where)
+    return edit
+
+
+def _named(table: Mapping[str, Any], key: str, registry: Registry, where: str) -> tuple[Any, str, dict[str, Any]]:
+    if key not in table:
+        message = f"{where}: expected a table [rule.{key}] with a name, one of {', '.join(registry.names())}"
+        raise ConfigError(message)
+    options = dict(_table(table, key, where))
+    where = f"{where}: {key}"
+    name = options.pop("name", None)
+    if not isinstance(name, str):
+        message = f"{where}: expected a name, one of {', '.join(registry.names())}, got {name!r}"
+        raise ConfigError(message)
+    return replace(_kind(name, registry, where)(), options, where), name, options
+
+
+def _kind(name: str, registry: Registry, where: str) -> Any:
+    """A dataclass by its registered name, or by "module:Name"."""
+    try:
+        return load_object(name) if ":" in name else registry.load(name)
+    except (RlcoreError, ImportError, AttributeError) as error:
+        message = f"{where}: {error}"
+        raise ConfigError(message) from error
+
+
+def _table(tables: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
+    table = tables.get(key, {})
+    if not isinstance(table, Mapping):
+        message = f"{where}: {key}: expected a table, got {table!r}"
+        raise ConfigError(message)
+    return table
+
+
+def _check_keys(table: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    for key in table:
+        if key not in known:
+            message = f"{where}: unknown key {key!r}; {nearest(key, known)}"
+            raise ConfigError(message)
