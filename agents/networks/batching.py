@@ -21,13 +21,12 @@ __all__ = ["DynamicBatch", "Later"]
 class Later:
     """The value that a noted call will have: one row of a tensor that its group gives."""
 
-    __slots__ = ("calls_with", "depth", "function", "inputs", "kind", "parts", "row", "source", "waits")
+    __slots__ = ("calls_with", "function", "inputs", "kind", "parts", "row", "source", "waits")
 
     function: Callable[..., Any]
     inputs: tuple[Any, ...]
-    depth: int
     waits: int  #: for how many inputs
-    calls_with: list[Later] | None  #: the calls that wait for this value
+    calls_with: Later | list[Later] | None  #: the call, or calls, that wait for this value
     parts: dict[int, Later] | None  #: where the function gives several values, those that were asked for
     kind: Hashable  #: None until it has run
     source: Tensor
@@ -43,7 +42,7 @@ class Later:
         one = self.parts.get(number)
         if one is None:
             one = self.parts[number] = Later()
-            one.depth, one.kind, one.parts, one.calls_with = self.depth, None, None, None
+            one.kind = one.parts = one.calls_with = None
         return one
 
     def __iter__(self) -> Any:
@@ -89,18 +88,18 @@ class DynamicBatch:
         call = Later()
         call.function, call.inputs = function, inputs
         call.kind = call.parts = call.calls_with = None
-        depth = waits = 0
+        waits = 0
         for x in inputs:
-            if x.__class__ is Later:
-                if x.depth >= depth:
-                    depth = x.depth + 1
-                if x.kind is None:
-                    waits += 1
-                    if x.calls_with is None:
-                        x.calls_with = [call]
-                    else:
-                        x.calls_with.append(call)
-        call.depth, call.waits = depth, waits
+            if x.__class__ is Later and x.kind is None:
+                waits += 1
+                waiting = x.calls_with
+                if waiting is None:  # most often it is the only one: no list, which the garbage collector would count
+                    x.calls_with = call
+                elif isinstance(waiting, list):
+                    waiting.append(call)
+                else:
+                    x.calls_with = [waiting, call]
+        call.waits = waits
         self.calls += 1
         self._noted.append(call)
         if not waits:
@@ -138,11 +137,16 @@ class DynamicBatch:
         self._noted.clear()
 
     def _mean_depths(self) -> dict[Callable[..., Any], float]:
-        """How deep the calls of each function are, on average: those that come early do not wait for those that come late."""
-        depths: dict[Callable[..., Any], list[int]] = {}
+        """How deep the calls left of each function are, on average: early ones do not wait for late ones."""
+        depths: dict[int, int] = {}
+        of_function: dict[Callable[..., Any], list[int]] = {}
         for call in self._noted:
-            depths.setdefault(call.function, []).append(call.depth)
-        return {function: sum(each) / len(each) for function, each in depths.items()}
+            if call.kind is None:
+                depth = max((depths.get(id(x), 0) for x in call.inputs), default=0) + 1
+                for value in (call, *(call.parts or {}).values()):
+                    depths[id(value)] = depth
+                of_function.setdefault(call.function, []).append(depth)
+        return {function: sum(each) / len(each) for function, each in of_function.items()}
 
     def _admit(self, call: Later) -> None:
         """Put a call that waits for nothing to those like it."""
@@ -160,32 +164,36 @@ class DynamicBatch:
         several = isinstance(result, tuple)
         values = [(y, _kind_of_rows(function, y, len(calls))) for y in (result if several else (result,))]
         self.groups += 1
+        if several:
+            self._hand_out_parts(function, calls, values)
+            return
+        ((source, kind),) = values
         for row, call in enumerate(calls):
-            call.inputs = ()
-            if several:
-                call.kind = _SEVERAL
-                if call.calls_with:
-                    msg = f"DynamicBatch: {_name(function)} gives {len(values)} values; take one by its number, as in y[0]"
-                    raise TypeError(msg)
-                for number, part in (call.parts or {}).items():
-                    if not 0 <= number < len(values):
-                        msg = f"DynamicBatch: {_name(function)} gives {len(values)} values; there is no number {number}"
-                        raise IndexError(msg)
-                    part.source, part.kind = values[number]
-                    part.row = row
-                    self._release(part)
-            elif call.parts:
+            if call.parts:
                 msg = f"DynamicBatch: expected a tuple of values from {_name(function)}, which were asked for by number, got one"
                 raise TypeError(msg)
-            else:
-                call.source, call.kind = values[0]
-                call.row = row
-            if call.calls_with:
+            call.source, call.kind, call.row, call.inputs = source, kind, row, ()
+            if call.calls_with is not None:
                 self._release(call)
+
+    def _hand_out_parts(self, function: Any, calls: list[Later], values: list[tuple[Tensor, Hashable]]) -> None:
+        for row, call in enumerate(calls):
+            if call.calls_with is not None:
+                msg = f"DynamicBatch: {_name(function)} gives {len(values)} values; take one by its number, as in y[0]"
+                raise TypeError(msg)
+            call.kind, call.inputs = _SEVERAL, ()
+            for number, part in (call.parts or {}).items():
+                if not 0 <= number < len(values):
+                    msg = f"DynamicBatch: {_name(function)} gives {len(values)} values; there is no number {number}"
+                    raise IndexError(msg)
+                part.source, part.kind = values[number]
+                part.row = row
+                self._release(part)
 
     def _release(self, done: Later) -> None:
         """Admit the calls that waited for this value only."""
-        for call in done.calls_with or ():
+        waiting = done.calls_with
+        for call in waiting if isinstance(waiting, list) else () if waiting is None else (waiting,):
             call.waits -= 1
             if not call.waits:
                 self._admit(call)

@@ -96,13 +96,15 @@ def as_index(numbers: Any) -> Tensor:
 
 def _scattered(parts: list[tuple[Any, Any, Array]]) -> Array:
     """The gradient of what rows were taken from, from all takings."""
-    shape, _, first = parts[0]
-    total = np.zeros_like(first, shape=shape)
-    for _, rows, g in parts:
-        if len(set(rows)) == len(rows):
-            total[rows] += g
-        else:
-            np.add.at(total, rows, g)
+    shape, rows, g = parts[0]
+    if len(parts) > 1:
+        rows = [i for _, some, _ in parts for i in some]
+        g = np.concatenate([some for _, _, some in parts])
+    total = np.zeros_like(g, shape=shape)
+    if len(set(rows)) == len(rows):
+        total[rows] = g
+    else:
+        np.add.at(total, rows, g)
     return total
 
 
