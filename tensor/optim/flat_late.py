@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from tensor import cuda
+
 if TYPE_CHECKING:
-    from tensor import cuda
-from tensor.optim.flat import Flat, Run
+    from tensor.optim.flat import Flat, Run
 
 __all__ = ["Late", "LateRun", "Move", "join", "late_run", "none_late", "settle"]
 
