@@ -144,7 +144,8 @@ def record_command(arguments: list[str]) -> int:
     if options.dbc is not None:
         given["dbc"] = options.dbc
     topics = [] if options.topics is None else options.topics.split(",")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # the first, too: a shell's background jobs inherit it as ignored
+        signal.signal(number, signal.default_int_handler)
     with _streams("open_stream")(options.uri, topics=topics, timeout=options.timeout, **given) as stream:
         print(f"recording {options.uri} to {options.out}, until Ctrl-C", file=sys.stderr, flush=True)
         count = 0
