@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -243,54 +239,6 @@ def test_says_whether_nobody_is_there_or_somebody_is_busy(serve: Serve):
     assert env.step(0)[0][0] == 1
     env.close()
     env.close()
-
-
-def start_server(port: int = 0) -> tuple[subprocess.Popen[str], str]:
-    at = f"zmq+tcp://127.0.0.1:{port}"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rlcore.cli", "serve-env", "CartPole-v1", "--at", at], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    return process, process.stdout.readline().split(" at ")[1].strip()
-
-
-def kill(process: subprocess.Popen[str]) -> None:
-    with process:
-        process.kill()
-
-
-def test_a_killed_server_truncates_and_a_stopped_one_goes_on(tmp_path: Path):
-    process, uri = start_server()
-    env, several = RemoteEnv(uri), RemoteVectorEnv(uri, 2)
-    try:
-        first = env.reset(seed=0)
-        several.reset(seed=0)
-        process.send_signal(signal.SIGSTOP)
-        timer = threading.Timer(0.5, lambda: os.kill(process.pid, signal.SIGCONT))
-        timer.start()
-        observation, _, _, truncated, _ = env.step(1)
-        local = gymnasium.make("CartPole-v1")
-        local.reset(seed=0)
-        np.testing.assert_array_equal(observation, local.step(1)[0])
-        assert not truncated
-        timer.join()
-        kill(process)
-        process, again = start_server(int(uri.rpartition(":")[2]))
-        assert again == uri
-        last, reward, terminated, truncated, info = env.step(1)
-        np.testing.assert_array_equal(last, observation)
-        assert (reward, terminated, truncated, info) == (0.0, False, True, {"server_restarted": True})
-        np.testing.assert_array_equal(env.reset(seed=0)[0], first[0])
-        *_, terminations, truncations, infos = several.step(np.array([0, 1]))
-        assert truncations.all()
-        assert not terminations.any()
-        assert infos["server_restarted"].all()
-        assert infos["final_obs"][0].shape == (4,)
-        assert not several.step(np.array([0, 1]))[3].any()
-    finally:
-        env.close()
-        several.close()
-        kill(process)
 
 
 @pytest.fixture
