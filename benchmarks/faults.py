@@ -23,11 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zmq
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 import remote_faults
+import zmq
 from breaking import (
     APART,
     HERE,
