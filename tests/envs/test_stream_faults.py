@@ -1,4 +1,4 @@
-"""What breaks between a learner and a sensor or a remote environment: a try of what `benchmarks/faults.py` tries a hundred times."""
+"""What breaks between a learner and a sensor or a remote environment: a try of each of `benchmarks/faults.py`."""
 
 from __future__ import annotations
 
