@@ -1,5 +1,5 @@
 /* An environment in C: cc examples/serve_env.c -lzmq -o serve_env && ./serve_env tcp://127.0.0.1:5700
-   then run-agent train --env remote+tcp://127.0.0.1:5700 --agent ppo. The protocol: docs/worlds.md. */
+   then run-agent train --env remote+tcp://127.0.0.1:5700 --agent stream-q. The protocol: docs/worlds.md. */
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>

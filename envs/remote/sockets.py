@@ -11,7 +11,7 @@ from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils.monitor import recv_monitor_message
 
 from envs.streams import Curve
-from rlcore.errors import UsageError, WorldError
+from rlcore.errors import KeysNeededError, UsageError, WorldError
 
 __all__ = ["ClientSocket", "Link", "ServerSocket"]
 
@@ -47,12 +47,13 @@ def _endpoint(uri: str, curve: Curve | None, insecure: bool, role: str) -> str:
         message = f"{uri}: expected remote+tcp://host:port or remote+ipc:///path"
         raise UsageError(message)
     if curve is None and not insecure and not _is_loopback(host):
-        message = f"{uri}: {host} is not this machine alone; give curve=Curve(...) keys, or insecure=True to go without"
-        raise UsageError(message)
-    if curve is not None and not (curve.allowed if role == "server" else curve.server):
-        needs = {"server": "allowed=, the public keys of those it admits", "client": "server=, the server's public key"}
-        message = f"{uri}: the Curve of a {role} needs {needs[role]}"
-        raise UsageError(message)
+        raise KeysNeededError(
+            uri, f"{host} is not this machine alone", needs="allowed" if role == "server" else "address", or_none=True
+        )
+    if curve is not None and role == "server" and not curve.allowed:
+        raise KeysNeededError(uri, "our key comes without those of who is admitted", needs="allowed")
+    if curve is not None and role == "client" and not curve.server:
+        raise KeysNeededError(uri, "our key comes without the server's", needs="server")
     return f"tcp://{url.netloc}"
 
 

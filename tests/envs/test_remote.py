@@ -264,16 +264,18 @@ def test_only_listed_keys_are_admitted(serve: Serve, keys: dict[str, tuple[Path,
 
 def test_addresses():
     public, secret = zmq.curve_keypair()
-    with pytest.raises(UsageError, match=r"0.0.0.0 is not this machine alone; give curve=Curve\(...\) keys, or insecure=True"):
+    with pytest.raises(
+        UsageError, match=r"0.0.0.0 is not this machine alone; give curve=Curve\(...\) with allowed=, or insecure=True"
+    ):
         EnvServer("CartPole-v1", "zmq+tcp://0.0.0.0:0")
-    with pytest.raises(UsageError, match="is not this machine alone"):
+    with pytest.raises(UsageError, match=r"give \?key=FILE&server=FILE in the address, or insecure=True"):
         RemoteEnv("remote+tcp://example.org:5700")
     for address in ("remote+tcp://127.0.0.1", "remote+udp://127.0.0.1:1", "remote+tcp://127.0.0.1:port", "remote+ipc://"):
         with pytest.raises(UsageError, match=r"expected remote\+tcp://host:port or remote\+ipc:///path"):
             envs.make_world(address)
-    with pytest.raises(UsageError, match="the Curve of a server needs allowed="):
+    with pytest.raises(UsageError, match=r"without those of who is admitted; give curve=Curve\(...\) with allowed=$"):
         EnvServer("CartPole-v1", HERE, curve=Curve(public, secret))
-    with pytest.raises(UsageError, match="the Curve of a client needs server="):
+    with pytest.raises(UsageError, match=r"without the server's; give curve=Curve\(...\) with server=$"):
         RemoteEnv("remote+tcp://127.0.0.1:1", curve=Curve(public, secret))
     with EnvServer("CartPole-v1", HERE) as server, pytest.raises(UsageError, match="Address already in use"):
         EnvServer("CartPole-v1", server.uri)
