@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete, Space
@@ -19,32 +20,43 @@ from rlcore.errors import SpaceError
 from rlcore.types import State
 from tensor import Tensor
 
-__all__ = ["ActionValues", "Settings", "check_settings"]
+__all__ = ["ActionValues", "ActionValuesConfig"]
 
 
-class Settings(Protocol):
-    """The fields of a configuration that are read here; `agents.stream_q.StreamQConfig` says what they mean."""
+@dataclass
+class ActionValuesConfig:
+    """What the agents that learn action values from single steps have in common; each has a docstring of its own for the help."""
 
-    gamma: float
-    trace_decay: float
-    step_size: float
-    kappa: float
-    exploration_fraction: float
-    exploration_initial_epsilon: float
-    exploration_final_epsilon: float
-    hidden_sizes: tuple[int, ...]
-    sparsity: float
-    standardize_observations: bool
-    scale_rewards: bool
-    compile: bool
+    gamma: float = 0.99
+    """Discount."""
+    trace_decay: float = 0.8
+    """Lambda: how fast eligibility traces decay; 0 one step, 1 Monte Carlo."""
+    step_size: float = 1.0
+    """The largest step; samples that would overshoot take smaller ones."""
+    kappa: float = 2.0
+    """How much smaller than the bound the steps stay."""
+    exploration_fraction: float = 0.1
+    """Part of the run over which exploration is lowered."""
+    exploration_initial_epsilon: float = 1.0
+    """Probability of a random action at the start."""
+    exploration_final_epsilon: float = 0.01
+    """Probability of a random action after that."""
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    """Units of the hidden layers."""
+    sparsity: float = 0.9
+    """Part of each unit's first weights that is zero."""
+    standardize_observations: bool = True
+    """Standardise observations by the mean and deviation of all so far."""
+    scale_rewards: bool = True
+    """Divide rewards by the deviation of the discounted return so far."""
+    compile: bool = True
+    """Learn by compiled steps (`T.compile`): much faster, and equal up to rounding."""
 
-
-def check_settings(config: Settings) -> None:
-    """Raise a ConfigError for a value out of range."""
-    check(config, positive, "step_size", "kappa")
-    check(config, at_least(1), "kappa")
-    check(config, fraction, "gamma", "trace_decay", "sparsity", "exploration_fraction")
-    check(config, fraction, "exploration_initial_epsilon", "exploration_final_epsilon")
+    def __post_init__(self) -> None:
+        check(self, positive, "step_size", "kappa")
+        check(self, at_least(1), "kappa")
+        check(self, fraction, "gamma", "trace_decay", "sparsity", "exploration_fraction")
+        check(self, fraction, "exploration_initial_epsilon", "exploration_final_epsilon")
 
 
 class ActionValues:
@@ -59,7 +71,7 @@ class ActionValues:
     def __init__(
         self,
         name: str,
-        config: Settings,
+        config: ActionValuesConfig,
         observation_space: Box,
         action_space: Space[Any],
         *,
