@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete, Space
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 import tensor as T
 from agents.compiled import LearningStep
+from agents.intentional import intentional
 from agents.networks import sparse_mlp
 from agents.obgd import obgd
 from agents.settings import at_least, check, fraction, positive
@@ -31,10 +32,14 @@ class ActionValuesConfig:
     """Discount."""
     trace_decay: float = 0.8
     """Lambda: how fast eligibility traces decay; 0 one step, 1 Monte Carlo."""
+    step_rule: Literal["obgd", "intentional"] = "obgd"
+    """How long steps are: bounded by what would overshoot, or such that each takes a fixed part of its error away."""
     step_size: float = 1.0
-    """The largest step; samples that would overshoot take smaller ones."""
+    """With obgd: the largest step; samples that would overshoot take smaller ones."""
     kappa: float = 2.0
-    """How much smaller than the bound the steps stay."""
+    """With obgd: how much smaller than the bound the steps stay."""
+    error_reduction: float = 0.5
+    """With intentional: the part of its error that a step takes away."""
     exploration_fraction: float = 0.1
     """Part of the run over which exploration is lowered."""
     exploration_initial_epsilon: float = 1.0
@@ -53,9 +58,9 @@ class ActionValuesConfig:
     """Learn by compiled steps (`T.compile`): much faster, and equal up to rounding."""
 
     def __post_init__(self) -> None:
-        check(self, positive, "step_size", "kappa")
+        check(self, positive, "step_size", "kappa", "error_reduction")
         check(self, at_least(1), "kappa")
-        check(self, fraction, "gamma", "trace_decay", "sparsity", "exploration_fraction")
+        check(self, fraction, "gamma", "trace_decay", "sparsity", "exploration_fraction", "error_reduction")
         check(self, fraction, "exploration_initial_epsilon", "exploration_final_epsilon")
 
 
@@ -180,9 +185,11 @@ class ActionValues:
             delta: Tensor = (reward + discount * following - value).squeeze(0)
             if self.watkins:
                 decay = decay * (value >= values.amax(1)).squeeze(0).to(T.float32)
-            obgd(
-                self.parameters, traces, gradients, delta, decay, step_size=self.config.step_size, kappa=self.config.kappa
-            )  # fmt: skip
+            c = self.config
+            if c.step_rule == "intentional":
+                intentional(self.parameters, traces, gradients, delta * c.error_reduction, decay)
+            else:
+                obgd(self.parameters, traces, gradients, delta, decay, step_size=c.step_size, kappa=c.kappa)
         return delta
 
     # --- keeping ------------------------------------------------------------------------------------------------
