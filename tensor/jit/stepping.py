@@ -216,7 +216,23 @@ class FlatStep:
         self._run(grads + self._state, self._numbers(step))
         return True
 
-    def _unchanged(self) -> bool:
+    def _follow(self) -> bool:
+        """Take on which elements count fewer steps, after an edit in place; False where there is no machine code for that.
+
+        Only where none did before are there other instructions.
+        """
+        flat, late = self._flat, self._flat.late
+        if (late is None) != (self._late is None):
+            made = flat_step(self._optimizer, self._make_check)
+            if made is None or made._flat is not flat:
+                return False
+            self._run, self._numbers, self._fixed, self._options = made._run, made._numbers, made._fixed, made._options
+        self._late = late
+        self._first = _FROM.get(type(self._optimizer), 1) + (0 if late is None else int(late.lags.max()))
+        self._state = [flat.data, *flat._whole.rows, *_lag(flat)]
+        return True
+
+    def _unchanged(self, *, but_late: bool = False) -> bool:
         """Whether optimizer, buffer and parameters belong together as they did."""
         optimizer, flat = self._optimizer, self._flat
         flats, groups = optimizer._flats, optimizer.param_groups
@@ -226,7 +242,7 @@ class FlatStep:
             and flats[0][0] is flat
             and len(groups) == 1
             and groups[0] is self._group
-            and flat.late is self._late  # the elements that count fewer steps, since an edit of the network
+            and (but_late or flat.late is self._late)  # the elements that count fewer steps, since an edit of the network
             and "step" not in vars(optimizer)
             and all(p._array is view for p, view in zip(flat.params, flat.views, strict=True))
         )
@@ -234,6 +250,8 @@ class FlatStep:
     def _watched(self) -> bool:
         """The same, and what it depends on is watched in memory from now on."""
         optimizer, flat = self._optimizer, self._flat
+        if flat.late is not self._late and not (self._unchanged(but_late=True) and self._follow()):
+            return False
         kept = (optimizer, optimizer._flats, optimizer._flats[0], optimizer.param_groups)
         found = [
             *(watch.entry_row(vars(optimizer), name) for name in ("_flats", "param_groups", "step")),

@@ -7,7 +7,7 @@ overwritten.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from math import prod
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ import numpy as np
 from tensor.autograd.inplace import bump
 from tensor.autograd.node import Version, version_of
 from tensor.autograd.tensor import Tensor
-from tensor.optim.flat_late import Late, Move, join, none_late, settle
+from tensor.optim.flat_late import Late, Move, behind, join, none_late, settle, settled
 
 __all__ = ["FLUSH_EVERY", "Flat", "Run", "Saved", "kind_of", "real_parts"]
 
@@ -154,6 +154,7 @@ class Flat:
             late.append(part)
         flat.set_steps(steps)
         flat.late = join(late, flat.offsets)
+        flat.fold()
         return flat
 
     def _take(self, i: int, source: Flat, j: int, move: Move | None, counted: bool) -> tuple[int, Late | None]:
@@ -175,6 +176,63 @@ class Flat:
                 late, step, scalars = settle(late, self.views[i].size, step, scalars)
         self.scalars[i] = scalars
         return step, late
+
+    def renewal(self, moves: Mapping[int, Move], counted: bool) -> Callable[[], None]:
+        """What lets parameters (by id) take moves that keep their shapes, in place; it cannot fail. ``counted``: see `moved`.
+
+        No memory changes hands, so what was compiled for this buffer stays of use.
+        """
+        written, late, rows, counts = [], [self._late_of(i) for i in range(len(self.params))], len(self.names), self.step_list()
+        for i, p in enumerate(self.params):
+            move, view = moves.get(id(p)), self.views[i]
+            if move is None:
+                continue
+            written.append((view, move.values(view, None)))
+            if rows:
+                moments = self.moments[:, self.offsets[i] : self.offsets[i + 1]].reshape(rows, *view.shape)
+                written.append((moments, move.carry(moments, None, 1)))
+            if counted and counts[i] and (rows or self.scalar_names):
+                late[i] = (late[i] or none_late(len(self.scalar_names))).moved(move, counts[i])
+        steps, whole, scalars = settled(self.steps, join(late, self.offsets), self.offsets[-1], self.scalars)
+
+        def renew() -> None:
+            for target, values in written:
+                target[...] = values
+            self.steps, self.late, self.scalars = steps, whole, scalars
+
+        return renew
+
+    def keep(self) -> Callable[[Flat], None]:
+        """A copy of all values; what writes them back, into this buffer or one of the same parameters."""
+        data, moments, scalars, late = self.data.copy(), self.moments.copy(), list(self.scalars), self.late
+        steps = self.steps if isinstance(self.steps, int) else list(self.steps)
+        rows = None if late is None else late.scalars.copy()
+
+        def put_back(flat: Flat) -> None:
+            flat.data[...], flat.moments[...] = data, moments
+            flat.steps, flat.scalars, flat.late = steps if isinstance(steps, int) else list(steps), list(scalars), late
+            if late is not None:
+                late.scalars[...] = rows
+
+        return put_back
+
+    def fold(self) -> None:
+        """One count for all parameters, where elements count apart anyway: all of a parameter that is behind are late.
+
+        So an update goes over the whole buffer at once, and what a checkpoint gives is laid as it was in the run that wrote it.
+        """
+        if self.late is None:
+            return
+        counts = self.step_list()
+        last = max(range(len(counts)), key=counts.__getitem__)
+        if min(counts) < counts[last]:
+            parts = [
+                behind(self._late_of(i), view.size, counts[last] - counts[i], self.scalars[i])
+                for i, view in enumerate(self.views)
+            ]
+            self.late = join(parts, self.offsets)
+            self.scalars = [self.scalars[last]] * len(counts)
+        self.steps, self.late, self.scalars = settled(counts[last], self.late, self.offsets[-1], self.scalars)
 
     def place(self) -> None:
         """Give all parameters their parts of this buffer, as they are here."""

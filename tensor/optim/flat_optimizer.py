@@ -136,6 +136,8 @@ class FlatOptimizer(_Declared):
                 if id(p) in saved:
                     kept = saved[id(p)]
                     flat.restore(i, kept._replace(moments={name: move(a, p.device) for name, a in kept.moments.items()}))
+            if self.ages:
+                flat.fold()
 
     def moved(
         self,
@@ -164,6 +166,25 @@ class FlatOptimizer(_Declared):
                 [Flat.moved(same, before, moves, names, self.scalar_names, self.counts) for same in _kinds(group_params).values()]
             )
         return layout
+
+    def renewal(self, moves: Mapping[int, Move]) -> tuple[Callable[[], None], Callable[[], None]]:
+        """What lets parameters, by id, take moves that keep their shapes, in place, and what puts back all as it is now.
+
+        Neither can fail; nothing changes before the first is called.
+        """
+        self._fit()
+        flats = [flat for group in self._flats for flat in group]
+        renewals, copies = [flat.renewal(moves, self.counts) for flat in flats], [flat.keep() for flat in flats]
+
+        def renew() -> None:
+            for each in renewals:
+                each()
+
+        def put_back() -> None:
+            for flat, copy in zip((flat for group in self._flats for flat in group), copies, strict=True):
+                copy(flat)
+
+        return renew, put_back
 
     def layout(self) -> Layout:
         """What is in use, to be laid again later."""
@@ -252,7 +273,7 @@ class FlatOptimizer(_Declared):
         rows = np.array([np.ravel(value)[places] for value in scalars.values()]).reshape(len(scalars), places.size)
         late = Late(places, (step.max() - step.ravel()[places]).astype(np.int64), rows)
         rest = {name: float(np.ravel(value)[first]) for name, value in scalars.items()}
-        return Saved(int(step.max()), arrays, rest, late if places.size else None)
+        return Saved(int(step.max()), arrays, rest, late)
 
     def check_state(self, saved: Mapping[str, Any], p: Tensor, number: int, group: Mapping[str, Any]) -> None:
         if not saved:
