@@ -17,7 +17,7 @@ import numpy as np
 from tensor.autograd.inplace import bump
 from tensor.autograd.node import Version, version_of
 from tensor.autograd.tensor import Tensor
-from tensor.optim.flat_late import Late, Move, behind, join, none_late, settle, settled
+from tensor.optim.flat_late import Late, Move, join, none_late, settle
 
 __all__ = ["FLUSH_EVERY", "Flat", "Run", "Saved", "kind_of", "real_parts"]
 
@@ -154,7 +154,6 @@ class Flat:
             late.append(part)
         flat.set_steps(steps)
         flat.late = join(late, flat.offsets)
-        flat.fold()
         return flat
 
     def _take(self, i: int, source: Flat, j: int, move: Move | None, counted: bool) -> tuple[int, Late | None]:
@@ -182,7 +181,8 @@ class Flat:
 
         No memory changes hands, so what was compiled for this buffer stays of use.
         """
-        written, late, rows, counts = [], [self._late_of(i) for i in range(len(self.params))], len(self.names), self.step_list()
+        written, late, rows = [], [self._late_of(i) for i in range(len(self.params))], len(self.names)
+        counts, scalars = list(self.step_list()), list(self.scalars)
         for i, p in enumerate(self.params):
             move, view = moves.get(id(p)), self.views[i]
             if move is None:
@@ -192,13 +192,15 @@ class Flat:
                 moments = self.moments[:, self.offsets[i] : self.offsets[i + 1]].reshape(rows, *view.shape)
                 written.append((moments, move.carry(moments, None, 1)))
             if counted and counts[i] and (rows or self.scalar_names):
-                late[i] = (late[i] or none_late(len(self.scalar_names))).moved(move, counts[i])
-        steps, whole, scalars = settled(self.steps, join(late, self.offsets), self.offsets[-1], self.scalars)
+                young = (late[i] or none_late(len(self.scalar_names))).moved(move, counts[i])
+                late[i], counts[i], scalars[i] = settle(young, view.size, counts[i], scalars[i])
+        whole = join(late, self.offsets)
 
         def renew() -> None:
             for target, values in written:
                 target[...] = values
-            self.steps, self.late, self.scalars = steps, whole, scalars
+            self.late, self.scalars = whole, scalars
+            self.set_steps(counts)
 
         return renew
 
@@ -215,24 +217,6 @@ class Flat:
                 late.scalars[...] = rows
 
         return put_back
-
-    def fold(self) -> None:
-        """One count for all parameters, where elements count apart anyway: all of a parameter that is behind are late.
-
-        So an update goes over the whole buffer at once, and what a checkpoint gives is laid as it was in the run that wrote it.
-        """
-        if self.late is None:
-            return
-        counts = self.step_list()
-        last = max(range(len(counts)), key=counts.__getitem__)
-        if min(counts) < counts[last]:
-            parts = [
-                behind(self._late_of(i), view.size, counts[last] - counts[i], self.scalars[i])
-                for i, view in enumerate(self.views)
-            ]
-            self.late = join(parts, self.offsets)
-            self.scalars = [self.scalars[last]] * len(counts)
-        self.steps, self.late, self.scalars = settled(counts[last], self.late, self.offsets[-1], self.scalars)
 
     def place(self) -> None:
         """Give all parameters their parts of this buffer, as they are here."""

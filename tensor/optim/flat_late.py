@@ -17,7 +17,7 @@ from tensor import cuda
 if TYPE_CHECKING:
     from tensor.optim.flat import Flat, Run
 
-__all__ = ["Late", "LateRun", "Move", "behind", "join", "late_run", "none_late", "settle", "settled"]
+__all__ = ["Late", "LateRun", "Move", "join", "late_run", "none_late", "settle"]
 
 
 class Move(Protocol):
@@ -81,31 +81,6 @@ def settle(late: Late, size: int, step: int, scalars: tuple[float, ...]) -> tupl
     if not keep.any():
         return None, step, scalars
     return (late if keep.all() else Late(late.places[keep], late.lags[keep], late.scalars[:, keep])), step, scalars
-
-
-def behind(late: Late | None, size: int, lag: int, scalars: tuple[float, ...]) -> Late | None:
-    """The late elements of a parameter, of which all are ``lag`` steps behind besides."""
-    if not lag:
-        return late
-    lags, rows = np.full(size, lag), np.repeat(np.reshape(scalars, (-1, 1)), size, axis=1)
-    if late is not None:
-        lags[late.places] += late.lags
-        rows[:, late.places] = late.scalars
-    return Late(np.arange(size), lags, rows)
-
-
-def settled(
-    steps: int | list[int], late: Late | None, size: int, scalars: list[tuple[float, ...]]
-) -> tuple[int | list[int], Late | None, list[tuple[float, ...]]]:
-    """The count of a whole buffer, its late elements and its parameters' scalars, such that some element is not late."""
-    if late is None or not late.places.size:
-        return steps, None, scalars
-    if late.places.size < size or not isinstance(steps, int):
-        return steps, late, scalars
-    oldest = int(late.lags.argmin())
-    lag, keep = int(late.lags[oldest]), late.lags > late.lags[oldest]
-    scalars = [tuple(late.scalars[:, oldest].tolist())] * len(scalars)
-    return steps - lag, Late(late.places[keep], late.lags[keep] - lag, late.scalars[:, keep]) if keep.any() else None, scalars
 
 
 def join(parts: Sequence[Late | None], offsets: Sequence[int]) -> Late | None:

@@ -136,8 +136,6 @@ class FlatOptimizer(_Declared):
                 if id(p) in saved:
                     kept = saved[id(p)]
                     flat.restore(i, kept._replace(moments={name: move(a, p.device) for name, a in kept.moments.items()}))
-            if self.ages:
-                flat.fold()
 
     def moved(
         self,
@@ -273,7 +271,7 @@ class FlatOptimizer(_Declared):
         rows = np.array([np.ravel(value)[places] for value in scalars.values()]).reshape(len(scalars), places.size)
         late = Late(places, (step.max() - step.ravel()[places]).astype(np.int64), rows)
         rest = {name: float(np.ravel(value)[first]) for name, value in scalars.items()}
-        return Saved(int(step.max()), arrays, rest, late)
+        return Saved(int(step.max()), arrays, rest, late if places.size else None)
 
     def check_state(self, saved: Mapping[str, Any], p: Tensor, number: int, group: Mapping[str, Any]) -> None:
         if not saved:

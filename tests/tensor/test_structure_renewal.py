@@ -198,17 +198,24 @@ def test_what_units_said_on_average_goes_to_each_followers_own_bias() -> None:
     np.testing.assert_allclose(target[2].bias.detach().numpy(), bias + weight[:, gone] @ said[gone], rtol=1e-5, atol=1e-6)
 
 
-def test_elements_with_counts_of_their_own_are_updated_in_one_pass() -> None:
-    """Also where all elements of a parameter are young: else a step goes parameter by parameter, without machine code."""
-    net, optimizer, step = world("adam")
-    for i, x in enumerate(batches(12)):
-        step(x)
-        structure.reset_units(net, "0", [i % 6]).apply(optimizer)
-    flat = optimizer._flats[0][0]
-    assert isinstance(flat.steps, int)
-    other = OPTIMIZERS["adam"](deepcopy(net).parameters())
-    other.load_state_dict(optimizer.state_dict())
-    (loaded,) = other._flats[0]
-    assert loaded.steps == flat.steps
-    assert np.array_equal(loaded.late.places, flat.late.places)
-    assert np.array_equal(loaded.late.lags, flat.late.lags)
+def test_machine_code_serves_parameters_that_count_fewer_steps_than_others() -> None:
+    """As a layer that came later does, and one whose units have all started anew."""
+    pytest.importorskip("llvmlite")
+    worlds = [world("adam"), world("adam", native=True)]
+    for i, x in enumerate(batches(90)):
+        eager, compiled = (step(x) for _, _, step in worlds)
+        np.testing.assert_allclose(compiled.numpy(), eager.numpy(), rtol=1e-3, atol=1e-5)
+        worlds[1][2].wait()
+        for net, optimizer, _ in worlds:
+            T.manual_seed(i)
+            if i < 12:
+                structure.reset_units(net, "0", [i % 6]).apply(optimizer)
+            if i == 20:
+                structure.deepen(net, "2", init="residual").apply(optimizer)
+    _, optimizer, step = worlds[1]
+    assert isinstance(optimizer._flats[0][0].steps, list)
+    assert step.recorded == 2  # the second for the new layer
+    served = next(iter(step.plans[0].script.steps.values()))
+    assert served._behind is not None
+    assert served._flat is optimizer._flats[0][0]
+    assert served([p.grad._array for p in optimizer._flats[0][0].params])
