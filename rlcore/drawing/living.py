@@ -267,7 +267,7 @@ def _marks(
 
 
 def _short(edit: Mapping[str, Any]) -> str:
-    sign = {"grow": "+", "add_outputs": "+", "add_inputs": "+", "prune": "−", "reset_units": "↻"}.get(edit["edit"])
+    sign = {"grow": "+", "add_outputs": "+", "add_inputs": "+", "prune": "−", "reset_units": "↻", "rollback": "↩"}.get(edit["edit"])
     what = {"add_outputs": " actions", "add_inputs": " inputs"}.get(edit["edit"], "")
     return f"{sign}{edit['units']}{what}" if sign else str(edit["edit"])
 

@@ -56,16 +56,31 @@ def replay(agent: EditableAgent, edits: Sequence[Mapping[str, Any]]) -> None:
     """Make the edits of a history again, with the same draws, on an agent as it was before them.
 
     The history is that of `rlcore.LoadedRun.edits`. Units that were chosen by what they said are those that were chosen then.
+    Edits that were taken back are left out.
 
     Raises:
         ConfigError: an edit that only the world's spaces can ask for, or of a layer that is not there.
         ValueError: an edit that cannot be made.
     """
-    for entry in edits:
+    for entry in standing(edits):
         part, layer = layer_of(agent.parts(), entry["layer"])
         with drawing_from(entry["seed"]):
             _plan(entry, Place(part.net, layer, _sample(agent))).apply(part.optimizer, *part.followers)
         agent.edited()
+
+
+def standing(edits: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The edits that were not taken back, without the rollbacks.
+
+    >>> [edit["edit"] for edit in standing([{"edit": "grow"}, {"edit": "prune"}, {"edit": "rollback", "back_to": 1}])]
+    ['grow']
+    """
+    left: list[tuple[int, Mapping[str, Any]]] = []
+    for number, edit in enumerate(edits):
+        left.append((number, edit))
+        if edit["edit"] == "rollback":
+            left = [(earlier, one) for earlier, one in left if earlier < edit["back_to"]]
+    return [edit for _, edit in left]
 
 
 def _plan(entry: Mapping[str, Any], place: Place) -> structure.Edit:
@@ -99,7 +114,7 @@ def lines(edits: Sequence[Mapping[str, Any]]) -> list[str]:
     rows = [("step", "edit", "layer", "units", "parameters", "output change", "reward before", "after", "reason")]
     rows += [
         (
-            f"{e['step']:,}", e["edit"], e["layer"], f"{e['units']}", f"{e['parameters']:,}", _short(e["output_change"]),
+            f"{e['step']:,}", _named(e), e["layer"], f"{e['units']}", f"{e['parameters']:,}", _short(e["output_change"]),
             _short(e["reward_before"]), _short(e["reward_after"]), e["reason"],
         )
         for e in edits
@@ -112,6 +127,11 @@ def lines(edits: Sequence[Mapping[str, Any]]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def _named(edit: Mapping[str, Any]) -> str:
+    trial = {"running": "on trial", None: ""}.get(edit.get("trial"), edit.get("trial"))
+    return f"{edit['edit']}, {trial}" if trial else str(edit["edit"])
 
 
 def _short(value: float | None) -> str:
