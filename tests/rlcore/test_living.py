@@ -194,7 +194,10 @@ def test_the_command_line_reads_a_file_or_a_shipped_one(tmp_path, capsys):
     file = tmp_path / "growth.toml"
     file.write_text("[[rule]]\nlayer = 'actor.0'\n")
     assert main([*flags, "--overwrite", "--structure", str(file)]) == 2
-    assert "growth.toml: rule 1: expected a table [rule.policy] with a name, one of continual_backprop, dormant, drift" in capsys.readouterr().err
+    assert (
+        "growth.toml: rule 1: expected a table [rule.policy] with a name, one of continual_backprop, dormant, drift"
+        in capsys.readouterr().err
+    )
 
 
 def look(number, value, more=True):
