@@ -1,4 +1,4 @@
-"""Learning steps compiled or as they are: the one place that decides, for all agents."""
+"""Acting and learning compiled or as they are: the one place that decides, for all agents."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tensor as T
 from tensor import Tensor, jit
 from tensor.optim.flat_optimizer import FlatOptimizer
 
-__all__ = ["GRACE", "LearningStep"]
+__all__ = ["GRACE", "LearningStep", "restore"]
 
 #: Steps after an edit of the network that run as they are, while another thread makes machine code for the new shapes.
 GRACE = 256
@@ -97,7 +97,7 @@ class LearningStep:
     def edited(self) -> bool:
         """The network was edited; says whether anything had to be made anew, or the edit was in place and all goes on."""
         laid = _layout(self._changes)
-        if _same(laid, self._laid):
+        if laid and _same(laid, self._laid):
             return False
         if isinstance(self._changes, FlatOptimizer):
             # Lays late elements in the order in which a checkpoint will have them: in another, sums may round differently.
@@ -124,6 +124,13 @@ def _layout(changes: FlatOptimizer | Sequence[Tensor]) -> list[Any]:
 
 def _same(a: Sequence[Any], b: Sequence[Any]) -> bool:
     return len(a) == len(b) and all(x is y for x, y in zip(a, b, strict=True))
+
+
+def restore(steps: Sequence[LearningStep], grace: Sequence[int] | int) -> None:
+    """After a checkpoint was loaded, with the calls of each that will still run as they are; an old one has the first's."""
+    calls = [grace, *[0] * (len(steps) - 1)] if isinstance(grace, int) else grace
+    for step, left in zip(steps, calls, strict=True):
+        step.restored(left)
 
 
 def _kept(optimizer: FlatOptimizer) -> Callable[[], None]:
