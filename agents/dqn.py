@@ -303,8 +303,8 @@ class DQN:
 
     def edited(self) -> None:
         """Learn with the network as it is now."""
-        self.version += 1
         if self._gradient_step.edited():
+            self.version += 1
             self._parameters = list(self.network.parameters())
             self._values.edited()
 

@@ -341,8 +341,8 @@ class PPO:
 
     def edited(self) -> None:
         """Learn with the networks as they are now."""
-        self.version += 1
         if self._gradient_step.edited():
+            self.version += 1
             self._parameters = list(self.networks.parameters())
             self._outputs.edited()
 

@@ -4,6 +4,9 @@
     python benchmarks/structure.py [--json FILE]
 
 Planning and applying a growth by 8 units, with Adam's state, and a learning step before and after it; medians of 25.
+
+Units that start anew under a compiled learning step, as often as continual backprop has them: plan and edit, the first step after
+it, what the 20 steps after it take beyond 20 steps elsewhere, and how often the step was recorded; medians of 40.
 """
 
 import argparse
@@ -64,6 +67,42 @@ def edit_times(sizes: tuple[int, ...], rounds: int = 25) -> dict[str, float]:
     return {name: round(statistics.median(values) * 1e3, 3) for name, values in times.items()}
 
 
+def renewal_times(sizes: tuple[int, ...], rounds: int = 40) -> dict[str, float]:
+    """Milliseconds of an edit, of the first compiled step after it, and of all that it costs in the steps after it."""
+    T.manual_seed(0)
+    net, x = network(sizes, nn.Tanh), T.randn(32, sizes[0])
+    optimizer = T.optim.Adam(net.parameters())
+
+    @T.compile
+    def step(x: Any) -> Any:
+        optimizer.zero_grad()
+        loss = net(x).square().mean()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    def timed(function: Any) -> float:
+        start = time.perf_counter()
+        function()
+        return (time.perf_counter() - start) * 1e3
+
+    for _ in range(300):
+        step(x)
+        step.wait()
+    times: dict[str, list[float]] = {name: [] for name in ("edit", "first step", "cost in 20 steps")}
+    usual = statistics.median(timed(lambda: step(x)) for _ in range(200))
+    recorded = step.recorded
+    for unit in range(rounds):
+        times["edit"].append(timed(lambda unit=unit: structure.reset_units(net, "2", [unit % sizes[2]]).apply(optimizer)))
+        after = [timed(lambda: step(x)) for _ in range(20)]
+        times["first step"].append(after[0])
+        times["cost in 20 steps"].append(sum(after) - 20 * usual)
+        for _ in range(100):
+            step(x)
+    figures = {name: round(statistics.median(values), 3) for name, values in times.items()}
+    return {**figures, "a step": round(usual, 4), "recordings": step.recorded - recorded, "renewals": rounds}
+
+
 def main() -> int:
     """Print the figures; 1 where an edit takes longer than it may."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -76,6 +115,10 @@ def main() -> int:
         slow |= times["edit"] > most
         result["edits"]["-".join(map(str, sizes))] = times
         print(f"{'-'.join(map(str, sizes)):18s}", *(f"{name} {ms:.2f} ms" for name, ms in times.items()), f"(at most {most})")
+    for sizes in ((4, 64, 64, 2), (4, 256, 256, 2)):
+        name = "-".join(map(str, sizes))
+        result.setdefault("renewals", {})[name] = renewal_times(sizes)
+        print(f"{name:18s} renewals:", *(f"{k} {v}" for k, v in result["renewals"][name].items()))
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n")
     return int(slow)

@@ -174,7 +174,7 @@ class EditableAgent(Protocol):
     `Agent.observe`.
     """
 
-    version: int  #: of the structure: the number of edits so far; transitions carry it
+    version: int  #: of the structure: how often it has changed so far; transitions carry it
 
     def parts(self) -> Mapping[str, Part]:
         """The networks by name; a layer is "name.path", for example "actor.0"."""
@@ -185,7 +185,10 @@ class EditableAgent(Protocol):
         ...
 
     def edited(self) -> None:
-        """The parts have been edited: make anew what was made for old shapes, where these are others, and count the version."""
+        """The parts have been edited: make anew what was made for the old ones, and count the version.
+
+        Edits in place (units that start anew) change no shape and move no array: what was made stays of use, uncounted.
+        """
         ...
 
     def adapt(self, observation_space: Box, action_space: Space[Any]) -> Sequence[tuple[str, Any]]:
