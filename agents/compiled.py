@@ -87,10 +87,7 @@ class LearningStep:
             self.grace = grace
 
     def settle(self) -> None:
-        """Wait for machine code that is being made; also before an edit.
-
-        An edit looks through the garbage collector's objects, which must not happen while another thread builds some.
-        """
+        """Wait for machine code that is being made."""
         if isinstance(self._call, jit.Compiled):
             self._call.wait()
 

@@ -293,8 +293,6 @@ class DQN:
 
     def parts(self) -> Mapping[str, Part]:
         """``network``: the layers between observations and values; the target network follows."""
-        self._gradient_step.settle()
-        self._values.settle()
         return {"network": Part(self.network.body, self.optimizer, (self.target.body,))}
 
     def sample(self) -> NDArray[np.float32] | None:

@@ -330,8 +330,6 @@ class PPO:
 
     def parts(self) -> Mapping[str, Part]:
         """``actor``, from observations to what the action's distribution is made of, and ``critic``, to the value."""
-        self._gradient_step.settle()
-        self._outputs.settle()
         return {"actor": Part(self.actor, self.optimizer), "critic": Part(self.critic, self.optimizer)}
 
     def sample(self) -> NDArray[np.float32] | None:
