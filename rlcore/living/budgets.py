@@ -1,57 +1,69 @@
-"""Budgets: whether an edit would make an agent too large, or too slow to act, measured before it is made."""
+"""Budgets: whether edits would make an agent too large, or too slow to act, found out on copies before they are made."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rlcore.living.history import widths
+from rlcore.living.edits import Place
+from rlcore.living.history import layer_of, widths
 from rlcore.living.plan import Budget, Rule
-from rlcore.types import EditableAgent
+from rlcore.types import EditableAgent, Part
 from tensor import structure
 
-__all__ = ["Over", "acting_ms", "over_budget"]
+__all__ = ["Over", "acting_ms", "over_budget", "repeated"]
 
 #: Calls of `act` that the median is taken of.
 CALLS = 25
 
+#: Plans the edit of the rule's i-th layer.
+Planner = Callable[[int, Place], Any]
+
 
 class Over(NamedTuple):
-    """A budget that an edit would go over."""
+    """A budget that edits would go over."""
 
     why: str
     whole: bool  #: whether it is the agent's, not the rule's
 
 
-def over_budget(
-    budget: Budget, rule: Rule, agent: EditableAgent, edit: structure.Edit, name: str, observations: NDArray[Any] | None
-) -> Over | None:
-    """The first budget that a planned edit of the layer ``name`` would go over; None for none. Nothing has changed afterwards."""
+def over_budget(budget: Budget, rule: Rule, agent: EditableAgent, plan: Planner, x: Any, num_envs: int) -> Over | None:
+    """The first budget that the edits of all layers of a rule would go over; None for none. Nothing has changed afterwards."""
     most, units = budget.parameters, rule.budget.units
-    if units is not None and edit.kind == "grow":
-        wide = widths(agent.parts())[name] + edit.units
-        if wide > units:
-            return Over(f"{wide} units of {units} in {name}", False)
-    if not rule.grows or (most is None and budget.latency_ms is None):
+    if not rule.grows or (most is None and units is None and budget.latency_ms is None):
         return None
-    grown = edit.preview()
+    parts, grown = agent.parts(), dict[str, Any]()
+    for i, name in enumerate(rule.layers):
+        key, (part, layer) = name.partition(".")[0], layer_of(parts, name)
+        net = grown.get(key, part.net)
+        edit: structure.Edit = plan(i, Place(net, layer, x))
+        if units is not None and edit.kind == "grow":
+            wide = widths({key: Part(net, None)})[name] + edit.units
+            if wide > units:
+                return Over(f"{wide} units of {units} in {name}", False)
+        grown[key] = edit.preview()
     if most is not None:
-        now = sum(p.numel() for p in edit.net.parameters())
-        size = agent.num_parameters - now + sum(p.numel() for p in grown.parameters())  # type: ignore[attr-defined]
+        size = agent.num_parameters + sum(_size(net) - _size(parts[key].net) for key, net in grown.items())  # type: ignore[attr-defined]
         if size > most:
             return Over(f"{size:,} parameters of {most:,}", True)
-    if budget.latency_ms is not None and observations is not None:
-        with _in_place_of(edit.net, grown):
-            took = acting_ms(agent, observations)
+    if budget.latency_ms is not None and x is not None:
+        with ExitStack() as stack:
+            for key, net in grown.items():
+                stack.enter_context(_in_place_of(parts[key].net, net))
+            took = acting_ms(agent, repeated(x.numpy(), num_envs))
         if took > budget.latency_ms:
             return Over(f"{took:.3g} ms to act of {budget.latency_ms:.3g}", True)
     return None
+
+
+def _size(net: Any) -> int:
+    return sum(p.numel() for p in net.parameters())
 
 
 def acting_ms(agent: Any, observations: NDArray[Any]) -> float:

@@ -12,7 +12,7 @@ from gymnasium.spaces import Box, Space
 
 import tensor as T
 from rlcore.errors import ConfigError, RunError, SpaceError
-from rlcore.living.budgets import over_budget, repeated
+from rlcore.living.budgets import over_budget
 from rlcore.living.edits import Place
 from rlcore.living.history import drawing_from, layer_of, widths
 from rlcore.living.plan import Plan, Rule
@@ -113,8 +113,7 @@ class Life:
                     raise ConfigError(message)
                 for name in rule.layers:
                     part, layer = layer_of(self.agent.parts(), name)
-                    with drawing_from(0):
-                        self._plan(deepcopy(rule) if rule.edit is None else rule, name, Place(part.net, layer, sample))
+                    self._plan(deepcopy(rule) if rule.edit is None else rule, 0, Place(part.net, layer, sample), name)
             except (ConfigError, ValueError) as error:
                 message = f"structure: rule {number}: {error}"
                 raise ConfigError(message) from error
@@ -210,15 +209,18 @@ class Life:
         if rule.budget.edits is not None and watch.edits >= rule.budget.edits:
             self._stop(watch, step, f"{watch.edits} edits of {rule.budget.edits}")
             return
-        trial, first, made = rule.trial, len(self.edits), 0
+        over = over_budget(self.plan.budget, rule, self.agent, lambda i, place: self._plan(rule, i, place), x, self._num_envs)
+        if over is not None:
+            self._stop(watch, step, over.why, whole=over.whole)
+            return
+        trial, first = rule.trial, len(self.edits)
         snapshot = None if trial is None else self.agent.snapshot()
         for name in rule.layers:
-            made += self._edit(watch, name, step, reason, x)
-            if watch.full:
-                break
+            part, layer = layer_of(self.agent.parts(), name)
+            edit: Any = self._plan(rule, 0, Place(part.net, layer, x))
+            edit.reason = reason
+            self._apply(rule, edit, part, name, step, x)
         watch.edits += 1
-        if not made:
-            return
         self.agent.edited()
         if trial is not None:
             numbers = list(range(first, len(self.edits)))
@@ -227,22 +229,6 @@ class Life:
                 snapshot=snapshot,
             )  # fmt: skip
 
-    def _edit(self, watch: Watch, name: str, step: int, reason: str, x: Any) -> bool:
-        """Edit one layer, unless that would go over a budget."""
-        rule, agent = watch.rule, self.agent
-        part, layer = layer_of(agent.parts(), name)
-        seed = self._next_seed()
-        with drawing_from(seed):
-            edit: Any = self._plan(rule, name, Place(part.net, layer, x))
-        edit.reason = reason
-        observations = None if x is None else repeated(x.numpy(), self._num_envs)
-        over = over_budget(self.plan.budget, rule, agent, edit, name, observations)
-        if over is not None:
-            self._stop(watch, step, over.why, whole=over.whole)
-            return False
-        self._apply(rule, edit, part, name, step, seed, x)
-        return True
-
     def _renew(self, watch: Watch, step: int) -> None:
         """Let a policy that chooses units itself look at each layer, and start anew what is due."""
         rule, x, made = watch.rule, self._sample(), 0
@@ -250,30 +236,29 @@ class Life:
         watch.total, watch.count = 0.0, 0
         for name in rule.layers if x is not None else ():
             part, layer = layer_of(self.agent.parts(), name)
-            seed = self._next_seed()
-            with drawing_from(seed):
-                edit = self._plan(rule, name, Place(part.net, layer, x))
+            edit = self._plan(rule, 0, Place(part.net, layer, x), name)
             if edit is None:
                 continue
             if rule.budget.edits is not None and watch.edits >= rule.budget.edits:
                 self._stop(watch, step, f"{watch.edits} edits of {rule.budget.edits}")
                 break
-            self._apply(rule, edit, part, name, step, seed, x)
+            self._apply(rule, edit, part, name, step, x)
             watch.edits += 1
             made += 1
         if made:
             self.agent.edited()
 
-    @staticmethod
-    def _plan(rule: Rule, name: str, place: Place) -> structure.Edit | None:
-        edit: structure.Edit | None = rule.policy.plan(name, place) if rule.edit is None else rule.edit(place)
+    def _plan(self, rule: Rule, ahead: int, place: Place, name: str = "") -> structure.Edit | None:
+        """The edit after ``ahead`` others, with draws of its own."""
+        with drawing_from(self._seed_of(len(self.edits) + ahead)):
+            edit: structure.Edit | None = rule.policy.plan(name, place) if rule.edit is None else rule.edit(place)
         return edit
 
-    def _apply(self, rule: Rule, edit: structure.Edit, part: Part, name: str, step: int, seed: int, x: Any) -> None:
+    def _apply(self, rule: Rule, edit: structure.Edit, part: Part, name: str, step: int, x: Any) -> None:
         before = _outputs(part.net, x)
         edit.apply(part.optimizer, *part.followers)
         change = _change(before, _outputs(part.net, x))
-        entry = self._entry(edit.log(step), name, change, seed)
+        entry = self._entry(edit.log(step), name, change, self._seed_of(len(self.edits)))
         entry |= {"maker": rule.edit_name, "options": rule.edit_options}
         if edit.in_place:
             entry["plan"] = []  # of which there may be thousands, and no shape changes
@@ -334,7 +319,7 @@ class Life:
             raise SpaceError(message)
         x = self._sample()
         before = {name: _outputs(part.net, x) for name, part in self.agent.parts().items()}
-        seed = self._next_seed()
+        seed = self._seed_of(len(self.edits))
         with drawing_from(seed):
             edits = self.agent.adapt(observation_space, action_space)
         if not edits:
@@ -376,8 +361,9 @@ class Life:
         returns = list(self._returns)[-episodes:]
         return sum(returns) / len(returns)
 
-    def _next_seed(self) -> int:
-        return int(np.random.SeedSequence([self._seed, len(self.edits)]).generate_state(1)[0])
+    def _seed_of(self, number: int) -> int:
+        """What an edit draws from."""
+        return int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
 
     def _sample(self) -> Any:
         sample = self.agent.sample()

@@ -1,6 +1,7 @@
 """What structure files say besides growing: units that start anew, edits on trial, a budget of latency; on agents that learn."""
 
 import copy
+import dataclasses
 import time
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import pytest
 from gymnasium.spaces import Box, Discrete
 
 import tensor as T
-from agents.checks import Driver, make, same
+from agents.checks import OBSERVATION, Driver, make, same, small
 from agents.compiled import LearningStep
 from agents.dqn import DQN
 from agents.ppo import PPO
@@ -36,10 +37,12 @@ def renewing(agent_class, policy=CONTINUAL):
 class Run:
     """An agent, its life, and episodes of which the test says how they ended."""
 
-    def __init__(self, agent_class, *rules, seed=0, agent=None, **tables):
-        self.driver = Driver(make(agent_class, "discrete") if agent is None else agent)
+    def __init__(self, agent_class, *rules, seed=0, compile=False, hidden_sizes=(8,), **tables):
+        config = dataclasses.replace(small(agent_class), compile=compile, hidden_sizes=hidden_sizes)
+        agent = agent_class(config, OBSERVATION, Discrete(3), num_envs=3, total_steps=4000, seed=seed)
+        self.driver = Driver(agent)
         self.agent = self.driver.agent
-        self.life = Life(self.agent, read_plan({"rule": list(rules), **tables}, "test.toml"), seed=seed, num_envs=3)
+        self.life = Life(self.agent, read_plan({"rule": list(rules), **tables}, "test.toml"), seed=0, num_envs=3)
         self.step = 0
 
     def learn(self, updates=1):
@@ -69,7 +72,7 @@ class Run:
 @pytest.mark.parametrize("policy", [CONTINUAL, {"name": "redo", "threshold": 0.9}])
 def test_a_compiled_step_is_recorded_once_for_all_renewals(agent_class, policy):
     pytest.importorskip("llvmlite")
-    run = Run(agent_class, renewing(agent_class, policy))
+    run = Run(agent_class, renewing(agent_class, policy), compile=True)
     run.learn(6)
     assert run.life.edits
     step = run.agent._gradient_step
@@ -94,12 +97,12 @@ def test_a_compiled_step_is_recorded_once_for_all_renewals(agent_class, policy):
 @BOTH
 def test_a_run_with_renewals_goes_on_from_a_checkpoint_bit_for_bit(agent_class, tmp_path):
     rules = renewing(agent_class), renewing(agent_class, {"name": "redo", "threshold": 0.2})
-    run = Run(agent_class, *rules)
+    run = Run(agent_class, *rules, compile=True)
     for updates in (4, 40):  # in the middle of the calls without machine code, and with it
         run.learn(updates)
         checkpoint.save(tmp_path / "c", {"agent": run.agent.state_dict(), "life": run.life.state_dict()}, {})
         state, _ = checkpoint.load(tmp_path / "c")
-        other = Run(agent_class, *rules, agent=make(agent_class, "discrete", seed=7))
+        other = Run(agent_class, *rules, seed=7, compile=True)
         other.agent.load_state_dict(state["agent"])
         other.life.load_state_dict(state["life"])
         other.step = run.step
@@ -234,13 +237,13 @@ def test_every_edit_can_be_taken_back(agent_class, edit):
 @BOTH
 def test_a_checkpoint_in_the_middle_of_a_trial_goes_on_bit_for_bit(agent_class, tmp_path):
     rules = {**trial(agent_class, rest=1), "edit": {"name": "grow", "units": 2, "init": "net2wider"}}, renewing(agent_class)
-    run = Run(agent_class, *rules)
+    run = Run(agent_class, *rules, compile=True)
     run.play(100.0)
     run.learn(6)
     run.play(50.0, 3)
     checkpoint.save(tmp_path / "c", {"agent": run.agent.state_dict(), "life": run.life.state_dict()}, {})
     state, _ = checkpoint.load(tmp_path / "c")
-    other = Run(agent_class, *rules, agent=make(agent_class, "discrete", seed=7))
+    other = Run(agent_class, *rules, seed=7, compile=True)
     other.agent.load_state_dict(state["agent"])
     other.life.load_state_dict(state["life"])
     other.step = run.step
@@ -285,6 +288,27 @@ def test_an_agent_that_cannot_go_back_is_told_before_anything_is_learnt():
         life.check(Box(-1, 1, (4,), np.float32))
 
 
+# --- budgets -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("short", [0, 1])
+def test_the_layers_of_a_rule_are_edited_together_or_not_at_all(short):
+    layers = ["actor.0", "critic.0", "actor.2"]  # two of them in one network, the second beside what the first adds
+    start = Run(PPO, rule(PPO), hidden_sizes=(8, 8)).agent
+    grown = 2 * (4 + 1) + 2 * 8, 2 * (4 + 1) + 2 * 8, 2 * (8 + 2 + 1) + 2 * 3
+    most = start.num_parameters + sum(grown) - short
+    run = Run(PPO, rule(PPO, layer=layers), hidden_sizes=(8, 8), budget={"parameters": most})
+    run.learn()
+    if short:
+        assert not run.life.edits
+        (event,) = run.life.take_events().edits
+        assert event["reason"] == f"{most + 1:,} parameters of {most:,}"
+        assert event["layer"] == "actor.0, critic.0, actor.2"
+    else:
+        assert [e["layer"] for e in run.life.edits] == layers
+        assert run.agent.num_parameters == most
+
+
 # --- latency -------------------------------------------------------------------------------------------------------------
 
 
@@ -306,7 +330,7 @@ class Slower:
 def test_an_edit_that_would_make_acting_too_slow_is_not_made_and_said_once(agent_class):
     first = LAYERS[agent_class][0].partition(".")[0]
     slow = rule(agent_class, layer=f"{first}.1", edit={"name": __name__ + ":Slower"})
-    run = Run(agent_class, slow, rule(agent_class), renewing(agent_class), budget={"latency_ms": 15.0})
+    run = Run(agent_class, slow, rule(agent_class), renewing(agent_class), compile=True, budget={"latency_ms": 15.0})
     while not run.driver.metrics:
         run.driver.run(1)
     state, recorded = copy.deepcopy(run.agent.state_dict()), _recorded(run.agent)
