@@ -13,7 +13,6 @@ from rlcore.errors import SpaceError
 from rlcore.types import Part, State
 from tensor import Tensor, nn, structure
 from tensor.autograd.inplace import bump
-from tensor.structure.resize import Resize
 
 __all__ = [
     "build_space",
@@ -85,7 +84,7 @@ def more_deviations(head: nn.Module, optimizer: Any, units: int, first: float) -
     """Give a head's ``log_std`` more entries, and apply that."""
     old = head.log_std.shape[0]
     change = structure.Change("log_std", 0, np.append(np.arange(old), np.full(units, -1)), first)
-    structure.Edit(head, "add_outputs", "log_std", Resize(head, [change]), units=units).apply(optimizer)
+    structure.Edit(head, "add_outputs", "log_std", structure.Resize(head, [change]), units=units).apply(optimizer)
 
 
 def _ends(net: nn.Module) -> tuple[str, str]:

@@ -36,6 +36,7 @@ RUNS = {
         "--structure",
         "dqn",
     ],
+    "ppo-trials": ["--env", "CartPole-v1", "--agent", "ppo", "--steps", "4000", "--hidden-sizes", "8", "--structure", "trials"],
 }
 
 
@@ -80,6 +81,18 @@ STRUCTURES = {
         policy = { name = "every" }
         edit = { name = "grow", units = 3 }
     """,
+    "trials": """
+        [[rule]]
+        layer = ["actor.0", "critic.0"]
+        interval = 250
+        policy = { name = "continual_backprop", rate = 0.1, maturity = 2, decay = 0.9 }
+        [[rule]]
+        layer = ["actor.0", "critic.0"]
+        interval = 250
+        policy = { name = "every" }
+        edit = { name = "grow", units = 2, init = "random" }
+        trial = { episodes = 8, tolerance = 0.0, rest = 1 }
+    """,
 }
 
 
@@ -122,5 +135,5 @@ def test_killed_and_resumed_is_the_same_run(tmp_path, name):
     assert same(a["life"], b["life"])
     if "--structure" in arguments:
         edits = {entry["edit"] for entry in a["life"]["edits"]}
-        assert edits >= {"grow", "replace"}
+        assert edits >= ({"grow", "reset_units", "rollback"} if "trials" in name else {"grow", "replace"})
         assert len(a["life"]["edits"]) >= 6

@@ -81,6 +81,11 @@ def test_grows_its_own_layer(tmp_path: Path):
     assert losses[-1] < losses[0] / 2
 
 
+def test_keeps_what_helps(tmp_path: Path):
+    output = run(ROOT / "examples" / "10_keep_what_helps.py", tmp_path, "5000")
+    assert re.search(r"^units 8 -> \d+$", output, re.MULTILINE), output
+
+
 def test_leave_nothing_behind(tmp_path: Path):
     run(ROOT / "examples" / "04_custom_agent.py", tmp_path, "200")
     assert not list(tmp_path.iterdir())
