@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush, heappushpop
+from importlib import import_module
+from itertools import count
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -34,6 +36,23 @@ class Watch:
 watch = Watch()
 
 
+class Shortcut:
+    """A faster way through graphs of the usual operators: `run(root, gradient, release)` gives what `run` below does, or None."""
+
+    run: Callable[[Node, Tensor, bool], dict[Leaf, Tensor] | None]
+
+
+def _ordinary(root: Node, g: Tensor, release: bool) -> None:
+    """Leave it to `run`; a process that goes back so often has `tensor.jit` make something faster, in the background."""
+    if next(_passes) == 64:
+        import_module("tensor.jit.backward").prepare()
+
+
+_passes = count(1)
+shortcut = Shortcut()
+shortcut.run = _ordinary
+
+
 def run(
     roots: Sequence[tuple[Node, Tensor]],
     *,
@@ -48,10 +67,14 @@ def run(
     ``wanted``: the only nodes to visit. ``captured``: nodes whose gradient the caller asked for; filled in. Where they
     are the ``ends``, neither their hooks nor what is beyond them is run. Returns the gradients that arrived at leaves.
     """
+    watched = watch.backward
+    if watched is None and wanted is None and not create_graph and len(roots) == 1:
+        found = shortcut.run(*roots[0], not retain_graph)
+        if found is not None:
+            return found
     pending: dict[Node, Any] = {}
     leaves: dict[Leaf, Any] = {}
     heap: list[tuple[int, Node]] = []
-    watched = watch.backward
     owned: set[Node] = set()  # gradients summed here, in memory nobody else sees
 
     def add(into: Any, edge: Node, g: Any) -> None:

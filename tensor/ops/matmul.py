@@ -65,14 +65,14 @@ def matmul(a: Array, b: Array) -> Array:
 
 
 #: Up to so many rows, those of several uses of a weight are worth being put together for one product.
-_FEW = 32
+FEW = 32
 
 
 def _bias_rule(g: Tensor, bias_shape: Any) -> Any:
     a = g._array
     if a.ndim != 2 or not bias_shape:
         return g.sum_to_size(bias_shape)
-    return Term(_sum_of_rows, a) if len(a) <= _FEW and a.__class__ is np.ndarray and not is_grad_enabled() else row_sum(g)
+    return Term(_sum_of_rows, a) if len(a) <= FEW and a.__class__ is np.ndarray and not is_grad_enabled() else row_sum(g)
 
 
 def _weight_rule(g: Tensor, x: Tensor, weight_shape: Any) -> Any:
@@ -82,7 +82,7 @@ def _weight_rule(g: Tensor, x: Tensor, weight_shape: Any) -> Any:
     if a.ndim != 2:
         g, x = g.reshape(-1, weight_shape[0]), x.reshape(-1, weight_shape[1])
         a = g._array
-    if len(a) <= _FEW and a.__class__ is np.ndarray and a.dtype.kind == "f" and not is_grad_enabled():
+    if len(a) <= FEW and a.__class__ is np.ndarray and a.dtype.kind == "f" and not is_grad_enabled():
         return Term(_sum_of_outer, (a, x._array))
     return outer_sum(g, cj(x))
 
@@ -94,13 +94,13 @@ def _raw_x_rule(g: Array, weight: Array) -> Any:
 
 
 def _raw_weight_rule(g: Array, x: Array, weight_shape: Any) -> Any:
-    if g.ndim == 2 and len(g) <= _FEW and len(weight_shape) == 2:
+    if g.ndim == 2 and len(g) <= FEW and len(weight_shape) == 2:
         return Term(_sum_of_outer, (g, x))
     return _weight_rule(Tensor(g), Tensor(x), weight_shape)
 
 
 def _raw_bias_rule(g: Array, bias_shape: Any) -> Any:
-    return Term(_sum_of_rows, g) if g.ndim == 2 and len(g) <= _FEW and bias_shape else _bias_rule(Tensor(g), bias_shape)
+    return Term(_sum_of_rows, g) if g.ndim == 2 and len(g) <= FEW and bias_shape else _bias_rule(Tensor(g), bias_shape)
 
 
 @operator(
