@@ -44,10 +44,12 @@ class Shortcut:
 
 def _ordinary(root: Node, g: Tensor, release: bool) -> None:
     """Leave it to `run`; a process that goes back so often has `tensor.jit` make something faster, in the background."""
-    if next(_passes) == 64:
+    if next(_passes) == SEVERAL:
         import_module("tensor.jit.backward").prepare()
 
 
+#: Passes after which it is worth the tenth of a second that making machine code takes.
+SEVERAL = 256
 _passes = count(1)
 shortcut = Shortcut()
 shortcut.run = _ordinary

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -33,8 +34,8 @@ _API = (
     "PyObject_Vectorcall", "PyErr_Occurred", "PyErr_Clear",
 )  # fmt: skip
 _OBJECTS = {
-    "None": None, "True": True, "False": False, "tuple": tuple, "int": int, "float": float, "ndarray": np.ndarray, "Tensor": Tensor,
-    "Leaf": Leaf, "OpNode": OpNode, "FREED": FREED, "dot": np.ndarray.dot,
+    "None": None, "True": True, "False": False, "tuple": tuple, "int": int, "float": float, "ndarray": np.ndarray,
+    "dot": np.ndarray.dot, "Tensor": Tensor, "Leaf": Leaf, "OpNode": OpNode, "FREED": FREED,
 }  # fmt: skip
 _NAMES = (*_API, *_OBJECTS, "dtype", "PyArray_New", "kernels")
 _word = _NAMES.index
@@ -97,12 +98,10 @@ def _address(function: Any) -> int:
 
 def _numpy_api(place: int) -> int:
     """An entry of the table that NumPy has for other libraries."""
-    from numpy._core import _multiarray_umath
-
+    library: Any = import_module("numpy._core._multiarray_umath")
     get = ctypes.pythonapi.PyCapsule_GetPointer
     get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    table = get(_multiarray_umath._ARRAY_API, None)  # type: ignore[attr-defined]
-    return watch.word(table + 8 * place)
+    return watch.word(get(library._ARRAY_API, None) + 8 * place)
 
 
 def _made(dtype: np.dtype[Any]) -> Callable[..., bool]:

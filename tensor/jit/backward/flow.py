@@ -1,4 +1,4 @@
-"""Functions with branches, loops of any number of rounds, and Python's objects: `tensor.jit.codegen.text` for code that decides."""
+"""Functions with branches and loops of any number of rounds: `tensor.jit.codegen.text` for code that decides."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The gradients of operators as machine code: one function ``kernel(node, table, work)`` each.
 
 A kernel reads the gradient of a node's value and adds to those of its inputs, with the roundings of the operator's own rule in
-the same order, so that a pass by machine code and one by NumPy agree to the last bit. It returns 1, or 0 where it does not fit (then
-nothing that anybody sees has happened), or -1 where Python has raised an error. Products are NumPy's own.
+the same order, so that a pass by machine code and one by NumPy agree to the last bit. It returns 1, or 0 where it does not fit
+(then nothing that anybody sees has happened), or -1 where Python has raised an error. Products are NumPy's own.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ class _Writer:
                         target,
                         f.mul(row, part),
                         part,
-                        lambda v, i: v.load(f.offset(source, self.scalar, i), 1),  # noqa: B023
+                        lambda v, i: v.load(f.offset(source, self.scalar, i), 1),
                     )
                 self.arrived(target)
 
@@ -256,9 +256,7 @@ class _Writer:
         weight = self.operand(1, Operand.DATA, "ptr")
         with f.each(rows) as row:
             g = one.load(f.offset(self.g, self.scalar, row), 1)
-            self.stretch(
-                x, f.mul(row, inner), inner, lambda v, i: v.mul(v.splat(g), v.load(f.offset(weight, self.scalar, i), 1))
-            )
+            self.stretch(x, f.mul(row, inner), inner, lambda v, i: v.mul(v.splat(g), v.load(f.offset(weight, self.scalar, i), 1)))
 
     def product(self, x: str, rows: str, out: str, inner: str) -> None:
         """``g.dot(weight)``, by NumPy; straight into the gradient of x where it is the first."""

@@ -1,11 +1,11 @@
 """The pass itself as machine code: ``walk(root, gradient, workspace, held, found, release)``, called by Python as a builtin.
 
-1. From the root on, every node gets a record: what it is, what it kept, where its gradient will lie, the records of its inputs. Whatever
-   is not as a kernel wants it, a hook, a strided array, a value that was written into since, ends the pass with False, before
-   anybody has seen anything of it: the ordinary one takes over, and says what is wrong if anything is.
+1. From the root on, every node gets a record: what it is, what it kept, where its gradient will lie, the records of its inputs.
+   Whatever is not as a kernel wants it, a hook, a strided array, a value that was written into since, ends the pass with False,
+   before anybody has seen anything of it: the ordinary one takes over, and says what is wrong if anything is.
 2. The nodes are put in the order of their numbers, newest first, as the ordinary pass takes them, so that sums have its order.
 3. Each node's kernel adds to the gradients of its inputs, in the workspace.
-4. ``found`` gets the leaves in the order in which they were reached, with where their gradients are, or the rows that make them up.
+4. ``found`` gets the leaves in the order in which they were reached, with where their gradients are, or the rows they are of.
 """
 
 from __future__ import annotations
@@ -222,7 +222,8 @@ class _Writer:
         f.set(record, self.integer(self.attribute(node, "number")), Record.NUMBER)
         f.set(self.region("order"), record, f.advance(self.ordered), "ptr")
         for k in (0, 1):
-            self.operand(f.at(record, OPERANDS + k * OPERAND), f.byte(word, 2 + 2 * k), f.byte(word, 3 + 2 * k), saved, shape, record)
+            kind, place = (f.byte(word, 2 + 2 * k + i) for i in (0, 1))
+            self.operand(f.at(record, OPERANDS + k * OPERAND), kind, place, saved, shape, record)
         count = self.length(edges)
         first = f.advance(self.edges, count)
         f.demand(f.put(f"icmp ule i64 {f.get(self.edges)}, {words.parts - words.edges}"))
@@ -253,8 +254,8 @@ class _Writer:
             with f.when(pair):
                 f.demand(f.same(self.length(kept), "2"))
                 t = self.item(kept, 0)
-                subtype = f.call("i32", self.known("PyType_IsSubtype"), f"ptr {f.bytes_on(t, TYPE)}", f"ptr {self.known('Tensor')}")
-                f.demand(f.same(subtype, "1", "i32"))
+                kinds = (f"ptr {kind}" for kind in (f.bytes_on(t, TYPE), self.known("Tensor")))
+                f.demand(f.same(f.call("i32", self.known("PyType_IsSubtype"), *kinds), "1", "i32"))
                 counter = self.attribute(t, "_version")
                 with f.unless(self.is_(counter, "None")):
                     f.demand(f.same(self.integer(self.attribute(counter, "value")), self.integer(self.item(kept, 1))))
@@ -310,7 +311,7 @@ class _Writer:
                 before = f.variable("0")
                 with f.when(f.put(f"icmp sgt i64 {f.get(place)}, 0")):
                     other = f.get(order, f.add(f.get(place), -1), "ptr")
-                    smaller = f.put(f"icmp slt i64 {f.get(other, Record.NUMBER)}, {number}")  # noqa: B023
+                    smaller = f.put(f"icmp slt i64 {f.get(other, Record.NUMBER)}, {number}")
                     f.set(before, f.put(f"select i1 {smaller}, i64 1, i64 0"))
                 return f.same(f.get(before), "1")
 
