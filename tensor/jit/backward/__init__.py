@@ -142,8 +142,13 @@ def install() -> bool:
     """Make the machine code and have the engine use it; False where that is not possible here."""
     if not host.available() or not _layout_is_known():
         return False
-    engine.shortcut.run = Pass()
+    engine.shortcut.run = _pass()
     return True
+
+
+@functools.cache
+def _pass() -> Pass:
+    return Pass()
 
 
 class _Job:
