@@ -37,12 +37,16 @@ watch = Watch()
 
 
 class Shortcut:
-    """A faster way through graphs of the usual operators: `run(root, gradient, release)` gives what `run` below does, or None."""
+    """A faster way through graphs of the usual operators: `tensor.jit.backward`.
 
-    run: Callable[[Node, Tensor, bool], dict[Leaf, Tensor] | None]
+    ``run(gradients, release)`` goes on from the nodes that have a gradient, and gives those of the leaves that it reached; None
+    where it has done nothing.
+    """
+
+    run: Callable[[dict[Any, Any], bool], dict[Leaf, Tensor] | None]
 
 
-def _ordinary(root: Node, g: Tensor, release: bool) -> None:
+def _ordinary(gradients: dict[Any, Any], release: bool) -> None:
     """Leave it to `run`; a process that goes back so often has `tensor.jit` make something faster, in the background."""
     if next(_passes) == SEVERAL:
         import_module("tensor.jit.backward").prepare()
@@ -69,14 +73,12 @@ def run(
     ``wanted``: the only nodes to visit. ``captured``: nodes whose gradient the caller asked for; filled in. Where they
     are the ``ends``, neither their hooks nor what is beyond them is run. Returns the gradients that arrived at leaves.
     """
-    watched = watch.backward
-    if watched is None and wanted is None and not create_graph and len(roots) == 1:
-        found = shortcut.run(*roots[0], not retain_graph)
-        if found is not None:
-            return found
     pending: dict[Node, Any] = {}
     leaves: dict[Leaf, Any] = {}
     heap: list[tuple[int, Node]] = []
+    watched = watch.backward
+    # The shortcut is tried at the start, and whenever a node is done that it could not have passed.
+    short = beyond = watched is None and wanted is None and not create_graph
     owned: set[Node] = set()  # gradients summed here, in memory nobody else sees
 
     def add(into: Any, edge: Node, g: Any) -> None:
@@ -108,6 +110,12 @@ def run(
                 heappush(heap, (-root.number, root))
     node = heappop(heap)[1] if heap else None
     while node is not None:
+        if beyond and node.__class__ is OpNode and node.plan.word:
+            found = shortcut.run({**pending, **leaves}, not retain_graph)
+            if found is not None:
+                leaves.update(found)
+                break
+            beyond = False
         g = pending.pop(node)
         if g.__class__ is Term:
             g = g.value(node)
@@ -175,6 +183,8 @@ def run(
                     node.release()
                 elif node.plan.op.holds_values:
                     node.saved = FREED
+        if short and (node.__class__ is not OpNode or not node.plan.word or node.hooks):
+            beyond = True
         # In a chain of nodes the next one never enters the heap.
         if following is None:
             node = heappop(heap)[1] if heap else None

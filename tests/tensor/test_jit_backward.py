@@ -30,8 +30,8 @@ class Ways:
         self.native = engine.shortcut.run
         self.taken = 0
 
-    def counted(self, root: Any, g: Any, release: bool) -> Any:
-        found = self.native(root, g, release)
+    def counted(self, gradients: Any, release: bool) -> Any:
+        found = self.native(gradients, release)
         self.taken += found is not None
         return found
 
@@ -170,6 +170,34 @@ ORDINARY: dict[str, tuple[Graph, list[Any]]] = {
 @pytest.mark.parametrize("name", ORDINARY)
 def test_what_is_left_to_the_ordinary_pass(ways: Ways, name: str) -> None:
     ways.compare(*ORDINARY[name], taken=False)
+
+
+#: Where the ordinary pass goes first, and machine code goes on.
+HEADS: dict[str, Graph] = {
+    "an operator that has no kernel": lambda x, w, v: linear(x.tanh(), w).sin().sum(),
+    "a hook": lambda x, w, v: hooked(linear(x.tanh(), w) * 2).sum(),
+    "two branches": lambda x, w, v: (lambda y: y.sin().sum() + y.cos().mean())(linear(x.tanh(), w)),
+    "two ends": lambda x, w, v: (x.tanh().sin() + x.tanh().relu().cos()).sum(),
+    "a leaf that has a gradient": lambda x, w, v: linear(x.tanh(), w).sin().sum() + x.cos().sum(),
+    "a leaf that has a use": lambda x, w, v: linear(x.tanh(), w).sin().sum() + linear(x, v).sum(),
+}
+
+
+def hooked(y: Any) -> Any:
+    y.register_hook(lambda g: g * 3)
+    return y
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_machine_code_goes_on_where_the_ordinary_pass_began(ways: Ways, name: str) -> None:
+    ways.compare(HEADS[name], [normal(3, 6), normal(5, 6), normal(2, 6)])
+
+
+def test_a_weight_that_has_a_use_of_the_ordinary_pass(ways: Ways) -> None:
+    def graph(x: Any, w: Any) -> T.Tensor:
+        return linear(x.tanh(), w).sin().sum() + linear(x, w).sum()
+
+    ways.compare(graph, [normal(3, 6), normal(5, 6)], taken=False)
 
 
 def test_hooks_in_the_middle_see_and_replace_gradients(ways: Ways) -> None:

@@ -56,15 +56,15 @@ class Workspace:
 
 
 class Pass:
-    """What the engine calls: the gradients of the leaves, or None where the ordinary pass has to find them."""
+    """What the engine calls (`engine.Shortcut`)."""
 
     def __init__(self) -> None:
         self._walks = {dtype: _made(dtype) for dtype in (np.dtype(np.float32), np.dtype(np.float64))}
         self._free: dict[np.dtype[Any], list[Workspace]] = {dtype: [] for dtype in self._walks}
 
-    def __call__(self, root: Node, g: Any, release: bool) -> dict[Leaf, Tensor] | None:
-        array = g._array
-        if array.__class__ is not np.ndarray or (dtype := array.dtype) not in self._walks:
+    def __call__(self, gradients: dict[Node, Any], release: bool) -> dict[Leaf, Tensor] | None:
+        arrays = [g._array if isinstance(g, Tensor) else None for g in gradients.values()]
+        if arrays[0].__class__ is not np.ndarray or (dtype := arrays[0].dtype) not in self._walks:
             return None
         free = self._free[dtype]
         space = free.pop() if free else Workspace(self._walks[dtype], dtype)
@@ -72,7 +72,7 @@ class Pass:
         found: list[Any] = []
         leaves: dict[Leaf, Tensor] = {}
         try:
-            if not space.walk(root, array, space.memory, held, found, release):
+            if not space.walk(list(gradients), arrays, space.memory, held, found, release):
                 return None
             elements, each = space.elements, iter(found)
             for leaf, state, count, start, other in zip(each, each, each, each, each, strict=True):

@@ -21,9 +21,12 @@ class Operand:
 
 
 class State:
-    """What has arrived at a node: nothing, a gradient, or uses as the weight or the bias of linear layers, for one sum of all."""
+    """What has arrived at a node: nothing, a gradient, or uses as the weight or the bias of linear layers, for one sum of all.
 
-    NOTHING, GRADIENT, WEIGHT, BIAS = range(4)
+    ``ELSEWHERE``: something that the ordinary pass has, and that cannot be added to here.
+    """
+
+    NOTHING, GRADIENT, WEIGHT, BIAS, ELSEWHERE = range(5)
 
 
 OPERANDS, OPERAND = 14, 5  #: where operands begin in a record; the words of each

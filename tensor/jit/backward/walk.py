@@ -1,6 +1,6 @@
-"""The pass itself as machine code: ``walk(root, gradient, workspace, held, found, release)``, called by Python as a builtin.
+"""The pass itself as machine code: ``walk(roots, gradients, workspace, held, found, release)``, called by Python as a builtin.
 
-1. From the root on, every node gets a record: what it is, what it kept, where its gradient will lie, the records of its inputs.
+1. From the roots on, every node gets a record: what it is, what it kept, where its gradient will lie, the records of its inputs.
    Whatever is not as a kernel wants it, a hook, a strided array, a value that was written into since, ends the pass with False,
    before anybody has seen anything of it: the ordinary one takes over, and says what is wrong if anything is.
 2. The nodes are put in the order of their numbers, newest first, as the ordinary pass takes them, so that sums have its order.
@@ -14,7 +14,7 @@ from tensor.jit.backward.flow import Flow
 from tensor.jit.backward.kernels import Word
 from tensor.jit.backward.layout import MOST_NODES, OPERAND, OPERANDS, RECORD, TABLE, Operand, Record, State, words
 from tensor.jit.codegen.kernel import Code, finish
-from tensor.jit.watch import DATA, DIMENSIONS, DTYPE, FIRST, NDIM, SIZE, TYPE
+from tensor.jit.watch import DATA, DIMENSIONS, DTYPE, FIRST, ITEMS, NDIM, SIZE, TYPE
 from tensor.ops.machine import KINDS
 
 __all__ = ["FLAGS", "FOUND", "write"]
@@ -119,7 +119,7 @@ class _Writer:
     def enter(self) -> None:
         f = self.function
         f.demand(f.same("%count", "6"))
-        self.root, self.given, space, self.held, self.found, self.flag = (f.get("%args", i, "ptr") for i in range(6))
+        self.roots, self.given, space, self.held, self.found, self.flag = (f.get("%args", i, "ptr") for i in range(6))
         self.work = f.bytes_on(space, DATA)
         length = f.get(f.bytes_on(space, DIMENSIONS))
         self.first = f.put(f"ptrtoint ptr {self.region('end')} to i64")
@@ -172,7 +172,10 @@ class _Writer:
 
     def discover(self) -> None:
         f = self.function
-        root = self.new_record(self.root)
+        into = f.stack()
+        count = f.bytes_on(self.roots, SIZE, "i64")
+        with f.each(count) as i:
+            self.record_of(f.get(f.bytes_on(self.roots, ITEMS), i, "ptr"), into)
         with f.while_(lambda: f.put(f"icmp ne i64 {f.get(self.waiting)}, 0")):
             f.advance(self.waiting, -1)
             record = f.get(self.region("stack"), f.get(self.waiting), "ptr")
@@ -192,17 +195,21 @@ class _Writer:
             f.set(record, self.space(size), Record.GRAD, "ptr")
             with f.unless(leaf):
                 self.operation(record, node, shape)
-        self.accept(root)
+        with f.each(count) as i:
+            self.record_of(f.get(f.bytes_on(self.roots, ITEMS), i, "ptr"), into)
+            self.accept(f.get(into, 0, "ptr"), f.get(f.bytes_on(self.given, ITEMS), i, "ptr"))
 
-    def accept(self, root: str) -> None:
-        """The gradient of the root is where it was given."""
+    def accept(self, root: str, given: str) -> None:
+        """A root has a gradient from the start, or None for what is no array yet."""
         f = self.function
-        f.demand(f.put(f"icmp ne i64 {f.get(root, Record.WORD)}, 0"))
-        self.demand_dense(self.given)
-        count = f.put(f"sext i32 {f.bytes_on(self.given, NDIM, 'i32')} to i64")
-        f.demand(f.same(self.product(f.bytes_on(self.given, DIMENSIONS), count, "array"), f.get(root, Record.SIZE)))
-        f.set(root, f.bytes_on(self.given, DATA), Record.GRAD, "ptr")
-        f.set(root, str(State.GRADIENT), Record.STATE)
+        f.set(root, str(State.ELSEWHERE), Record.STATE)
+        with f.unless(self.is_(given, "None")):
+            self.demand_dense(given)
+            dims = f.put(f"sext i32 {f.bytes_on(given, NDIM, 'i32')} to i64")
+            size = self.product(f.bytes_on(given, DIMENSIONS), dims, "array")
+            f.demand(f.same(size, f.get(root, Record.SIZE)))
+            self.copy(f.get(root, Record.GRAD, "ptr"), "0", f.bytes_on(given, DATA), f.mul(size, self.itemsize))
+            f.set(root, str(State.GRADIENT), Record.STATE)
 
     def demand_dense(self, array: str) -> None:
         """A contiguous array of the right elements."""
