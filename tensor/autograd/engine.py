@@ -77,8 +77,9 @@ def run(
     leaves: dict[Leaf, Any] = {}
     heap: list[tuple[int, Node]] = []
     watched = watch.backward
-    # The shortcut is tried at the start, and whenever a node is done that it could not have passed.
-    short = beyond = watched is None and wanted is None and not create_graph
+    # The shortcut is tried at the start, and a few times more when a node is done that it could not have passed.
+    tries = 4 if watched is None and wanted is None and not create_graph else 0
+    beyond = tries > 0
     owned: set[Node] = set()  # gradients summed here, in memory nobody else sees
 
     def add(into: Any, edge: Node, g: Any) -> None:
@@ -115,6 +116,7 @@ def run(
             if found is not None:
                 leaves.update(found)
                 break
+            tries -= 1
             beyond = False
         g = pending.pop(node)
         if g.__class__ is Term:
@@ -183,7 +185,7 @@ def run(
                     node.release()
                 elif node.plan.op.holds_values:
                     node.saved = FREED
-        if short and (node.__class__ is not OpNode or not node.plan.word or node.hooks):
+        if tries and (node.__class__ is not OpNode or not node.plan.word or node.hooks):
             beyond = True
         # In a chain of nodes the next one never enters the heap.
         if following is None:
