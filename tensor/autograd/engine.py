@@ -48,7 +48,8 @@ class Shortcut:
 
 def _ordinary(gradients: dict[Any, Any], release: bool) -> None:
     """Leave it to `run`; a process that goes back so often has `tensor.jit` make something faster, in the background."""
-    if next(_passes) == SEVERAL:
+    first = getattr(next(iter(gradients.values())), "_array", None)
+    if first.__class__ is np.ndarray and next(_passes) == SEVERAL:
         import_module("tensor.jit.backward").prepare()
 
 
@@ -78,7 +79,7 @@ def run(
     heap: list[tuple[int, Node]] = []
     watched = watch.backward
     # The shortcut is tried at the start, and a few times more when a node is done that it could not have passed.
-    tries = 4 if watched is None and wanted is None and not create_graph else 0
+    tries = 4 if watched is None and wanted is None and captured is None and not create_graph else 0
     beyond = tries > 0
     owned: set[Node] = set()  # gradients summed here, in memory nobody else sees
 

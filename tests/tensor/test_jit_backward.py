@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -13,7 +17,7 @@ from hypothesis import strategies as st
 
 import tensor as T
 from tensor.autograd import engine
-from tensor.jit import backward
+from tensor.jit import backward, compiled
 from tensor.jit.backward import kernels
 from tensor.jit.backward.layout import MOST_NODES, MOST_PARTS
 from tensor.ops import machine
@@ -348,6 +352,47 @@ def test_threads_have_passes_at_the_same_time(ways: Ways) -> None:
         thread.join()
     assert len(results) == 160
     assert all(a.tobytes() == b.tobytes() for found in results for a, b in zip(found, expected[1:], strict=True))
+
+
+@pytest.mark.parametrize("name", ["linear", "cat", "mul"])
+@pytest.mark.parametrize("end", [lambda y: y, lambda y: y.sin()])
+def test_passes_leave_nothing_behind(ways: Ways, name: str, end: Any) -> None:
+    engine.shortcut.run = ways.native
+    graph, shapes = EACH[name]
+    leaves = [T.tensor(normal(*shape)).requires_grad_() for shape in shapes]
+
+    def passes(count: int) -> None:
+        for _ in range(count):
+            end(graph(*leaves)).backward()
+            for x in leaves:
+                x.grad = None
+        gc.collect()
+
+    passes(20)
+    counts = [sys.getrefcount(x._array) for x in leaves]
+    tracemalloc.start()
+    start, _ = tracemalloc.get_traced_memory()
+    passes(300)
+    grown = tracemalloc.get_traced_memory()[0] - start
+    tracemalloc.stop()
+    assert grown < 300 * 8
+    assert [sys.getrefcount(x._array) for x in leaves] == counts
+
+
+def test_machine_code_is_made_after_some_passes(ways: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.shortcut.run = engine._ordinary
+    monkeypatch.setattr(engine, "_passes", count(engine.SEVERAL - 1))
+    for made in (False, True):
+        T.ones(3, requires_grad=True).sum().backward()
+        compiled._queue.join()
+        assert (engine.shortcut.run is ways.native) == made
+
+
+def test_without_machine_code_every_pass_is_an_ordinary_one(ways: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.shortcut.run = engine._ordinary
+    monkeypatch.setattr(backward.host, "available", lambda: False)
+    assert not backward.install()
+    assert engine.shortcut.run is engine._ordinary
 
 
 # --- random graphs --------------------------------------------------------------------------------------------------------

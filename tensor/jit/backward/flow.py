@@ -82,7 +82,7 @@ class Flow(Function):
     def stack(self, words: int = 1) -> str:
         """Words on the stack."""
         name = f"%stack{len(self.prologue)}"
-        self.prologue.append(f"  {name} = alloca i64, i64 {words}, align 64")
+        self.prologue.append(f"  {name} = alloca i64, i64 {words}, align {64 if words >= 8 else 8}")
         return name
 
     def variable(self, start: str = "0") -> str:
