@@ -86,8 +86,9 @@ def run(
     def add(into: Any, edge: Node, g: Any) -> None:
         have = into[edge]
         if have.__class__ is Term:
-            if g.__class__ is Term and have.total is g.total and len(have.parts) < Term.most:
+            if g.__class__ is Term and have.total is g.total and have.rows + g.rows <= Term.most:
                 have.parts += g.parts
+                have.rows += g.rows
                 return
             have = into[edge] = have.value(edge)
             owned.add(edge)
@@ -166,9 +167,10 @@ def run(
                             ge.__class__ is Term
                             and have.__class__ is Term
                             and have.total is ge.total
-                            and len(have.parts) < Term.most
+                            and have.rows + ge.rows <= Term.most
                         ):
                             have.parts += ge.parts  # written out from `add`: a weight that is used many times
+                            have.rows += ge.rows
                         else:
                             add(leaves, edge, ge)
                     else:

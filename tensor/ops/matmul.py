@@ -72,7 +72,7 @@ def _bias_rule(g: Tensor, bias_shape: Any) -> Any:
     a = g._array
     if a.ndim != 2 or not bias_shape:
         return g.sum_to_size(bias_shape)
-    return Term(_sum_of_rows, a) if len(a) <= FEW and a.__class__ is np.ndarray and not is_grad_enabled() else row_sum(g)
+    return Term(_sum_of_rows, a, len(a)) if len(a) <= FEW and a.__class__ is np.ndarray and not is_grad_enabled() else row_sum(g)
 
 
 def _weight_rule(g: Tensor, x: Tensor, weight_shape: Any) -> Any:
@@ -83,7 +83,7 @@ def _weight_rule(g: Tensor, x: Tensor, weight_shape: Any) -> Any:
         g, x = g.reshape(-1, weight_shape[0]), x.reshape(-1, weight_shape[1])
         a = g._array
     if len(a) <= FEW and a.__class__ is np.ndarray and a.dtype.kind == "f" and not is_grad_enabled():
-        return Term(_sum_of_outer, (a, x._array))
+        return Term(_sum_of_outer, (a, x._array), len(a))
     return outer_sum(g, cj(x))
 
 
@@ -95,12 +95,12 @@ def _raw_x_rule(g: Array, weight: Array) -> Any:
 
 def _raw_weight_rule(g: Array, x: Array, weight_shape: Any) -> Any:
     if g.ndim == 2 and len(g) <= FEW and len(weight_shape) == 2:
-        return Term(_sum_of_outer, (g, x))
+        return Term(_sum_of_outer, (g, x), len(g))
     return _weight_rule(Tensor(g), Tensor(x), weight_shape)
 
 
 def _raw_bias_rule(g: Array, bias_shape: Any) -> Any:
-    return Term(_sum_of_rows, g) if g.ndim == 2 and len(g) <= FEW and bias_shape else _bias_rule(Tensor(g), bias_shape)
+    return Term(_sum_of_rows, g, len(g)) if g.ndim == 2 and len(g) <= FEW and bias_shape else _bias_rule(Tensor(g), bias_shape)
 
 
 @operator(

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from tensor.autograd.node import Term
 from tensor.jit.backward.flow import Flow
-from tensor.jit.backward.layout import MOST_PARTS, OPERAND, OPERANDS, Operand, Record, State
+from tensor.jit.backward.layout import OPERAND, OPERANDS, Operand, Record, State
 from tensor.jit.codegen.kernel import Code, finish
 from tensor.jit.codegen.text import Lanes, Scalar
 from tensor.ops.matmul import FEW
@@ -306,8 +307,11 @@ class _Writer:
         before = f.get(target, Record.STATE)
         first = f.same(before, str(State.NOTHING))
         f.demand(f.any_of([first, f.same(before, str(state))]))
-        many, count = f.put(f"icmp sgt i64 {rows}, {FEW}"), f.get(target, Record.PARTS)
-        f.demand(f.put(f"icmp ult i64 {count}, {MOST_PARTS}"))
+        # Of many rows there is only one use: no other one is added.
+        many = f.put(f"icmp sgt i64 {rows}, {FEW}")
+        total = f.add(f.get(target, Record.ROWS), f.put(f"select i1 {many}, i64 {Term.most}, i64 {rows}"))
+        f.demand(f.put(f"icmp ule i64 {total}, {Term.most}"))
+        f.set(target, total, Record.ROWS)
         use = f.get("%work", 0, "ptr")  # the next free place for a use: the node, and the use after it
         f.set("%work", f.at(use, 2), 0, "ptr")
         f.set(use, "%node", 0, "ptr")
@@ -317,10 +321,7 @@ class _Writer:
         with f.unless(first):
             f.set(f.get(target, Record.TAIL, "ptr"), use, 1, "ptr")
         f.set(target, use, Record.TAIL, "ptr")
-        # Of many rows there is only one use: the next one is refused.
-        f.set(target, f.put(f"select i1 {many}, i64 {MOST_PARTS}, i64 {f.add(count, 1)}"), Record.PARTS)
         f.set(target, str(state), Record.STATE)
-        f.demand(f.any_of([first, f.put(f"xor i1 {many}, true")]))
 
 
 Kernel = Any

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["MOST_NODES", "MOST_PARTS", "OPERAND", "OPERANDS", "RECORD", "TABLE", "Operand", "Record", "Region", "State", "words"]
+__all__ = ["MOST_NODES", "OPERAND", "OPERANDS", "RECORD", "TABLE", "Operand", "Record", "Region", "State", "words"]
 
 
 class Record:
     """Of a node, the words by their places. ``EDGES`` is an address: of the addresses of ``COUNT`` records, null for none."""
 
-    OBJECT, NUMBER, GRAD, SIZE, WORD, EDGES, COUNT, STATE, LAST, DIMS, FIRST, TAIL, PARTS, OUTER = range(14)
+    OBJECT, NUMBER, GRAD, SIZE, WORD, EDGES, COUNT, STATE, LAST, DIMS, FIRST, TAIL, ROWS, OUTER, USES = range(15)
 
 
 class Operand:
@@ -29,12 +29,11 @@ class State:
     NOTHING, GRADIENT, WEIGHT, BIAS, ELSEWHERE = range(5)
 
 
-OPERANDS, OPERAND = 14, 5  #: where operands begin in a record; the words of each
+OPERANDS, OPERAND = 15, 5  #: where operands begin in a record; the words of each
 RECORD = OPERANDS + 2 * OPERAND
 
-MOST_NODES = 1024
-MOST_PARTS = 64  #: as `tensor.autograd.node.Term` waits for
-TABLE = 4 * MOST_NODES  #: places in the table that finds a node's record; a power of two
+MOST_NODES = 2048
+TABLE = 2 * MOST_NODES  #: places in the table that finds a node's record; a power of two
 
 
 class Region(NamedTuple):
@@ -51,5 +50,5 @@ class Region(NamedTuple):
     end: int
 
 
-_SIZES = (8, TABLE, MOST_NODES * RECORD, MOST_NODES, MOST_NODES, MOST_NODES, 4 * MOST_NODES, 4 * MOST_NODES)
+_SIZES = (8, TABLE, MOST_NODES * RECORD, MOST_NODES, MOST_NODES, MOST_NODES, 2 * MOST_NODES, 4 * MOST_NODES)
 words = Region(*(sum(_SIZES[:i]) for i in range(len(_SIZES) + 1)))

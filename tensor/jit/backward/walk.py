@@ -10,12 +10,13 @@
 
 from __future__ import annotations
 
+from tensor.autograd.node import Term
 from tensor.jit.backward.flow import Flow
 from tensor.jit.backward.kernels import Word
 from tensor.jit.backward.layout import MOST_NODES, OPERAND, OPERANDS, RECORD, TABLE, Operand, Record, State, words
 from tensor.jit.codegen.kernel import Code, finish
 from tensor.jit.watch import DATA, DIMENSIONS, DTYPE, FIRST, ITEMS, NDIM, SIZE, TYPE
-from tensor.ops.machine import KINDS
+from tensor.ops.machine import KERNELS, KINDS
 
 __all__ = ["FLAGS", "FOUND", "write"]
 
@@ -244,6 +245,23 @@ class _Writer:
             with f.unless(self.is_(edge, "None")):
                 self.record_of(edge, into)
             f.set(place, f.get(into, 0, "ptr"), j, "ptr")
+        with f.when(f.same(f.byte(word, 0), str(1 + KERNELS.index("linear")))):
+            self.count_uses(record, place, count)
+
+    def count_uses(self, record: str, edges: str, count: str) -> None:
+        """Give up early where a weight is used more often than is added up at once."""
+        f = self.function
+        f.demand(f.same(count, "3"))
+        out = f.get(record, Record.LAST)
+        f.demand(f.put(f"icmp sgt i64 {out}, 0"))
+        rows = f.put(f"udiv i64 {f.get(record, Record.SIZE)}, {out}")
+        for j in (1, 2):
+            edge = f.get(edges, j, "ptr")
+            with f.when(f.there(edge)):
+                before = f.get(edge, Record.USES)
+                f.set(edge, f.add(before, rows), Record.USES)
+                first = f.same(before, "0")
+                f.demand(f.any_of([first, f.put(f"icmp ule i64 {f.get(edge, Record.USES)}, {Term.most}")]))
 
     def operand(self, operand: str, kind: str, place: str, saved: str, shape: str, record: str) -> None:
         """What was kept at a place, if it is still what it was."""
