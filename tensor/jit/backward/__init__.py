@@ -49,7 +49,7 @@ class Workspace:
     def __init__(self, walk: Callable[..., bool], dtype: np.dtype[Any]) -> None:
         self.walk = walk
         count = words.end + ARENA // 8
-        whole = np.empty(count + 8, np.int64)
+        whole = np.zeros(count + 8, np.int64)
         start = -(words.end + watch.address_of(whole) // 8) % 8
         self.memory = whole[start : start + count]
         self.elements = self.memory[words.end :].view(dtype)

@@ -10,7 +10,7 @@ __all__ = ["MOST_NODES", "OPERAND", "OPERANDS", "RECORD", "TABLE", "Operand", "R
 class Record:
     """Of a node, the words by their places. ``EDGES`` is an address: of the addresses of ``COUNT`` records, null for none."""
 
-    OBJECT, NUMBER, GRAD, SIZE, WORD, EDGES, COUNT, STATE, LAST, DIMS, FIRST, TAIL, ROWS, OUTER, USES = range(15)
+    OBJECT, NUMBER, GRAD, SIZE, WORD, EDGES, COUNT, STATE, LAST, DIMS, FIRST, TAIL, ROWS, OUTER, USES, PLACE = range(16)
 
 
 class Operand:
@@ -29,11 +29,11 @@ class State:
     NOTHING, GRADIENT, WEIGHT, BIAS, ELSEWHERE = range(5)
 
 
-OPERANDS, OPERAND = 15, 5  #: where operands begin in a record; the words of each
+OPERANDS, OPERAND = 16, 5  #: where operands begin in a record; the words of each
 RECORD = OPERANDS + 2 * OPERAND
 
 MOST_NODES = 2048
-TABLE = 2 * MOST_NODES  #: places in the table that finds a node's record; a power of two
+TABLE = 2 * MOST_NODES  #: places in the table that finds a node's record, empty between two passes; a power of two
 
 
 class Region(NamedTuple):

@@ -1,4 +1,5 @@
 """The pass itself as machine code: ``walk(roots, gradients, workspace, held, found, release)``, called by Python as a builtin.
+It takes what `tensor.jit.backward.Pass` gives it, and does not look at it.
 
 1. From the roots on, every node gets a record: what it is, what it kept, where its gradient will lie, the records of its inputs.
    Whatever is not as a kernel wants it, a hook, a strided array, a value that was written into since, ends the pass with False,
@@ -40,6 +41,7 @@ def write(itemsize: int, word: Word, slots: dict[str, int]) -> Code:
     f.start("no")
     w.leave("False")
     f.start("error")
+    w.forget()
     f.do("ret ptr null")
     f.finished()
     return finish(f, [], "ptr %self, ptr %args, i64 %count", "ptr")
@@ -88,8 +90,18 @@ class _Writer:
         self.append(self.found, made)
         f.do(f"call void {self.known('Py_DecRef')}(ptr {made})")
 
+    def forget(self) -> None:
+        """Empty the table of records."""
+        f = self.function
+        made = f.get(self.nodes)
+        some = f.put(f"icmp slt i64 {made}, {MOST_NODES}")
+        with f.each(f.put(f"select i1 {some}, i64 {made}, i64 {MOST_NODES}")) as i:
+            place = f.get(f.at(self.region("records"), f.mul(i, RECORD)), Record.PLACE)
+            f.set(self.region("table"), "null", place, "ptr")
+
     def leave(self, name: str) -> None:
         f, thing = self.function, self.known(name)
+        self.forget()
         f.do(f"call void {self.known('Py_IncRef')}(ptr {thing})")
         f.do(f"ret ptr {thing}")
 
@@ -119,7 +131,6 @@ class _Writer:
 
     def enter(self) -> None:
         f = self.function
-        f.demand(f.same("%count", "6"))
         self.roots, self.given, space, self.held, self.found, self.flag = (f.get("%args", i, "ptr") for i in range(6))
         self.work = f.bytes_on(space, DATA)
         length = f.get(f.bytes_on(space, DIMENSIONS))
@@ -131,7 +142,6 @@ class _Writer:
         f.set(self.work, self.region("parts"), 0, "ptr")
         f.declared.add("declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
         f.declared.add("declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)")
-        f.do(f"call void @llvm.memset.p0.i64(ptr {self.region('table')}, i8 0, i64 {8 * TABLE}, i1 false)")
 
     def new_record(self, node: str) -> str:
         """A record for a node, which waits to be looked at."""
@@ -166,6 +176,7 @@ class _Writer:
         with f.unless(f.there(f.get(entry, 0, "ptr"))):
             made = self.new_record(node)
             f.set(self.region("table"), made, f.get(place), "ptr")
+            f.set(made, f.get(place), Record.PLACE)
             f.set(entry, made, 0, "ptr")
         f.set(into, f.get(entry, 0, "ptr"), 0, "ptr")
 
