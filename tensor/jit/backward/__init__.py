@@ -15,7 +15,7 @@ from tensor.autograd.node import FREED, Leaf, Node, OpNode, Version
 from tensor.autograd.tensor import Tensor
 from tensor.jit import compiled, watch
 from tensor.jit.backward import kernels, walk
-from tensor.jit.backward.layout import State, words
+from tensor.jit.backward.layout import words
 from tensor.jit.codegen import host
 from tensor.jit.codegen.entry import builtin
 from tensor.jit.codegen.text import SCALARS
@@ -36,23 +36,18 @@ _API = (
 _OBJECTS = {
     "None": None, "True": True, "False": False, "tuple": tuple, "int": int, "float": float, "ndarray": np.ndarray,
     "dot": np.ndarray.dot, "Tensor": Tensor, "Leaf": Leaf, "OpNode": OpNode, "FREED": FREED,
+    "sum_outer": sum_outer, "sum_rows": sum_rows,
 }  # fmt: skip
 _NAMES = (*_API, *_OBJECTS, "dtype", "PyArray_New", "kernels")
 _word = _NAMES.index
 
 
-class Workspace:
-    """What one pass writes to. Two passes at a time, in two threads, have two."""
-
-    __slots__ = ("elements", "memory", "walk")
-
-    def __init__(self, walk: Callable[..., bool], dtype: np.dtype[Any]) -> None:
-        self.walk = walk
-        count = words.end + ARENA // 8
-        whole = np.zeros(count + 8, np.int64)
-        start = -(words.end + watch.address_of(whole) // 8) % 8
-        self.memory = whole[start : start + count]
-        self.elements = self.memory[words.end :].view(dtype)
+def _workspace() -> Any:
+    """What one pass writes to, its arena at a multiple of 64 bytes."""
+    count = words.end + ARENA // 8
+    whole = np.zeros(count + 8, np.int64)
+    start = -(words.end + watch.address_of(whole) // 8) % 8
+    return whole[start : start + count]
 
 
 class Pass:
@@ -60,34 +55,21 @@ class Pass:
 
     def __init__(self) -> None:
         self._walks = {dtype: _made(dtype) for dtype in (np.dtype(np.float32), np.dtype(np.float64))}
-        self._free: dict[np.dtype[Any], list[Workspace]] = {dtype: [] for dtype in self._walks}
+        self._free: list[Any] = []  # workspaces: two passes at a time, in two threads, have two
 
     def __call__(self, gradients: dict[Node, Any], release: bool) -> dict[Leaf, Tensor] | None:
         arrays = [g._array if isinstance(g, Tensor) else None for g in gradients.values()]
-        if arrays[0].__class__ is not np.ndarray or (dtype := arrays[0].dtype) not in self._walks:
+        walk = self._walks.get(arrays[0].dtype) if arrays[0].__class__ is np.ndarray else None
+        if walk is None:
             return None
-        free = self._free[dtype]
-        space = free.pop() if free else Workspace(self._walks[dtype], dtype)
+        free = self._free
+        space = free.pop() if free else _workspace()
         held: list[Any] = []
         found: list[Any] = []
-        leaves: dict[Leaf, Tensor] = {}
         try:
-            if not space.walk(list(gradients), arrays, space.memory, held, found, release):
+            if not walk(list(gradients), arrays, space, held, found, release):
                 return None
-            elements, each = space.elements, iter(found)
-            for leaf, state, count, start, other in zip(each, each, each, each, each, strict=True):
-                shape = leaf.shape
-                if state == State.WEIGHT:
-                    out, inner = shape
-                    rows = elements[start : start + count * out].reshape(count, out)
-                    total = sum_outer(rows, elements[other : other + count * inner].reshape(count, inner))
-                elif state == State.BIAS:
-                    (out,) = shape
-                    total = sum_rows(elements[start : start + count * out].reshape(count, out))
-                else:
-                    total = elements[start : start + count].reshape(shape).copy()
-                leaves[leaf] = Tensor(total)
-            return leaves
+            return {leaf: Tensor(g) for leaf, g in zip(found[::2], found[1::2], strict=True)}
         finally:
             free.append(space)
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from tensor.jit.codegen.text import Function
 
-__all__ = ["Flow"]
+__all__ = ["Flow", "new_array"]
 
 
 class Flow(Function):
@@ -146,3 +146,17 @@ class Flow(Function):
         for condition in conditions[1:]:
             found = self.put(f"or i1 {found}, {condition}")
         return found
+
+
+#: NumPy's numbers of element types, by their bytes, and its flags of an array that is contiguous, aligned and writeable.
+_TYPE, _FLAGS = {4: 11, 8: 12}, 0x501
+
+
+def new_array(f: Flow, known: Callable[[str], str], itemsize: int, lengths: str, dims: str, data: str = "null") -> str:
+    """An array of NumPy's over some memory, or with its own; leaves for ``%error`` where there is none to be had."""
+    made = f.call(
+        "ptr", known("PyArray_New"), f"ptr {known('ndarray')}", f"i32 {f.put(f'trunc i64 {dims} to i32')}", f"ptr {lengths}",
+        f"i32 {_TYPE[itemsize]}", "ptr null", f"ptr {data}", "i32 0", f"i32 {0 if data == 'null' else _FLAGS}", "ptr null",
+    )  # fmt: skip
+    f.demand(f.there(made), "error")
+    return made

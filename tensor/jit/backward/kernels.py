@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tensor.autograd.node import Term
-from tensor.jit.backward.flow import Flow
+from tensor.jit.backward.flow import Flow, new_array
 from tensor.jit.backward.layout import OPERAND, OPERANDS, Operand, Record, State
 from tensor.jit.codegen.kernel import Code, finish
 from tensor.jit.codegen.text import Lanes, Scalar
@@ -283,15 +283,10 @@ class _Writer:
 
     def array(self, data: str, rows: str, columns: str) -> str:
         """NumPy's object for a matrix in the workspace."""
-        f, shape = self.function, self.function.stack(2)
-        f.set(shape, rows)
-        f.set(shape, columns, 1)
-        made = f.call(
-            "ptr", self.api("PyArray_New"), f"ptr {self.api('ndarray')}", "i32 2", f"ptr {shape}",
-            f"i32 {11 if self.scalar.size == 4 else 12}", "ptr null", f"ptr {data}", "i32 0", f"i32 {0x501}", "ptr null",
-        )  # fmt: skip
-        f.demand(f.there(made), "error")
-        return made
+        f, lengths = self.function, self.function.stack(2)
+        f.set(lengths, rows)
+        f.set(lengths, columns, 1)
+        return new_array(f, self.api, self.scalar.size, lengths, "2", data)
 
     def forget(self, thing: str) -> None:
         self.function.do(f"call void {self.api('Py_DecRef')}(ptr {thing})")

@@ -6,25 +6,24 @@ It takes what `tensor.jit.backward.Pass` gives it, and does not look at it.
    before anybody has seen anything of it: the ordinary one takes over, and says what is wrong if anything is.
 2. The nodes are put in the order of their numbers, newest first, as the ordinary pass takes them, so that sums have its order.
 3. Each node's kernel adds to the gradients of its inputs, in the workspace.
-4. ``found`` gets the leaves in the order in which they were reached, with where their gradients are, or the rows they are of.
+4. ``found`` gets the leaves in the order in which they were reached, each with the array of its gradient.
 """
 
 from __future__ import annotations
 
 from tensor.autograd.node import Term
-from tensor.jit.backward.flow import Flow
+from tensor.jit.backward.flow import Flow, new_array
 from tensor.jit.backward.kernels import Word
 from tensor.jit.backward.layout import MOST_NODES, OPERAND, OPERANDS, RECORD, TABLE, Operand, Record, State, words
 from tensor.jit.codegen.kernel import Code, finish
 from tensor.jit.watch import DATA, DIMENSIONS, DTYPE, FIRST, ITEMS, NDIM, SIZE, TYPE
 from tensor.ops.machine import KERNELS, KINDS
 
-__all__ = ["FLAGS", "FOUND", "write"]
+__all__ = ["FLAGS", "write"]
 
 FLAGS = 64  #: where an array has its flags
 _DENSE = 0x101  # contiguous and aligned
-#: How much ``found`` gets for each leaf: leaf, `State`, elements or rows, and the elements where gradients and inputs begin.
-FOUND = 5
+MOST_DIMENSIONS = 64  #: of an array, to NumPy
 
 
 def write(itemsize: int, word: Word, slots: dict[str, int]) -> Code:
@@ -83,12 +82,13 @@ class _Writer:
         failed = f.call("i32", self.known("PyList_Append"), f"ptr {several}", f"ptr {thing}")
         f.demand(f.same(failed, "0", "i32"), "error")
 
-    def append_integer(self, value: str) -> None:
-        f = self.function
-        made = f.call("ptr", self.known("PyLong_FromLongLong"), f"i64 {value}")
-        f.demand(f.there(made), "error")
-        self.append(self.found, made)
-        f.do(f"call void {self.known('Py_DecRef')}(ptr {made})")
+    def append_own(self, thing: str) -> None:
+        """To the list ``found``, which keeps it from now on."""
+        self.append(self.found, thing)
+        self.let_go(thing)
+
+    def let_go(self, thing: str) -> None:
+        self.function.do(f"call void {self.known('Py_DecRef')}(ptr {thing})")
 
     def forget(self) -> None:
         """Empty the table of records."""
@@ -384,57 +384,65 @@ class _Writer:
             leaf = f.get(self.region("arrived"), i, "ptr")
             state = f.get(leaf, Record.STATE)
             self.append(self.found, f.get(leaf, Record.OBJECT, "ptr"))
-            self.append_integer(state)
             dense = f.same(state, str(State.GRADIENT))
             with f.when(dense):
-                self.append_integer(f.get(leaf, Record.SIZE))
-                self.append_element(f.get(leaf, Record.GRAD, "ptr"))
-                self.append_integer("0")
+                self.hand_out(leaf)
             with f.unless(dense):
-                self.rows(leaf, state)
+                self.add_up(leaf, state)
 
-    def append_element(self, pointer: str) -> None:
-        """Where in the workspace's arena an address is, in elements."""
-        f = self.function
-        distance = f.put(f"sub i64 {f.put(f'ptrtoint ptr {pointer} to i64')}, {self.first}")
-        self.append_integer(f.put(f"udiv i64 {distance}, {self.itemsize}"))
+    def hand_out(self, leaf: str) -> None:
+        """A gradient in memory of its own."""
+        f, lengths = self.function, self.function.stack(MOST_DIMENSIONS)
+        dims, shape = f.get(leaf, Record.DIMS), self.attribute(f.get(leaf, Record.OBJECT, "ptr"), "shape")
+        f.demand(f.put(f"icmp ule i64 {dims}, {MOST_DIMENSIONS}"))
+        with f.each(dims) as i:
+            f.set(lengths, self.integer(self.item(shape, i)), i)
+        made = new_array(f, self.known, self.itemsize, lengths, dims)
+        self.copy(f.bytes_on(made, DATA), "0", f.get(leaf, Record.GRAD, "ptr"), f.mul(f.get(leaf, Record.SIZE), self.itemsize))
+        self.append_own(made)
 
-    def rows(self, leaf: str, state: str) -> None:
-        """All rows that a sum is made of, one after another."""
+    def add_up(self, leaf: str, state: str) -> None:
+        """The rows of all uses one after another, and what `tensor.ops.matmul` makes of them."""
         f = self.function
         weight = f.same(state, str(State.WEIGHT))
-        outs, ins, count, use = (f.variable("0") for _ in range(4))
-
-        def going_on() -> str:
-            return f.there(f.get(use, 0, "ptr"))
-
-        def start() -> None:
-            f.set(use, f.get(leaf, Record.FIRST, "ptr"), 0, "ptr")
-
-        start()
-        with f.while_(going_on):
-            node = f.get(f.get(use, 0, "ptr"), 0, "ptr")
-            size = f.get(node, Record.SIZE)
-            f.advance(outs, size)
-            f.advance(count, f.put(f"udiv i64 {size}, {f.get(node, Record.LAST)}"))
-            with f.when(weight):
-                f.advance(ins, f.get(node, OPERANDS + Operand.SIZE))
-            f.set(use, f.get(f.get(use, 0, "ptr"), 1, "ptr"), 0, "ptr")
-        gradients, inputs = self.space(f.get(outs)), self.space(f.get(ins))
-        f.set(outs, "0")
-        f.set(ins, "0")
-        start()
-        with f.while_(going_on):
+        inner = f.get(leaf, Record.LAST)
+        out = f.put(f"udiv i64 {f.get(leaf, Record.SIZE)}, {f.put(f'select i1 {weight}, i64 {inner}, i64 1')}")
+        rows = f.get(leaf, Record.USES)
+        outs, ins = self.space(f.mul(out, rows)), f.variable()
+        with f.when(weight):
+            f.set(ins, self.space(f.mul(inner, rows)), 0, "ptr")
+        done, read, use = f.variable("0"), f.variable("0"), f.variable()
+        f.set(use, f.get(leaf, Record.FIRST, "ptr"), 0, "ptr")
+        with f.while_(lambda: f.there(f.get(use, 0, "ptr"))):
             node = f.get(f.get(use, 0, "ptr"), 0, "ptr")
             size = f.mul(f.get(node, Record.SIZE), self.itemsize)
-            self.copy(gradients, f.advance(outs, size), f.get(node, Record.GRAD, "ptr"), size)
+            self.copy(outs, f.advance(done, size), f.get(node, Record.GRAD, "ptr"), size)
             with f.when(weight):
                 size = f.mul(f.get(node, OPERANDS + Operand.SIZE), self.itemsize)
-                self.copy(inputs, f.advance(ins, size), f.get(node, OPERANDS + Operand.DATA, "ptr"), size)
+                self.copy(f.get(ins, 0, "ptr"), f.advance(read, size), f.get(node, OPERANDS + Operand.DATA, "ptr"), size)
             f.set(use, f.get(f.get(use, 0, "ptr"), 1, "ptr"), 0, "ptr")
-        self.append_integer(f.get(count))
-        self.append_element(gradients)
-        self.append_element(inputs)
+        given, result = f.stack(2), f.stack()
+        f.set(given, self.matrix(outs, rows, out), 0, "ptr")
+        with f.when(weight):
+            f.set(given, self.matrix(f.get(ins, 0, "ptr"), rows, inner), 1, "ptr")
+            self.sum("sum_outer", given, 2, result)
+            self.let_go(f.get(given, 1, "ptr"))
+        with f.unless(weight):
+            self.sum("sum_rows", given, 1, result)
+        self.let_go(f.get(given, 0, "ptr"))
+        f.demand(f.there(f.get(result, 0, "ptr")), "error")
+        self.append_own(f.get(result, 0, "ptr"))
+
+    def matrix(self, data: str, rows: str, columns: str) -> str:
+        f, lengths = self.function, self.function.stack(2)
+        f.set(lengths, rows)
+        f.set(lengths, columns, 1)
+        return new_array(f, self.known, self.itemsize, lengths, "2", data)
+
+    def sum(self, name: str, given: str, count: int, result: str) -> None:
+        f = self.function
+        arguments = (f"ptr {self.known(name)}", f"ptr {given}", f"i64 {count}", "ptr null")
+        f.set(result, f.call("ptr", self.known("PyObject_Vectorcall"), *arguments), 0, "ptr")
 
     def copy(self, target: str, offset: str, source: str, size: str) -> None:
         f = self.function
@@ -453,4 +461,4 @@ class _Writer:
                 f.do(f"call void {self.known('Py_IncRef')}(ptr {freed})")
                 place = f.put(f"getelementptr i8, ptr {node}, i64 {self.slots['saved']}")
                 f.do(f"store ptr {freed}, ptr {place}")
-                f.do(f"call void {self.known('Py_DecRef')}(ptr {saved})")
+                self.let_go(saved)
