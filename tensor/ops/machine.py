@@ -1,7 +1,7 @@
 """The operators of which small networks are made, as a compiler knows them: what a backward pass in machine code goes by.
 
-One line an operator: the kernel of `tensor.jit.backward.kernels` that does what the operator's rules say, to the last bit, and what it
-is given of the values that a node keeps. An operator that is not here is no loss but of time.
+One line an operator: the kernel of `tensor.jit.backward.kernels` that does what the operator's rules say, to the last bit, and
+what it is given of the values that a node keeps. An operator that is not here is no loss but of time.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tensor.ops.record import Operator
 
-__all__ = ["KINDS", "OPERATORS", "word"]
+__all__ = ["KERNELS", "KINDS", "OPERATORS", "word"]
 
-#: Operator to (kernel, the operands it is given). ``None:`` before a name: it has to be None. ``axis:``: it is a dimension.
+#: Operator to (kernel, the operands it is given). ``None:`` before a name: it has to be None; ``axis:``: it is a dimension.
 OPERATORS: dict[str, tuple[str, ...]] = {
     "linear": ("linear", "x", "weight"),
     "cat": ("cat", "axis:dim"),
@@ -48,9 +48,11 @@ KINDS = {"value": 1, "output": 2, "None": 3, "axis": 4}
 def word(op: Operator, slots: Sequence[int]) -> int:
     """A plan in one number, 0 where there is no kernel: the kernel, whether values are kept, and where the operands are kept.
 
-    ``slots``: what a node keeps, in this order. Eight bits each: kernel + 1, 1 if anything is to be released, then kind and place of each operand.
+    ``slots``: what a node keeps, in this order. Eight bits each: kernel + 1, 1 if anything is to be released, then kind and place
+    of each operand.
     """
-    if op.name not in OPERATORS:
+    ours = all(rule is None or rule.__module__.startswith("tensor.") for rule, _ in op.rules)
+    if op.name not in OPERATORS or not ours:  # an operator of somebody else may have the same name
         return 0
     kernel, *operands = OPERATORS[op.name]
     parts = [1 + KERNELS.index(kernel), int(op.holds_values)]

@@ -21,6 +21,7 @@ from tensor.jit import backward, compiled
 from tensor.jit.backward import kernels
 from tensor.jit.backward.layout import MOST_NODES
 from tensor.ops import machine
+from tensor.ops.record import OPERATORS, Array, Operator
 
 linear = T.nn.functional.linear
 Graph = Callable[..., T.Tensor]
@@ -108,6 +109,15 @@ EACH: dict[str, tuple[Graph, list[tuple[int, ...]]]] = {
 def test_every_operator_of_the_table_has_its_kernel_and_its_case() -> None:
     assert set(machine.KERNELS) == set(kernels.KERNELS)
     assert set(machine.OPERATORS) == set(EACH)
+
+
+def test_an_operator_of_somebody_else_may_have_the_same_name() -> None:
+    def tanh(x: Array) -> Array:
+        return np.tanh(x)
+
+    theirs = Operator("tanh", tanh, {"x": lambda g: g}, None, None, None)
+    assert OPERATORS["tanh"].plan(1).word != 0
+    assert theirs.plan(1).word == 0
 
 
 @pytest.mark.parametrize("dtype", ["f", "d"])
