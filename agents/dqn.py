@@ -11,7 +11,7 @@ from gymnasium.spaces import Box, Discrete, Space
 from numpy.typing import NDArray
 
 import tensor as T
-from agents.compiled import LearningStep
+from agents.compiled import LearningStep, restore
 from agents.gradients import clip_norm
 from agents.growing import more_actions, more_inputs, names_in_order, new_outputs, optimized, rebuilt, widen
 from agents.networks import mlp
@@ -69,7 +69,7 @@ class DQNConfig:
     n_step: int = 1
     """Rewards that a target sums before it bootstraps."""
     compile: bool = True
-    """Learn by compiled steps (`T.compile`): much faster, and equal up to rounding."""
+    """Act and learn by compiled functions (`T.compile`): much faster, and equal up to rounding."""
 
     def __post_init__(self) -> None:
         check(self, positive, "learning_rate", "max_grad_norm")
@@ -126,7 +126,7 @@ class DQN:
         self.total_steps = total_steps
         self.actions = int(action_space.n)
         self.new = self.tries = 0  # how many actions, the last, are new, and how often one of them was taken
-        self.steps = 0
+        self.steps, self._num_envs = 0, num_envs
         self.updates = 0
         self.rng = np.random.Generator(np.random.PCG64(seed))
         T.manual_seed(seed)
@@ -146,6 +146,7 @@ class DQN:
         self._parameters = list(self.network.parameters())
         self.optimizer = optim.Adam(parameters, lr=self.config.learning_rate)
         self._gradient_step = LearningStep(self._step, self.optimizer, compile=self.config.compile)
+        self._values = LearningStep(self._evaluate, (), compile=self.config.compile)
 
     def _remember(self, inputs: int) -> None:
         fields = {
@@ -176,20 +177,28 @@ class DQN:
         """The best action, or with probability `epsilon` any; never any with ``deterministic``."""
         n = len(observation)
         if deterministic:
-            return self._best(observation)
+            return self._best(self._evaluate(T.from_numpy(observation)))
         explore = self.rng.random(n) < self.epsilon
         if self.new:
             return self._cautious(observation, explore)
         exploring = np.count_nonzero(explore)
         if not exploring:
-            return self._best(observation)
+            return self._best(self._valued(observation))
         random = self.rng.integers(self.actions, size=n)
-        return random if exploring == n else np.where(explore, random, self._best(observation))
+        return random if exploring == n else np.where(explore, random, self._best(self._valued(observation)))
 
-    def _best(self, observation: NDArray[np.float32]) -> NDArray[np.int64]:
+    def _valued(self, observation: NDArray[np.float32]) -> Tensor:
+        evaluate = self._values if len(observation) == self._num_envs else self._evaluate  # one shape, one recording
+        values: Tensor = evaluate(T.from_numpy(observation))
+        return values
+
+    def _evaluate(self, observation: Tensor) -> Tensor:
         with T.no_grad():
-            values = self.network(T.from_numpy(observation)).numpy()
-        return values[:, : self.actions - self.new].argmax(-1)  # type: ignore[no-any-return]
+            values: Tensor = self.network(observation)
+            return values
+
+    def _best(self, values: Tensor) -> NDArray[np.int64]:
+        return values.numpy()[:, : self.actions - self.new].argmax(-1)  # type: ignore[no-any-return]
 
     def _cautious(self, observation: NDArray[np.float32], explore: NDArray[np.bool_]) -> NDArray[np.int64]:
         """How to act while some actions are new: every other random one is new, and those that seem best are taken now and then.
@@ -198,8 +207,7 @@ class DQN:
         is tried where it seems best, and learnt about there, while what is known carries the episode.
         """
         n, known = len(observation), self.actions - self.new
-        with T.no_grad():
-            values = self.network(T.from_numpy(observation)).numpy()
+        values = self._valued(observation).numpy()
         bold = self.rng.random(n) < self.tries / (self.config.new_action_tries * self.new)
         best = np.where(bold, values.argmax(-1), values[:, :known].argmax(-1))
         tried = np.where(self.rng.random(n) < 0.5, self.rng.integers(known, self.actions, n), self.rng.integers(known, size=n))
@@ -286,6 +294,7 @@ class DQN:
     def parts(self) -> Mapping[str, Part]:
         """``network``: the layers between observations and values; the target network follows."""
         self._gradient_step.settle()
+        self._values.settle()
         return {"network": Part(self.network.body, self.optimizer, (self.target.body,))}
 
     def sample(self) -> NDArray[np.float32] | None:
@@ -297,6 +306,7 @@ class DQN:
         self.version += 1
         self._parameters = list(self.network.parameters())
         self._gradient_step.edited()
+        self._values.edited()
 
     def adapt(self, observation_space: Box, action_space: Space[Any]) -> Sequence[tuple[str, structure.Edit]]:
         """Serve spaces that have grown: what is remembered gets zeros for observation components that it lacks."""
@@ -348,7 +358,7 @@ class DQN:
             "actions": [self.actions, self.new, self.tries],
             "network": structure.describe(self.network),
             "optimizer": names_in_order(self.network, self.optimizer),
-            "grace": self._gradient_step.grace,
+            "grace": [self._gradient_step.grace, self._values.grace],
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -358,7 +368,7 @@ class DQN:
         self.network.load_state_dict(unpack(state["network"]))
         self.target.load_state_dict(unpack(state["target"]))
         self.optimizer.load_state_dict(unpack_optimizer(state["optimizer"]))
-        self._gradient_step.restored(state["structure"]["grace"] if "structure" in state else 0)
+        restore((self._gradient_step, self._values), state["structure"]["grace"] if "structure" in state else 0)
         fields = state["replay"]["fields"]
         self._remember(fields["observation"].shape[1])
         versions = np.zeros(state["replay"]["size"], np.int32)
