@@ -126,8 +126,12 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     if x.dtype is not weight.dtype and x.dtype != weight.dtype:
         msg = f"linear: expected input and weight of one dtype, got {x.dtype} and {weight.dtype}"
         raise RuntimeError(msg)
-    if bias is not None:
-        r += bias  # our own fresh array (or a number): no second pass over memory
+    if bias is not None:  # r is our own fresh array (or a number): no second pass over memory
+        if r.__class__ is np.ndarray and r.ndim == 2 and len(r) == 1:
+            row = r[0]  # NumPy adds what is of one shape in a third of the time
+            row += bias
+        else:
+            r += bias
     return r
 
 
