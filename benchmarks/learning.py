@@ -50,6 +50,11 @@ TASKS = {
     "stream-ac-intentional-cartpole": Task(
         "stream-ac", "CartPole-v1", 200_000, 5, "mean >= 400", lambda means: mean(means) >= 400, ("--step-rule", "intentional"),
     ),
+    **{
+        f"{agent}{name}-acrobot": Task(agent, "Acrobot-v1", 100_000, 3, "shown, no floor", lambda means: True, flags)
+        for agent in ("stream-q", "stream-ac")
+        for name, flags in (("", ()), ("-intentional", ("--step-rule", "intentional")))
+    },
     "ppo-pendulum": Task("ppo", "Pendulum-v1", 200_000, 3, "mean >= -250", lambda means: mean(means) >= -250),
 }  # fmt: skip
 

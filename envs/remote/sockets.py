@@ -27,7 +27,7 @@ _OPTIONS = {
 _REFUSALS: dict[int, str] = {
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: "it does not admit our key",
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "one end has keys and the other has none",
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "it does not admit our key, or has another key itself, or one end has none",
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "it does not admit our key or has another, or one end has none, or is no such server",
 }
 #: A server that dies during the handshake looks like one that refuses: only several in a row are taken for a refusal.
 _PATIENCE = 3
