@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import tensor as T
 from agents.compiled import LearningStep
 from agents.gradients import clip_norm
-from agents.growing import more_actions, more_inputs, names_in_order, new_outputs, optimized, rebuilt, widen
+from agents.growing import cautious, more_actions, more_inputs, names_in_order, new_outputs, optimized, rebuilt, widen
 from agents.networks import mlp
 from agents.nstep import NStep
 from agents.settings import at_least, check, fraction, positive
@@ -192,18 +192,10 @@ class DQN:
         return values[:, : self.actions - self.new].argmax(-1)  # type: ignore[no-any-return]
 
     def _cautious(self, observation: NDArray[np.float32], explore: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """How to act while some actions are new: every other random one is new, and those that seem best are taken now and then.
-
-        Where a new action was never tried, its value is a guess, and the largest of guesses is too large. Taken now and then, it
-        is tried where it seems best, and learnt about there, while what is known carries the episode.
-        """
-        n, known = len(observation), self.actions - self.new
         with T.no_grad():
             values = self.network(T.from_numpy(observation)).numpy()
-        bold = self.rng.random(n) < self.tries / (self.config.new_action_tries * self.new)
-        best = np.where(bold, values.argmax(-1), values[:, :known].argmax(-1))
-        tried = np.where(self.rng.random(n) < 0.5, self.rng.integers(known, self.actions, n), self.rng.integers(known, size=n))
-        return np.where(explore, tried, best)
+        share = self.tries / max(self.config.new_action_tries * self.new, 1)
+        return cautious(self.rng, values, self.new, share, explore)
 
     def observe(
         self,
@@ -322,8 +314,10 @@ class DQN:
 
     def load_policy(self, state: State) -> None:
         """Act as the agent that gave `policy` does."""
-        if "structure" in state and state["structure"]["version"] != self.version:
-            self._rebuild(state["structure"])
+        if "structure" in state:
+            if state["structure"]["version"] != self.version:
+                self._rebuild(state["structure"])
+            self.actions, self.new, self.tries = state["structure"]["actions"]
         self.network.load_state_dict(unpack(state["network"]))
         self.steps = state["steps"]
 
