@@ -66,7 +66,8 @@ class LearningStep:
     def prepare(self, *tensors: Tensor) -> None:
         """Have machine code made for arguments of these shapes, whatever their values, so that no call has to wait for it.
 
-        Calls of the grace after an edit still run as they are. Where nothing is changed, it is also called a few times, since the first calls still set up the check of later ones.
+        Calls of the grace after an edit still run as they are. Where nothing is changed, it is also called a few times, since
+        the first calls still set up the check of later ones.
         """
         if not self._ready:
             if self._trials:

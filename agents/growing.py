@@ -127,7 +127,8 @@ def cautious(
     bold = rng.random(n) < share
     best = np.where(bold, values.argmax(-1), values[:, :known].argmax(-1))
     tried = np.where(rng.random(n) < 0.5, rng.integers(known, actions, n), rng.integers(known, size=n))
-    return np.where(explore, tried, best)
+    chosen: NDArray[np.int64] = np.where(explore, tried, best)
+    return chosen
 
 
 def widen(rows: NDArray[Any], width: int) -> NDArray[Any]:

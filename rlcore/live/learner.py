@@ -30,11 +30,12 @@ class Spaces(NamedTuple):
 
     observation: Box
     action: Space[Any]
+    since: int = 0  #: the run's step
 
     @classmethod
-    def of(cls, world: World) -> Spaces:
+    def of(cls, world: World, since: int = 0) -> Spaces:
         """A world's at this moment."""
-        return cls(world.observation_space, world.action_space)
+        return cls(world.observation_space, world.action_space, since)
 
     def still(self, world: World) -> bool:
         """Whether they have not changed since."""
@@ -65,7 +66,6 @@ class _Request(NamedTuple):
     """A wish to save what was learnt from all steps up to a number."""
 
     number: int
-    steps: int
     spaces: Spaces | None
     beside: Any
 
@@ -158,9 +158,9 @@ class Learner:
         """Begin no step from a moment (of `time.perf_counter`) on, until this is called again with a later one."""
         self._until = moment
 
-    def request_save(self, beside: Any, *, steps: int = 0, spaces: Spaces | None = None) -> None:
+    def request_save(self, beside: Any, *, spaces: Spaces | None = None) -> None:
         """Save once all steps given by now are learnt from, and before any later one; ``beside`` is handed on."""
-        self._requests.append(_Request(self._number, steps, spaces, beside))
+        self._requests.append(_Request(self._number, spaces, beside))
         self._wake.set()
 
     @property
@@ -216,7 +216,7 @@ class Learner:
 
     def _answer(self) -> None:
         request = self._requests[0]
-        self._adapt(request.spaces, request.steps)
+        self._adapt(request.spaces)
         self._save(self._agent.state_dict(), request.beside)
         self._requests.popleft()
 
@@ -225,7 +225,7 @@ class Learner:
         if given.number != self._last + 1:
             agent.interrupt()
         self._last = given.number
-        self._adapt(given.spaces, given.steps)
+        self._adapt(given.spaces)
         agent.observe(*given.step)
         if life is not None:
             life.add_episodes(given.episodes)
@@ -242,13 +242,13 @@ class Learner:
 
     # --- changing -----------------------------------------------------------------------------------------------
 
-    def _adapt(self, spaces: Spaces | None, steps: int) -> None:
+    def _adapt(self, spaces: Spaces | None) -> None:
         """Serve the spaces that a step was taken in."""
         life = self._life
         if spaces is None or life is None or spaces is self._spaces:
             return
         self._spaces = spaces
-        self._change(life, lambda: life.adapt(spaces.observation, spaces.action, steps))
+        self._change(life, lambda: life.adapt(*spaces))
         self._hear(life)
 
     def _change(self, life: Life, edit: Callable[[], None]) -> None:

@@ -314,7 +314,7 @@ class LiveRunner:
         """Take where a step led as what to act on next."""
         self._observation = self._base.observation = step.observation
         if not self._spaces.still(self._world):
-            self._spaces, self._safe = Spaces.of(self._world), _safe_action(self._world)
+            self._spaces, self._safe = Spaces.of(self._world, self._base.tally.steps), _safe_action(self._world)
 
     # --- what is said and kept ----------------------------------------------------------------------------------
 
@@ -339,7 +339,7 @@ class LiveRunner:
         """Have the learner save, with what belongs to this thread as it is now."""
         base = self._base
         beside = {"world": self._world.state_dict(), "tally": base.tally.state_dict(), "metadata": base.figures()}
-        self._thread.request_save({**beside, "told": self._told}, steps=base.tally.steps, spaces=self._spaces)
+        self._thread.request_save({**beside, "told": self._told}, spaces=self._spaces)
 
     def _save(self, agent: State, beside: dict[str, Any]) -> None:
         """In the learner's thread, to which agent and life belong."""
