@@ -149,7 +149,7 @@ class ActionValues:
             values: Tensor = self.network(self.scales.standardized(observation))
             return values
 
-    def see(self, observation: NDArray[np.float32], action: NDArray[Any], valid: NDArray[np.bool_]) -> None:
+    def took(self, observation: NDArray[np.float32], action: NDArray[Any], valid: NDArray[np.bool_]) -> None:
         """Count the steps that were taken, of all environments."""
         self.recent.add(observation[valid])
         self.steps += int(np.count_nonzero(valid))

@@ -115,7 +115,7 @@ class StreamSarsa:
     ) -> None:
         """Hold a step until `learn`."""
         self._seen += transitions(observation, action, reward, next_observation, terminated, truncated, valid)
-        self.values.see(observation, action, valid)
+        self.values.took(observation, action, valid)
 
     def interrupt(self) -> None:
         """The episodes under way were cut off without an outcome: begin the traces anew."""
