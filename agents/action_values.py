@@ -10,13 +10,13 @@ from gymnasium.spaces import Box, Discrete, Space
 from numpy.typing import NDArray
 
 import tensor as T
-from agents.compiled import GRACE, LearningStep
-from agents.growing import cautious, more_actions, more_inputs, new_outputs, rebuilt
+from agents.compiled import GRACE, LearningStep, restore
+from agents.growing import cautious, inputs_of, more_actions, more_inputs, new_outputs, rebuilt
 from agents.networks import sparse_mlp
 from agents.obgd import obgd
 from agents.settings import at_least, check, fraction, positive
 from agents.state import copies, generator_state, load_generator, pack, put, unpack
-from agents.streaming import Numbers, Recent, Scales, Traces, Transition, inputs_of, trained
+from agents.streaming import Numbers, Recent, Scales, Traces, Transition, trained
 from rlcore.errors import SpaceError
 from rlcore.types import Part, State
 from tensor import Tensor, nn, structure
@@ -96,7 +96,7 @@ class ActionValues:
             inputs, self.num_envs, c.gamma, observations=c.standardize_observations, rewards=c.scale_rewards
         )  # fmt: skip
 
-    def _take(self, *grace: int) -> None:
+    def _take(self) -> None:
         """Take the network into use as it has become."""
         self.parameters = trained(self.network)
         written = [*self.parameters, *self.scales.tensors, *(e for part in self.traces.tensors for e in part)]
@@ -104,11 +104,6 @@ class ActionValues:
         self._learn = LearningStep(self._step, written, compile=self.config.compile)
         self._values = LearningStep(self._evaluate, (), compile=self.config.compile)
         self._described = structure.describe(self.network)
-        self._restored(*grace)
-
-    def _restored(self, *grace: int) -> None:
-        for step, calls in zip((self._learn, self._values), grace, strict=False):
-            step.restored(calls)
 
     @property
     def epsilon(self) -> float:
@@ -222,7 +217,8 @@ class ActionValues:
         """Learn with the network as it is now."""
         self.version += 1
         self.traces.fit()
-        self._take(GRACE, GRACE)
+        self._take()
+        restore((self._learn, self._values), [GRACE, GRACE])
 
     def more(self, action_space: Space[Any]) -> int:
         """How many actions a space has more; SpaceError where it cannot be served."""
@@ -288,7 +284,7 @@ class ActionValues:
         self.network.load_state_dict(unpack(state["network"]))
         self.traces.load_state_dict(state["traces"])
         self.scales.load_state_dict(state["scales"])
-        self._restored(*([0, 0] if given is None else given["grace"]))
+        restore((self._learn, self._values), 0 if given is None else given["grace"])
         self.steps = state["steps"]
         load_generator(self.rng, state["generator"])
 

@@ -1,4 +1,4 @@
-"""Learning steps compiled or as they are: the one place that decides, for all agents."""
+"""Acting and learning compiled or as they are: the one place that decides, for all agents."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tensor as T
 from tensor import Tensor, jit
 from tensor.optim.flat_optimizer import FlatOptimizer
 
-__all__ = ["GRACE", "LearningStep"]
+__all__ = ["GRACE", "LearningStep", "restore"]
 
 #: Steps after an edit of the network that run as they are, while another thread makes machine code for the new shapes.
 GRACE = 256
@@ -107,6 +107,13 @@ class LearningStep:
             self._call(*tensors)
         self._trials -= trials
         put_back()
+
+
+def restore(steps: Sequence[LearningStep], grace: Sequence[int] | int) -> None:
+    """After a checkpoint was loaded, with the calls of each that will still run as they are; an old one has the first's."""
+    calls = [grace, *[0] * (len(steps) - 1)] if isinstance(grace, int) else grace
+    for step, left in zip(steps, calls, strict=True):
+        step.restored(left)
 
 
 def _kept(optimizer: FlatOptimizer) -> Callable[[], None]:

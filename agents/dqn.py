@@ -11,9 +11,19 @@ from gymnasium.spaces import Box, Discrete, Space
 from numpy.typing import NDArray
 
 import tensor as T
-from agents.compiled import LearningStep
+from agents.compiled import LearningStep, restore
 from agents.gradients import clip_norm
-from agents.growing import cautious, more_actions, more_inputs, names_in_order, new_outputs, optimized, rebuilt, widen
+from agents.growing import (
+    cautious,
+    inputs_of,
+    more_actions,
+    more_inputs,
+    names_in_order,
+    new_outputs,
+    optimized,
+    rebuilt,
+    widen,
+)
 from agents.networks import mlp
 from agents.nstep import NStep
 from agents.settings import at_least, check, fraction, positive
@@ -69,7 +79,7 @@ class DQNConfig:
     n_step: int = 1
     """Rewards that a target sums before it bootstraps."""
     compile: bool = True
-    """Learn by compiled steps (`T.compile`): much faster, and equal up to rounding."""
+    """Act and learn by compiled functions (`T.compile`): much faster, and equal up to rounding."""
 
     def __post_init__(self) -> None:
         check(self, positive, "learning_rate", "max_grad_norm")
@@ -126,7 +136,7 @@ class DQN:
         self.total_steps = total_steps
         self.actions = int(action_space.n)
         self.new = self.tries = 0  # how many actions, the last, are new, and how often one of them was taken
-        self.steps = 0
+        self.steps, self._num_envs = 0, num_envs
         self.updates = 0
         self.rng = np.random.Generator(np.random.PCG64(seed))
         T.manual_seed(seed)
@@ -146,6 +156,7 @@ class DQN:
         self._parameters = list(self.network.parameters())
         self.optimizer = optim.Adam(parameters, lr=self.config.learning_rate)
         self._gradient_step = LearningStep(self._step, self.optimizer, compile=self.config.compile)
+        self._values = LearningStep(self._evaluate, (), compile=self.config.compile)
 
     def _remember(self, inputs: int) -> None:
         fields = {
@@ -170,32 +181,42 @@ class DQN:
         done = min(self.steps / max(c.exploration_fraction * self.total_steps, 1), 1.0)
         return c.exploration_initial_epsilon + done * (c.exploration_final_epsilon - c.exploration_initial_epsilon)
 
+    def prepare(self) -> None:
+        """Have machine code made for acting before the first step."""
+        self._values.prepare(T.zeros(self._num_envs, inputs_of(self.network)))
+
     # --- acting -------------------------------------------------------------------------------------------------
 
     def act(self, observation: NDArray[np.float32], *, deterministic: bool = False) -> NDArray[Any]:
         """The best action, or with probability `epsilon` any; never any with ``deterministic``."""
         n = len(observation)
         if deterministic:
-            return self._best(observation)
+            return self._best(self._evaluate(T.from_numpy(observation)))
         explore = self.rng.random(n) < self.epsilon
         if self.new:
             return self._cautious(observation, explore)
         exploring = np.count_nonzero(explore)
         if not exploring:
-            return self._best(observation)
+            return self._best(self._valued(observation))
         random = self.rng.integers(self.actions, size=n)
-        return random if exploring == n else np.where(explore, random, self._best(observation))
+        return random if exploring == n else np.where(explore, random, self._best(self._valued(observation)))
 
-    def _best(self, observation: NDArray[np.float32]) -> NDArray[np.int64]:
+    def _valued(self, observation: NDArray[np.float32]) -> Tensor:
+        evaluate = self._values if len(observation) == self._num_envs else self._evaluate  # one shape, one recording
+        values: Tensor = evaluate(T.from_numpy(observation))
+        return values
+
+    def _evaluate(self, observation: Tensor) -> Tensor:
         with T.no_grad():
-            values = self.network(T.from_numpy(observation)).numpy()
-        return values[:, : self.actions - self.new].argmax(-1)  # type: ignore[no-any-return]
+            values: Tensor = self.network(observation)
+            return values
+
+    def _best(self, values: Tensor) -> NDArray[np.int64]:
+        return values.numpy()[:, : self.actions - self.new].argmax(-1)  # type: ignore[no-any-return]
 
     def _cautious(self, observation: NDArray[np.float32], explore: NDArray[np.bool_]) -> NDArray[np.int64]:
-        with T.no_grad():
-            values = self.network(T.from_numpy(observation)).numpy()
         share = self.tries / max(self.config.new_action_tries * self.new, 1)
-        return cautious(self.rng, values, self.new, share, explore)
+        return cautious(self.rng, self._valued(observation).numpy(), self.new, share, explore)
 
     def observe(
         self,
@@ -278,6 +299,7 @@ class DQN:
     def parts(self) -> Mapping[str, Part]:
         """``network``: the layers between observations and values; the target network follows."""
         self._gradient_step.settle()
+        self._values.settle()
         return {"network": Part(self.network.body, self.optimizer, (self.target.body,))}
 
     def sample(self) -> NDArray[np.float32] | None:
@@ -289,6 +311,7 @@ class DQN:
         self.version += 1
         self._parameters = list(self.network.parameters())
         self._gradient_step.edited()
+        self._values.edited()
 
     def adapt(self, observation_space: Box, action_space: Space[Any]) -> Sequence[tuple[str, structure.Edit]]:
         """Serve spaces that have grown: what is remembered gets zeros for observation components that it lacks."""
@@ -342,7 +365,7 @@ class DQN:
             "actions": [self.actions, self.new, self.tries],
             "network": structure.describe(self.network),
             "optimizer": names_in_order(self.network, self.optimizer),
-            "grace": self._gradient_step.grace,
+            "grace": [self._gradient_step.grace, self._values.grace],
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -352,7 +375,7 @@ class DQN:
         self.network.load_state_dict(unpack(state["network"]))
         self.target.load_state_dict(unpack(state["target"]))
         self.optimizer.load_state_dict(unpack_optimizer(state["optimizer"]))
-        self._gradient_step.restored(state["structure"]["grace"] if "structure" in state else 0)
+        restore((self._gradient_step, self._values), state["structure"]["grace"] if "structure" in state else 0)
         fields = state["replay"]["fields"]
         self._remember(fields["observation"].shape[1])
         versions = np.zeros(state["replay"]["size"], np.int32)

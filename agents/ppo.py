@@ -11,11 +11,12 @@ from gymnasium.spaces import Box, Discrete, Space
 from numpy.typing import NDArray
 
 import tensor as T
-from agents.compiled import LearningStep
+from agents.compiled import LearningStep, restore
 from agents.gradients import clip_norm
 from agents.growing import (
     build_space,
     describe_space,
+    inputs_of,
     more_actions,
     more_deviations,
     more_inputs,
@@ -76,7 +77,7 @@ class PPOConfig:
     initial_log_std: float = 0.0
     """Logarithm of the first standard deviation of continuous actions."""
     compile: bool = True
-    """Learn by compiled steps (`T.compile`): much faster, and equal up to rounding."""
+    """Act and learn by compiled functions (`T.compile`): much faster, and equal up to rounding."""
 
     def __post_init__(self) -> None:
         check(self, positive, "learning_rate", "clip_range", "max_grad_norm")
@@ -129,6 +130,7 @@ class PPO:
         parameters = self._parameters if names is None else optimized(self.networks, names)
         self.optimizer = optim.Adam(parameters, lr=self.config.learning_rate, eps=1e-5)
         self._gradient_step = LearningStep(self._step, self.optimizer, compile=self.config.compile)
+        self._outputs = LearningStep(self._evaluate, (), compile=self.config.compile)
 
     def _collect(self, inputs: int) -> None:
         fields = {
@@ -148,13 +150,23 @@ class PPO:
         """How many numbers are learnt."""
         return sum(p.numel() for p in self.networks.parameters())
 
+    def prepare(self) -> None:
+        """Have machine code made for acting before the first step."""
+        self._outputs.prepare(T.zeros(self._num_envs, inputs_of(self.actor)))
+
     # --- acting -------------------------------------------------------------------------------------------------
 
     def act(self, observation: NDArray[np.float32], *, deterministic: bool = False) -> NDArray[Any]:
         """Draw actions from the policy; the most likely ones with ``deterministic``."""
+        if deterministic:
+            return self.head.mode(self._evaluate(T.from_numpy(observation)))
+        outputs = self._outputs if len(observation) == self._num_envs else self._evaluate  # one shape, one recording
+        return self.head.sample(outputs(T.from_numpy(observation)), self.rng)
+
+    def _evaluate(self, observation: Tensor) -> Tensor:
         with T.no_grad():
-            outputs = self.actor(T.from_numpy(observation))
-            return self.head.mode(outputs) if deterministic else self.head.sample(outputs, self.rng)
+            outputs: Tensor = self.actor(observation)
+            return outputs
 
     def observe(
         self,
@@ -324,6 +336,7 @@ class PPO:
     def parts(self) -> Mapping[str, Part]:
         """``actor``, from observations to what the action's distribution is made of, and ``critic``, to the value."""
         self._gradient_step.settle()
+        self._outputs.settle()
         return {"actor": Part(self.actor, self.optimizer), "critic": Part(self.critic, self.optimizer)}
 
     def sample(self) -> NDArray[np.float32] | None:
@@ -336,6 +349,7 @@ class PPO:
         self.version += 1
         self._parameters = list(self.networks.parameters())
         self._gradient_step.edited()
+        self._outputs.edited()
 
     def adapt(self, observation_space: Box, action_space: Space[Any]) -> Sequence[tuple[str, structure.Edit]]:
         """Serve spaces that have grown. What the old policy has collected is learnt from before."""
@@ -395,7 +409,7 @@ class PPO:
             "critic": structure.describe(self.critic),
             "actions": describe_space(self.action_space),
             "optimizer": names_in_order(self.networks, self.optimizer),
-            "grace": self._gradient_step.grace,
+            "grace": [self._gradient_step.grace, self._outputs.grace],
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -404,7 +418,7 @@ class PPO:
             self._rebuild(state["structure"])
         self.networks.load_state_dict(unpack(state["networks"]))
         self.optimizer.load_state_dict(unpack_optimizer(state["optimizer"]))
-        self._gradient_step.restored(state["structure"]["grace"] if "structure" in state else 0)
+        restore((self._gradient_step, self._outputs), state["structure"]["grace"] if "structure" in state else 0)
         rollout = state["rollout"]
         self._collect(rollout["fields"]["observation"].shape[-1])
         versions = np.zeros(rollout["fields"]["valid"].shape, np.int32)

@@ -11,10 +11,11 @@ from gymnasium.spaces import Box, Discrete, Space
 from numpy.typing import NDArray
 
 import tensor as T
-from agents.compiled import GRACE, LearningStep
+from agents.compiled import GRACE, LearningStep, restore
 from agents.growing import (
     build_space,
     describe_space,
+    inputs_of,
     more_actions,
     more_dimensions,
     more_inputs,
@@ -25,7 +26,7 @@ from agents.networks import make_head, sparse_mlp
 from agents.obgd import obgd
 from agents.settings import at_least, check, fraction, positive
 from agents.state import copies, generator_state, load_generator, pack, put, unpack
-from agents.streaming import Numbers, Recent, Scales, Traces, Transition, inputs_of, trained, transitions
+from agents.streaming import Numbers, Recent, Scales, Traces, Transition, trained, transitions
 from rlcore.types import Part, State
 from tensor import Tensor, nn, structure
 
@@ -112,7 +113,7 @@ class StreamAC:
         self.networks, self.traces = nn.ModuleDict(nets), Traces(nets, self.num_envs)
         self._take()
 
-    def _take(self, *grace: int) -> None:
+    def _take(self) -> None:
         """Take the networks into use as they have become."""
         self._policy_parameters, self._value_parameters = trained(self.actor), trained(self.critic)
         parameters = [*self._policy_parameters, *self._value_parameters]
@@ -121,11 +122,6 @@ class StreamAC:
         self._learn = LearningStep(self._step, written, compile=self.config.compile)
         self._outputs = LearningStep(self._evaluate, (), compile=self.config.compile)
         self._described = {name: structure.describe(net) for name, net in self.traces.nets.items()}
-        self._restored(*grace)
-
-    def _restored(self, *grace: int) -> None:
-        for step, calls in zip((self._learn, self._outputs), grace, strict=False):
-            step.restored(calls)
 
     @property
     def num_parameters(self) -> int:
@@ -243,7 +239,8 @@ class StreamAC:
         """Learn with the networks as they are now."""
         self.version += 1
         self.traces.fit()
-        self._take(GRACE, GRACE)
+        self._take()
+        restore((self._learn, self._outputs), [GRACE, GRACE])
 
     def adapt(self, observation_space: Box, action_space: Space[Any]) -> Sequence[tuple[str, structure.Edit]]:
         """Serve spaces that have grown. What was seen before is learnt from before; a new component has no statistics yet."""
@@ -307,7 +304,7 @@ class StreamAC:
         self.networks.load_state_dict(unpack(state["networks"]))
         self.traces.load_state_dict(state["traces"])
         self.scales.load_state_dict(state["scales"])
-        self._restored(*([0, 0] if given is None else given["grace"]))
+        restore((self._learn, self._outputs), 0 if given is None else given["grace"])
         self._seen = [Transition(*step) for step in state["seen"]]
         load_generator(self.rng, state["generator"])
 

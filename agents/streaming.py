@@ -15,7 +15,7 @@ from agents.statistics import RunningStatistics
 from rlcore.types import Part, State
 from tensor import Tensor, nn
 
-__all__ = ["Numbers", "Recent", "Scales", "Traces", "Transition", "inputs_of", "trained", "transitions"]
+__all__ = ["Numbers", "Recent", "Scales", "Traces", "Transition", "trained", "transitions"]
 
 #: Observations that are kept to measure networks with.
 RECENT = 64
@@ -227,8 +227,3 @@ class Recent:
 def trained(net: nn.Module) -> list[Tensor]:
     """The parameters that learn."""
     return [p for p in net.parameters() if p.requires_grad]
-
-
-def inputs_of(net: nn.Module) -> int:
-    """How many features a network's first linear layer takes."""
-    return next(m.in_features for m in net.modules() if isinstance(m, nn.Linear))

@@ -108,8 +108,10 @@ class Calls:
     def _read_list(self) -> None:
         if self._profiler is not None:
             self._profiler.disable()
-            for each in self._profiler.getstats():
-                self._called(each.code)
+            codes = [each.code for each in self._profiler.getstats()]
+            for code in codes:
+                if id(code) not in _trusted:  # most are
+                    self._called(code)
             self._profiler = None
 
     def _called(self, code: types.CodeType) -> None:

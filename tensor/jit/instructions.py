@@ -9,9 +9,9 @@ from typing import Any
 __all__ = ["Instruction", "Ref", "needed", "references"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # not frozen: one is made for every array recorded, in a third of the time
 class Ref:
-    """The array in a slot, as an argument of an instruction."""
+    """The array in a slot, as an argument of an instruction. Nobody changes it."""
 
     slot: int
 

@@ -70,11 +70,6 @@ class Traced:
     # --- what it looks like ---------------------------------------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Any:
-        if name in METHODS:
-            method = getattr(np.ndarray, name)
-            return lambda *args, **kwargs: self.recording.run(method, (self, *args), kwargs)
-        if name in VIEWS:
-            return self.recording.run(VIEWS[name], (self,), {})
         if name.startswith("__"):
             raise AttributeError(name)
         self.recording.refuse(f"the attribute {name!r} of an array is used")
@@ -185,8 +180,25 @@ def _binary(name: str) -> None:
             setattr(Traced, f"__i{name.strip('_')}__", into)
 
 
+def _method(name: str) -> None:
+    function = getattr(np.ndarray, name)
+
+    def method(self: Traced, *args: Any, **kwargs: Any) -> Any:
+        return self.recording.run(function, (self, *args), kwargs)
+
+    setattr(Traced, name, method)
+
+
+def _view(name: str, function: Any) -> None:
+    setattr(Traced, name, property(lambda self: self.recording.run(function, (self,), {})))
+
+
 for _name in STATIC:
     setattr(Traced, _name, property(operator.attrgetter(f"held.{_name}")))
+for _name in METHODS:
+    _method(_name)
+for _name, _attribute in VIEWS.items():
+    _view(_name, _attribute)
 
 
 def _foreign(other: Any) -> bool:

@@ -26,12 +26,18 @@ __all__ = ["Plan", "keep"]
 
 
 class Plan:
-    """``save(inputs, outputs)`` gives what a node keeps; ``backward(node, g)`` the gradients for its edges."""
+    """``save(inputs, outputs)`` gives what a node keeps; ``backward(node, g)`` the gradients for its edges.
 
-    __slots__ = ("backward", "op", "save")
+    ``on_tensors`` is the way back that records and watches, where ``backward`` has a shorter one on arrays. Most plans never need
+    it, and writing functions out is what the first use of an operator costs: it waits until it is asked for.
+    """
+
+    __slots__ = ("_waiting", "backward", "on_tensors", "op", "save")
 
     save: Callable[[Sequence[Any], Sequence[Tensor]], tuple[Any, ...]]
     backward: Callable[[OpNode, Any], Sequence[Any]]
+    on_tensors: Callable[[OpNode, Any], Sequence[Any]]
+    _waiting: tuple[str, dict[str, Any]] | None
 
     def __init__(self, op: Operator, mask: int) -> None:
         self.op = op
@@ -39,9 +45,12 @@ class Plan:
         slots = sorted({s for _, _, needed in wanted for s in needed})
         scope: dict[str, Any] = {**_NAMES, "op": op, **{f"rule_{i}": rule for i, rule, _ in wanted}}
         entries = ", ".join(_SAVE[op.names[s][0], _many(op, s)].format(p=op.names[s][1], i=i) for i, s in enumerate(slots))
-        lines = ["def save(inputs, outputs):", f"    return ({entries}{',' * bool(entries)})"]
-        lines += ["def backward(node, g):", "    saved = node.saved", "    if saved is FREED:", "        refuse(op)"]
-        lines += _on_arrays(op, wanted, slots, scope)
+        saving = ["def save(inputs, outputs):", f"    return ({entries}{',' * bool(entries)})"]
+        lines = ["def backward(node, g):", "    saved = node.saved", "    if saved is FREED:", "        refuse(op)"]
+        on_arrays = _on_arrays(op, wanted, slots, scope)
+        if on_arrays:
+            saving += [*lines, *on_arrays, "    return node.plan.on_tensors(node, g)"]
+            lines = ["def on_tensors(node, g):", "    saved = node.saved"]
         for i, s in enumerate(slots):
             lines += _LOAD.get((op.names[s][0], _many(op, s)), "    x{s} = saved[{i}]").format(i=i, s=s).splitlines()
         calls = {i: f"({', '.join(['g', *(f'x{s}' for s in needed)])})" for i, _, needed in wanted}
@@ -57,8 +66,17 @@ class Plan:
             ]
             plain, by_sample = ("".join(f"{part[k]}, " for part in parts) for k in (0, 1))
         lines += ["    try:", f"        return {plain}", "    except NotBatchable:", f"        return {by_sample}"]
-        exec("\n".join(lines), scope)
+        exec("\n".join(saving if on_arrays else saving + lines), scope)
         self.save, self.backward = scope["save"], scope["backward"]
+        self.on_tensors, self._waiting = (self._write_out, ("\n".join(lines), scope)) if on_arrays else (self.backward, None)
+
+    def _write_out(self, node: OpNode, g: Any) -> Sequence[Any]:
+        waiting = self._waiting
+        if waiting is not None:  # else another thread was faster
+            text, scope = waiting
+            exec(text, scope)
+            self.on_tensors, self._waiting = scope["on_tensors"], None
+        return self.on_tensors(node, g)
 
 
 def _many(op: Operator, slot: int) -> bool:
@@ -103,8 +121,10 @@ def _on_arrays(op: Operator, wanted: list[Any], slots: list[int], scope: dict[st
 
 
 def _wanted_names(op: Operator, wanted: list[Any]) -> list[str]:
-    parameters = list(inspect.signature(op.forward).parameters) if op.raw.keys() != {"x"} else ["x"]
-    return [parameters[op.inputs[i][0]] for i, _, _ in wanted]
+    if op.raw.keys() == {"x"}:
+        return ["x"] * len(wanted)
+    code = inspect.unwrap(op.forward).__code__
+    return [code.co_varnames[op.inputs[i][0]] for i, _, _ in wanted]
 
 
 def wrapped(r: Any) -> Any:
