@@ -31,7 +31,7 @@ from tensor.structure import Adwin
 
 __all__ = ["LiveRunner"]
 
-#: Seconds before an action is due from which the learner begins no step.
+#: Seconds before an action is due from which the learner begins no step; at most half the time between two actions.
 _GUARD = 0.003
 #: Seconds before an action is due at which the newest policy is taken over.
 _ADOPT = 0.0015
@@ -173,6 +173,7 @@ class LiveRunner:
             self._go_on(self._step(self._safe))
         clock = Clock(config.hz)
         clock.start()
+        guard = min(_GUARD, clock.period / 2)
         end = start + config.minutes * 60
         next_log, next_save = start + config.log_seconds, start + config.save_seconds
         next_show = start + min(progress.interval, 1.0)
@@ -200,7 +201,7 @@ class LiveRunner:
             self._acted_at = ready = time.perf_counter()
             late = ready - due > config.deadline
             if sensors is not None:  # its step waits: this is the time for learning, but for whoever was late
-                thread.run_until(0.0 if late or passed else due + clock.period - _GUARD)
+                thread.run_until(0.0 if late or passed else due + clock.period - guard)
             step = self._step(action)
             observed = time.perf_counter()
             for account in (self._total, self._interval):
@@ -209,7 +210,7 @@ class LiveRunner:
             if sensors is None:
                 passed = clock.advance()
                 self._make_up(action, passed, usable=kind != "safe")
-                thread.run_until(0.0 if late or passed else clock.due - _GUARD)
+                thread.run_until(0.0 if late or passed else clock.due - guard)
             else:
                 missed, before = sensors.missed, missed
                 passed = max(missed - before, 0)
