@@ -117,6 +117,10 @@ class ActionValues:
         x, action = T.zeros(1, self.inputs), T.zeros(1, dtype=T.int64)
         numbers = Numbers(0.0, 0.0, 0.0, 0.0).row()
         self._learn.prepare(x, action, x.clone(), action.clone(), numbers, self.scales.running[0], *self.traces.tensors[0])
+        self.prepare_to_act()
+
+    def prepare_to_act(self) -> None:
+        """Have machine code made for acting."""
         self._values.prepare(T.zeros(self.num_envs, self.inputs))
 
     # --- acting -------------------------------------------------------------------------------------------------

@@ -181,8 +181,8 @@ class DQN:
         done = min(self.steps / max(c.exploration_fraction * self.total_steps, 1), 1.0)
         return c.exploration_initial_epsilon + done * (c.exploration_final_epsilon - c.exploration_initial_epsilon)
 
-    def prepare(self) -> None:
-        """Have machine code made for acting before the first step."""
+    def prepare_to_act(self) -> None:
+        """Have machine code made for acting."""
         self._values.prepare(T.zeros(self._num_envs, inputs_of(self.network)))
 
     # --- acting -------------------------------------------------------------------------------------------------

@@ -150,8 +150,8 @@ class PPO:
         """How many numbers are learnt."""
         return sum(p.numel() for p in self.networks.parameters())
 
-    def prepare(self) -> None:
-        """Have machine code made for acting before the first step."""
+    def prepare_to_act(self) -> None:
+        """Have machine code made for acting."""
         self._outputs.prepare(T.zeros(self._num_envs, inputs_of(self.actor)))
 
     # --- acting -------------------------------------------------------------------------------------------------

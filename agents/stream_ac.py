@@ -134,6 +134,10 @@ class StreamAC:
         action = T.from_numpy(np.zeros((1, *head.action_shape), head.action_dtype))
         numbers = Numbers(0.0, 0.0, 0.0, 0.0).row()
         self._learn.prepare(x, action, x.clone(), numbers, self.scales.running[0], *self.traces.tensors[0])
+        self.prepare_to_act()
+
+    def prepare_to_act(self) -> None:
+        """Have machine code made for acting."""
         self._outputs.prepare(T.zeros(self.num_envs, self.inputs))
 
     # --- acting -------------------------------------------------------------------------------------------------

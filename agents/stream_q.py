@@ -97,6 +97,10 @@ class StreamQ:
         """Have machine code made before the first step."""
         self.values.prepare()
 
+    def prepare_to_act(self) -> None:
+        """Have machine code made for acting."""
+        self.values.prepare_to_act()
+
     def act(self, observation: NDArray[np.float32], *, deterministic: bool = False) -> NDArray[Any]:
         """The best action, or with a probability that falls any; never any with ``deterministic``."""
         return self.values.act(observation, deterministic=deterministic)

@@ -210,6 +210,10 @@ class LiveAgent(Agent, Protocol):
         """Do before the clock starts what would make the first steps slow."""
         ...
 
+    def prepare_to_act(self) -> None:
+        """The part of `prepare` that acting needs: for an agent that acts while another learns."""
+        ...
+
 
 class Learner(Protocol):
     """What predicts samples of a stream, and learns from them one by one."""

@@ -15,7 +15,7 @@ from rlcore.living.history import drawing_from
 from rlcore.living.life import Events, Life
 from rlcore.types import Agent, EpisodeEnd, Metrics, State, World
 
-__all__ = ["Learner", "Snapshot", "Spaces", "load_policy", "policy_of", "prepare"]
+__all__ = ["Learner", "Snapshot", "Spaces", "load_policy", "policy_of", "prepare", "prepare_to_act"]
 
 #: Seconds without a step after which the thread looks whether it is to end.
 _IDLE = 0.1
@@ -258,6 +258,7 @@ class Learner:
         edit()
         if getattr(agent, "version", 0) != before:
             self._publish(anew=True)
+            prepare(agent)  # nobody waits for this thread, and what is not compiled is slow
 
     def _hear(self, life: Life) -> None:
         if not life.quiet:
@@ -271,7 +272,7 @@ class Learner:
             with drawing_from(0):  # agents seed the library's generator, which is not theirs here
                 actor = self._make_actor(self._actors)
             load_policy(actor, policy)
-            prepare(actor, None if self._spaces is None else self._spaces.observation)
+            prepare_to_act(actor, None if self._spaces is None else self._spaces.observation)
         self.snapshot = Snapshot(last.version + 1, learnt_at, policy, actor, self._spaces)
 
 
@@ -285,9 +286,17 @@ def load_policy(agent: Agent, policy: State) -> None:
     getattr(agent, "load_policy", agent.load_state_dict)(policy)
 
 
-def prepare(agent: Agent, observation_space: Box | None = None) -> None:
-    """Do what would make an agent's first steps slow; and act once, where the observation's space is known."""
-    if hasattr(agent, "prepare"):
-        agent.prepare()
+def prepare(agent: Agent) -> None:
+    """Do what would make an agent's first steps slow."""
+    getattr(agent, "prepare", _nothing)()
+
+
+def prepare_to_act(agent: Agent, observation_space: Box | None = None) -> None:
+    """Do what would make an agent's first actions slow; and act once, where the observation's space is known."""
+    getattr(agent, "prepare_to_act", getattr(agent, "prepare", _nothing))()
     if observation_space is not None:
         agent.act(np.zeros((1, *observation_space.shape), np.float32))
+
+
+def _nothing() -> None:
+    pass

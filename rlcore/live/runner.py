@@ -21,7 +21,7 @@ from rlcore.errors import ConfigError, RlcoreError, RunError
 from rlcore.live.clock import Clock
 from rlcore.live.config import Hooks, LiveConfig, LiveResult, safe_action
 from rlcore.live.figures import Account, Figures
-from rlcore.live.learner import Learner, Snapshot, Spaces, load_policy, policy_of, prepare
+from rlcore.live.learner import Learner, Snapshot, Spaces, load_policy, policy_of, prepare, prepare_to_act
 from rlcore.living.history import said
 from rlcore.living.plan import Plan
 from rlcore.logging import Logger, Progress
@@ -104,8 +104,8 @@ class LiveRunner:
         return goes_on
 
     def _prepare(self) -> None:
-        for agent in (self._agent, self._actor):
-            prepare(agent)
+        prepare(self._agent)
+        prepare_to_act(self._actor)
 
     # --- the loop -----------------------------------------------------------------------------------------------
 

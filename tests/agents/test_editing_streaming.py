@@ -170,15 +170,21 @@ def test_after_an_edit_one_recording_becomes_machine_code(agent_class):
     assert compiled.plans[0].tier == 1
 
 
-def test_preparing_after_an_edit_leaves_the_calls_that_run_as_they_are():
-    """A run that goes on from a checkpoint has its machine code early, and must not use it earlier."""
-    driver = driven(StreamQ, compile=True)
+@pytest.mark.parametrize("agent_class", AGENTS)
+def test_an_agent_that_is_prepared_after_an_edit_is_compiled_at_once_and_says_so(agent_class):
+    driver = driven(agent_class, compile=True)
     apply(driver.agent, lambda net: structure.grow(net, "0", 3))
-    driver.run(10)
-    other = Driver(make(StreamQ, "discrete", seed=4))
+    before = driver.agent.state_dict()
+    driver.agent.prepare()
+    after = driver.agent.state_dict()
+    assert before["structure"].pop("grace") == [256, 256]
+    assert after["structure"].pop("grace") == [0, 0]
+    assert same(before, after)
+    other = driven(agent_class, 0, compile=True)
     other.agent.load_state_dict(copy.deepcopy(driver.agent.state_dict()))
-    other.agent.prepare()
-    assert same(other.agent.state_dict(), driver.agent.state_dict())
+    other.rng.bit_generator.state, other.observation = driver.rng.bit_generator.state, driver.observation
+    assert np.array_equal(driver.run(30), other.run(30))
+    assert same(driver.agent.state_dict(), other.agent.state_dict())
 
 
 # --- spaces that grow ---------------------------------------------------------------------------------------------------
