@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,16 +11,17 @@ from gymnasium.spaces import Box, Discrete, Space
 from numpy.typing import NDArray
 
 import tensor as T
-from agents.compiled import LearningStep
+from agents.compiled import GRACE, LearningStep, restore
+from agents.growing import cautious, inputs_of, more_actions, more_inputs, new_outputs, rebuilt
 from agents.intentional import intentional
 from agents.networks import sparse_mlp
 from agents.obgd import obgd
 from agents.settings import at_least, check, fraction, positive
 from agents.state import copies, generator_state, load_generator, pack, put, unpack
-from agents.streaming import Numbers, Scales, Traces, Transition
+from agents.streaming import Numbers, Recent, Scales, Traces, Transition, trained
 from rlcore.errors import SpaceError
-from rlcore.types import State
-from tensor import Tensor
+from rlcore.types import Part, State
+from tensor import Tensor, nn, structure
 
 __all__ = ["ActionValues", "ActionValuesConfig"]
 
@@ -46,6 +48,8 @@ class ActionValuesConfig:
     """Probability of a random action at the start."""
     exploration_final_epsilon: float = 0.01
     """Probability of a random action after that."""
+    new_action_tries: int = 2_000
+    """Uses of an action that appeared in mid-run until it is taken whenever it seems best; before, ever more often."""
     hidden_sizes: tuple[int, ...] = (64, 64)
     """Units of the hidden layers."""
     sparsity: float = 0.9
@@ -60,6 +64,7 @@ class ActionValuesConfig:
     def __post_init__(self) -> None:
         check(self, positive, "step_size", "kappa", "error_reduction")
         check(self, at_least(1), "kappa")
+        check(self, at_least(0), "new_action_tries")
         check(self, fraction, "gamma", "trace_decay", "sparsity", "exploration_fraction", "error_reduction")
         check(self, fraction, "exploration_initial_epsilon", "exploration_final_epsilon")
 
@@ -91,21 +96,32 @@ class ActionValues:
         self.config, self.total_steps, self.watkins = config, total_steps, watkins
         self.steps = 0
         self.actions = int(action_space.n)
+        self.new = self.tries = 0  # how many actions, the last, are new, and how often one of them was taken
+        self.version = 0  #: of the structure
         self.num_envs = num_envs
         self.rng = np.random.Generator(np.random.PCG64(seed))
         T.manual_seed(seed)
         (inputs,) = observation_space.shape
-        self.inputs = inputs
         self.network = sparse_mlp(inputs, config.hidden_sizes, self.actions, sparsity=config.sparsity)
-        self.parameters = list(self.network.parameters())
-        self.traces = Traces(self.parameters, num_envs)
+        self.traces = Traces({"network": self.network}, num_envs)
+        self._see(inputs)
+        self._take()
+
+    def _see(self, inputs: int) -> None:
+        c = self.config
+        self.inputs, self.recent = inputs, Recent(inputs)
         self.scales = Scales(
-            inputs, num_envs, config.gamma, observations=config.standardize_observations, rewards=config.scale_rewards
-        )
+            inputs, self.num_envs, c.gamma, observations=c.standardize_observations, rewards=c.scale_rewards
+        )  # fmt: skip
+
+    def _take(self) -> None:
+        """Take the network into use as it has become."""
+        self.parameters = trained(self.network)
         written = [*self.parameters, *self.scales.tensors, *(e for part in self.traces.tensors for e in part)]
-        self._acting = [*self.parameters, *self.scales.acting]
-        self._learn = LearningStep(self._step, written, compile=config.compile)
-        self._values = LearningStep(self._evaluate, (), compile=config.compile)
+        self._acting = [*self.network.parameters(), *self.scales.acting]
+        self._learn = LearningStep(self._step, written, compile=self.config.compile)
+        self._values = LearningStep(self._evaluate, (), compile=self.config.compile)
+        self._described = structure.describe(self.network)
 
     @property
     def epsilon(self) -> float:
@@ -119,6 +135,10 @@ class ActionValues:
         x, action = T.zeros(1, self.inputs), T.zeros(1, dtype=T.int64)
         numbers = Numbers(0.0, 0.0, 0.0, 0.0).row()
         self._learn.prepare(x, action, x.clone(), action.clone(), numbers, self.scales.running[0], *self.traces.tensors[0])
+        self.prepare_to_act()
+
+    def prepare_to_act(self) -> None:
+        """Have machine code made for acting."""
         self._values.prepare(T.zeros(self.num_envs, self.inputs))
 
     # --- acting -------------------------------------------------------------------------------------------------
@@ -129,19 +149,31 @@ class ActionValues:
             return self._best(self._evaluate(T.from_numpy(observation)))
         n = len(observation)
         explore, random = self.rng.random(n) < self.epsilon, self.rng.integers(self.actions, size=n)
-        if np.count_nonzero(explore) == n:
+        if np.count_nonzero(explore) == n and not self.new:
             return random
-        values = self._values if n == self.num_envs else self._evaluate  # one shape, one recording
-        return np.where(explore, random, self._best(values(T.from_numpy(observation))))
+        evaluate = self._values if n == self.num_envs else self._evaluate  # one shape, one recording
+        values = evaluate(T.from_numpy(observation))
+        if self.new:
+            share = self.tries / max(self.config.new_action_tries * self.new, 1)
+            return cautious(self.rng, values.numpy(), self.new, share, explore)
+        return np.where(explore, random, self._best(values))
 
-    @staticmethod
-    def _best(values: Tensor) -> NDArray[np.int64]:
-        return values.numpy().argmax(-1)  # type: ignore[no-any-return]
+    def _best(self, values: Tensor) -> NDArray[np.int64]:
+        return values.numpy()[:, : self.actions - self.new].argmax(-1)  # type: ignore[no-any-return]
 
     def _evaluate(self, observation: Tensor) -> Tensor:
         with T.no_grad():
             values: Tensor = self.network(self.scales.standardized(observation))
             return values
+
+    def took(self, observation: NDArray[np.float32], action: NDArray[Any], valid: NDArray[np.bool_]) -> None:
+        """Count the steps that were taken, of all environments."""
+        self.recent.add(observation[valid])
+        self.steps += int(np.count_nonzero(valid))
+        if self.new:
+            self.tries += int(np.count_nonzero((action >= self.actions - self.new) & valid))
+            if self.tries >= self.config.new_action_tries * self.new:
+                self.new = 0
 
     # --- learning -----------------------------------------------------------------------------------------------
 
@@ -192,31 +224,101 @@ class ActionValues:
                 obgd(self.parameters, traces, gradients, delta, decay, step_size=c.step_size, kappa=c.kappa)
         return delta
 
+    # --- changing -----------------------------------------------------------------------------------------------
+
+    def parts(self) -> Mapping[str, Part]:
+        """``network``, from standardised observations to values; the traces of all environments follow."""
+        self._learn.settle()
+        self._values.settle()
+        return self.traces.parts()
+
+    def sample(self) -> NDArray[np.float32] | None:
+        """The latest observations, as the network takes them."""
+        rows = self.recent.rows
+        return self.scales.standardized(T.from_numpy(rows)).numpy() if len(rows) else None
+
+    def edited(self) -> None:
+        """Learn with the network as it is now."""
+        self.version += 1
+        self.traces.fit()
+        self._take()
+        restore((self._learn, self._values), [GRACE, GRACE])
+
+    def more(self, action_space: Space[Any]) -> int:
+        """How many actions a space has more; SpaceError where it cannot be served."""
+        return new_outputs("stream-q" if self.watkins else "stream-sarsa", Discrete(self.actions), action_space)
+
+    def adapt(self, observation_space: Box, action_space: Space[Any]) -> Sequence[tuple[str, structure.Edit]]:
+        """Serve spaces that have grown. A new action begins as the mean of the others, a component without statistics."""
+        (inputs,), actions = observation_space.shape, self.more(action_space)
+        edits: list[tuple[str, structure.Edit]] = []
+        if inputs > self.inputs:
+            edits += more_inputs(self.parts(), inputs - self.inputs)
+            self.scales.widen(inputs)
+            self.recent.widen(inputs)
+            self.inputs = inputs
+        if actions:
+            edits += more_actions("network", self.parts()["network"], actions, slice(None))
+            self.actions += actions
+            self.new, self.tries = self.new + actions, 0
+        return edits
+
     # --- keeping ------------------------------------------------------------------------------------------------
 
     def policy(self) -> State:
         """What `act` depends on, as copies."""
-        return {"values": copies(self._acting), "steps": self.steps}
+        policy = {"values": copies(self._acting), "steps": self.steps}
+        return {**policy, "structure": self._structure()} if self.version else policy
 
     def load_policy(self, state: State) -> None:
         """Act as the agent that gave `policy` does."""
+        if "structure" in state:
+            if state["structure"]["version"] != self.version:
+                self._rebuild(state["structure"])
+            self.actions, self.new, self.tries = state["structure"]["actions"]
         put(self._acting, state["values"])
         self.steps = state["steps"]
 
     def state_dict(self) -> State:
-        """Weights, traces, statistics, the counter and the generator."""
+        """Structure, weights, traces, statistics, the latest observations, the counter and the generator."""
         return {
+            "structure": self._structure(),
             "network": pack(self.network.state_dict()),
             "traces": self.traces.state_dict(),
             "scales": self.scales.state_dict(),
+            "recent": self.recent.state_dict(),
             "steps": self.steps,
             "generator": generator_state(self.rng),
         }
 
+    def _structure(self) -> State:
+        return {
+            "version": self.version,
+            "actions": [self.actions, self.new, self.tries],
+            "network": self._described,
+            "grace": [self._learn.grace, self._values.grace],
+        }
+
     def load_state_dict(self, state: State) -> None:
-        """Restore what `state_dict` gave, bit for bit."""
+        """Restore what `state_dict` gave, bit for bit, whatever the network has grown to."""
+        given = state.get("structure")  # not in checkpoints from before networks could change
+        if given is not None:
+            self._rebuild(given)
+            self.recent.load_state_dict(state["recent"])
         self.network.load_state_dict(unpack(state["network"]))
         self.traces.load_state_dict(state["traces"])
         self.scales.load_state_dict(state["scales"])
+        restore((self._learn, self._values), 0 if given is None else given["grace"])
         self.steps = state["steps"]
         load_generator(self.rng, state["generator"])
+
+    def _rebuild(self, given: State) -> None:
+        """The network as it had become, with weights to be loaded."""
+        self.actions, self.new, self.tries = given["actions"]
+        if given["version"] == self.version and given["network"] == self._described:
+            return
+        self.version = given["version"]
+        self.network = rebuilt(nn.Sequential, given["network"])
+        self.traces = Traces({"network": self.network}, self.num_envs)
+        self._see(inputs_of(self.network))
+        self._take()

@@ -67,13 +67,14 @@ class LearningStep:
     def prepare(self, *tensors: Tensor) -> None:
         """Have machine code made for arguments of these shapes, whatever their values, so that no call has to wait for it.
 
-        Where nothing is changed, it is also called a few times, since the first calls still set up the check of later ones.
+        No call will run as it is after that, not even soon after an edit. Where nothing is changed, it is also called a few
+        times, since the first calls still set up the check of later ones.
         """
         if not self._ready:
             if self._trials:
                 self._record(tensors, self._trials)
             self.settle()
-            self._ready = True
+            self._ready, self.grace = True, 0
             if self._changes == ():
                 for _ in range(3):
                     self._call(*tensors)

@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 import tensor as T
 from agents.compiled import GRACE, LearningStep, restore
 from agents.gradients import clip_norm
-from agents.growing import more_actions, more_inputs, names_in_order, new_outputs, optimized, rebuilt, widen
+from agents.growing import (
+    cautious,
+    inputs_of,
+    more_actions,
+    more_inputs,
+    names_in_order,
+    new_outputs,
+    optimized,
+    rebuilt,
+    widen,
+)
 from agents.networks import mlp
 from agents.nstep import NStep
 from agents.settings import at_least, check, fraction, positive
@@ -171,6 +181,10 @@ class DQN:
         done = min(self.steps / max(c.exploration_fraction * self.total_steps, 1), 1.0)
         return c.exploration_initial_epsilon + done * (c.exploration_final_epsilon - c.exploration_initial_epsilon)
 
+    def prepare_to_act(self) -> None:
+        """Have machine code made for acting."""
+        self._values.prepare(T.zeros(self._num_envs, inputs_of(self.network)))
+
     # --- acting -------------------------------------------------------------------------------------------------
 
     def act(self, observation: NDArray[np.float32], *, deterministic: bool = False) -> NDArray[Any]:
@@ -201,17 +215,8 @@ class DQN:
         return values.numpy()[:, : self.actions - self.new].argmax(-1)  # type: ignore[no-any-return]
 
     def _cautious(self, observation: NDArray[np.float32], explore: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """How to act while some actions are new: every other random one is new, and those that seem best are taken now and then.
-
-        Where a new action was never tried, its value is a guess, and the largest of guesses is too large. Taken now and then, it
-        is tried where it seems best, and learnt about there, while what is known carries the episode.
-        """
-        n, known = len(observation), self.actions - self.new
-        values = self._valued(observation).numpy()
-        bold = self.rng.random(n) < self.tries / (self.config.new_action_tries * self.new)
-        best = np.where(bold, values.argmax(-1), values[:, :known].argmax(-1))
-        tried = np.where(self.rng.random(n) < 0.5, self.rng.integers(known, self.actions, n), self.rng.integers(known, size=n))
-        return np.where(explore, tried, best)
+        share = self.tries / max(self.config.new_action_tries * self.new, 1)
+        return cautious(self.rng, self._valued(observation).numpy(), self.new, share, explore)
 
     def observe(
         self,
@@ -330,8 +335,10 @@ class DQN:
 
     def load_policy(self, state: State) -> None:
         """Act as the agent that gave `policy` does."""
-        if "structure" in state and state["structure"]["version"] != self.version:
-            self._rebuild(state["structure"])
+        if "structure" in state:
+            if state["structure"]["version"] != self.version:
+                self._rebuild(state["structure"])
+            self.actions, self.new, self.tries = state["structure"]["actions"]
         self.network.load_state_dict(unpack(state["network"]))
         self.steps = state["steps"]
 

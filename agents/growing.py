@@ -16,9 +16,12 @@ from tensor.autograd.inplace import bump
 
 __all__ = [
     "build_space",
+    "cautious",
     "describe_space",
+    "inputs_of",
     "more_actions",
     "more_deviations",
+    "more_dimensions",
     "more_inputs",
     "names_in_order",
     "new_outputs",
@@ -80,6 +83,19 @@ def more_actions(name: str, part: Part, units: int, like: slice | None) -> Edits
     return [(name, edit)]
 
 
+def more_dimensions(name: str, part: Part, units: int) -> Edits:
+    """Let a part whose last layer gives the means of an action's dimensions, then their spreads, give those of more, all zero."""
+    layer = _ends(part.net)[1]
+    last: Any = part.net.get_submodule(layer)
+    old, new = np.arange(last.out_features // 2), np.full(units, -1)
+    index = np.concatenate([old, new, old + old.size, new])
+    changes = [structure.Change(f"{layer}.{p}", 0, index) for p, t in last.named_parameters() if t is not None]
+    edit = structure.Edit(
+        part.net, "add_outputs", layer, structure.Resize(part.net, changes), (), f"{units} more dimensions", 2 * units
+    )
+    return [(name, edit.apply(part.optimizer, *part.followers))]
+
+
 def more_deviations(head: nn.Module, optimizer: Any, units: int, first: float) -> None:
     """Give a head's ``log_std`` more entries, and apply that."""
     old = head.log_std.shape[0]
@@ -91,6 +107,35 @@ def _ends(net: nn.Module) -> tuple[str, str]:
     """The names of the first and the last linear layer."""
     names = [name for name, module in net.named_modules() if isinstance(module, nn.Linear)]
     return names[0], names[-1]
+
+
+def cautious(
+    rng: np.random.Generator, values: NDArray[Any], new: int, share: float, explore: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """How to act while some actions are new: every other random one is new, and those that seem best are taken now and then.
+
+    Where a new action was never tried, its value is a guess, and the largest of guesses is too large. Taken now and then, it
+    is tried where it seems best, and learnt about there, while what is known carries the episode.
+
+    Args:
+        rng: draws.
+        values: of all actions, ``[n, actions]``.
+        new: how many actions, the last, are new.
+        share: how often a new action is taken where it seems best, from 0 to 1.
+        explore: where a random action is to be taken, ``[n]``.
+    """
+    n, actions = values.shape
+    known = actions - new
+    bold = rng.random(n) < share
+    best = np.where(bold, values.argmax(-1), values[:, :known].argmax(-1))
+    tried = np.where(rng.random(n) < 0.5, rng.integers(known, actions, n), rng.integers(known, size=n))
+    chosen: NDArray[np.int64] = np.where(explore, tried, best)
+    return chosen
+
+
+def inputs_of(net: nn.Module) -> int:
+    """How many features a network's first linear layer takes."""
+    return next(m.in_features for m in net.modules() if isinstance(m, nn.Linear))
 
 
 def widen(rows: NDArray[Any], width: int) -> NDArray[Any]:

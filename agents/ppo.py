@@ -16,6 +16,7 @@ from agents.gradients import clip_norm
 from agents.growing import (
     build_space,
     describe_space,
+    inputs_of,
     more_actions,
     more_deviations,
     more_inputs,
@@ -148,6 +149,10 @@ class PPO:
     def num_parameters(self) -> int:
         """How many numbers are learnt."""
         return sum(p.numel() for p in self.networks.parameters())
+
+    def prepare_to_act(self) -> None:
+        """Have machine code made for acting."""
+        self._outputs.prepare(T.zeros(self._num_envs, inputs_of(self.actor)))
 
     # --- acting -------------------------------------------------------------------------------------------------
 

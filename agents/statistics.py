@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tensor as T
+from agents.growing import widen
 from agents.state import pack
 from rlcore.types import State
 from tensor import Tensor
@@ -28,7 +29,7 @@ class RunningStatistics:
     """
 
     def __init__(self, shape: tuple[int, ...] = ()) -> None:
-        self.count = T.zeros((), dtype=T.float64)
+        self.count = T.zeros(shape, dtype=T.float64)  #: of each element, since one may appear later than others
         self.mean = T.zeros(shape, dtype=T.float64)
         self.squares = T.zeros(shape, dtype=T.float64)  #: sum of squared distances from the mean
 
@@ -54,6 +55,11 @@ class RunningStatistics:
     def standardized(self, x: Tensor) -> Tensor:
         """``x`` (``[..., *shape]``) less the mean, over the deviation, as float32."""
         return ((x.to(T.float64) - self.mean) / self.std()).to(T.float32)
+
+    def widen(self, width: int) -> None:
+        """Take rows of more elements, of which nothing is known yet."""
+        for name in ("count", "mean", "squares"):
+            setattr(self, name, T.from_numpy(widen(getattr(self, name).numpy(), width)))
 
     def state_dict(self) -> State:
         """Everything, exactly."""

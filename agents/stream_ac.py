@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from gymnasium.spaces import Box, Space
+from gymnasium.spaces import Box, Discrete, Space
 from numpy.typing import NDArray
 
 import tensor as T
-from agents.compiled import LearningStep
+from agents.compiled import GRACE, LearningStep, restore
+from agents.growing import (
+    build_space,
+    describe_space,
+    inputs_of,
+    more_actions,
+    more_dimensions,
+    more_inputs,
+    new_outputs,
+    rebuilt,
+)
 from agents.intentional import PolicyIntent, intentional
 from agents.networks import make_head, sparse_mlp
 from agents.obgd import obgd
 from agents.settings import at_least, check, fraction, positive
 from agents.state import copies, generator_state, load_generator, pack, put, unpack
-from agents.streaming import Numbers, Scales, Traces, Transition, transitions
-from rlcore.types import State
-from tensor import Tensor, nn
+from agents.streaming import Numbers, Recent, Scales, Traces, Transition, trained, transitions
+from rlcore.types import Part, State
+from tensor import Tensor, nn, structure
 
 __all__ = ["StreamAC", "StreamACConfig"]
 
@@ -90,23 +100,36 @@ class StreamAC:
         self.rng = np.random.Generator(np.random.PCG64(seed))
         T.manual_seed(seed)
         (inputs,) = observation_space.shape
-        self.inputs = inputs
-        self.head = make_head(action_space, "stream-ac", spread=True)
+        self.version = 0
+        self.head, self.action_space = make_head(action_space, "stream-ac", spread=True), action_space
         self.actor = sparse_mlp(inputs, config.hidden_sizes, self.head.size, sparsity=config.sparsity)
         self.critic = sparse_mlp(inputs, config.hidden_sizes, 1, sparsity=config.sparsity)
-        self.networks = nn.ModuleDict({"actor": self.actor, "critic": self.critic})
-        self._policy_parameters, self._value_parameters = list(self.actor.parameters()), list(self.critic.parameters())
-        parameters = [*self._policy_parameters, *self._value_parameters]
-        self.traces = Traces(parameters, num_envs)
-        self.scales = Scales(
-            inputs, num_envs, config.gamma, observations=config.standardize_observations, rewards=config.scale_rewards
-        )
         self.intent = PolicyIntent()
-        written = [*parameters, *self.scales.tensors, *self.intent.tensors, *(e for part in self.traces.tensors for e in part)]
-        self._acting = [*self._policy_parameters, *self.scales.acting]
-        self._learn = LearningStep(self._step, written, compile=config.compile)
-        self._outputs = LearningStep(self._evaluate, (), compile=config.compile)
+        self._see(inputs)
+        self._join()
         self._seen: list[Transition] = []
+
+    def _see(self, inputs: int) -> None:
+        c = self.config
+        self.inputs, self.recent = inputs, Recent(inputs)
+        self.scales = Scales(
+            inputs, self.num_envs, c.gamma, observations=c.standardize_observations, rewards=c.scale_rewards
+        )  # fmt: skip
+
+    def _join(self) -> None:
+        nets = {"actor": self.actor, "critic": self.critic}
+        self.networks, self.traces = nn.ModuleDict(nets), Traces(nets, self.num_envs)
+        self._take()
+
+    def _take(self) -> None:
+        """Take the networks into use as they have become."""
+        self._policy_parameters, self._value_parameters = trained(self.actor), trained(self.critic)
+        parameters = [*self._policy_parameters, *self._value_parameters]
+        written = [*parameters, *self.scales.tensors, *self.intent.tensors, *(e for part in self.traces.tensors for e in part)]
+        self._acting = [*self.actor.parameters(), *self.scales.acting]
+        self._learn = LearningStep(self._step, written, compile=self.config.compile)
+        self._outputs = LearningStep(self._evaluate, (), compile=self.config.compile)
+        self._described = {name: structure.describe(net) for name, net in self.traces.nets.items()}
 
     @property
     def num_parameters(self) -> int:
@@ -119,6 +142,10 @@ class StreamAC:
         action = T.from_numpy(np.zeros((1, *head.action_shape), head.action_dtype))
         numbers = Numbers(0.0, 0.0, 0.0, 0.0).row()
         self._learn.prepare(x, action, x.clone(), numbers, self.scales.running[0], *self.traces.tensors[0])
+        self.prepare_to_act()
+
+    def prepare_to_act(self) -> None:
+        """Have machine code made for acting."""
         self._outputs.prepare(T.zeros(self.num_envs, self.inputs))
 
     # --- acting -------------------------------------------------------------------------------------------------
@@ -147,6 +174,7 @@ class StreamAC:
     ) -> None:
         """Hold a step until `learn`."""
         self._seen += transitions(observation, action, reward, next_observation, terminated, truncated, valid)
+        self.recent.add(observation[valid])
 
     def interrupt(self) -> None:
         """The episodes under way were cut off without an outcome: begin the traces anew."""
@@ -211,33 +239,103 @@ class StreamAC:
                 obgd(parameters, part, gradients, delta, decay, step_size=c.step_size, kappa=kappa)
         return delta
 
+    # --- changing -----------------------------------------------------------------------------------------------
+
+    def parts(self) -> Mapping[str, Part]:
+        """``actor`` and ``critic``, which take standardised observations; the traces of all environments follow."""
+        self._learn.settle()
+        self._outputs.settle()
+        return self.traces.parts()
+
+    def sample(self) -> NDArray[np.float32] | None:
+        """The latest observations, as the networks take them."""
+        rows = self.recent.rows
+        return self.scales.standardized(T.from_numpy(rows)).numpy() if len(rows) else None
+
+    def edited(self) -> None:
+        """Learn with the networks as they are now."""
+        self.version += 1
+        self.traces.fit()
+        self._take()
+        restore((self._learn, self._outputs), [GRACE, GRACE])
+
+    def adapt(self, observation_space: Box, action_space: Space[Any]) -> Sequence[tuple[str, structure.Edit]]:
+        """Serve spaces that have grown. What was seen before is learnt from before; a new component has no statistics yet."""
+        (inputs,), outputs = observation_space.shape, new_outputs("stream-ac", self.action_space, action_space)
+        self.learn()
+        edits: list[tuple[str, structure.Edit]] = []
+        if inputs > self.inputs:
+            edits += more_inputs(self.parts(), inputs - self.inputs)
+            self.scales.widen(inputs)
+            self.recent.widen(inputs)
+            self.inputs = inputs
+        if outputs:
+            actor = self.parts()["actor"]
+            if isinstance(action_space, Box):
+                edits += more_dimensions("actor", actor, outputs)
+            else:
+                # A new choice is like the mean of the others; what is apart from the others (a component) begins at zero.
+                edits += more_actions("actor", actor, outputs, slice(None) if isinstance(action_space, Discrete) else None)
+            self.head, self.action_space = make_head(action_space, "stream-ac", spread=True), action_space
+        return edits
+
     # --- keeping ------------------------------------------------------------------------------------------------
 
     def policy(self) -> State:
         """What `act` depends on, as copies."""
-        return copies(self._acting)
+        values = {"values": copies(self._acting)}
+        return {**values, "structure": self._structure()} if self.version else values
 
     def load_policy(self, state: State) -> None:
         """Act as the agent that gave `policy` does."""
-        put(self._acting, state)
+        if "structure" in state and state["structure"]["version"] != self.version:
+            self._rebuild(state["structure"])
+        put(self._acting, state["values"])
 
     def state_dict(self) -> State:
-        """Weights, traces, statistics, steps not yet learnt from and the generator."""
+        """Structure, weights, traces, statistics, the latest observations, steps not yet learnt from and the generator."""
         return {
+            "structure": self._structure(),
             "networks": pack(self.networks.state_dict()),
             "traces": self.traces.state_dict(),
             "scales": self.scales.state_dict(),
             "intent": self.intent.state_dict(),
+            "recent": self.recent.state_dict(),
             "seen": [list(step) for step in self._seen],
             "generator": generator_state(self.rng),
         }
 
+    def _structure(self) -> State:
+        return {
+            "version": self.version,
+            "actions": describe_space(self.action_space),
+            **self._described,
+            "grace": [self._learn.grace, self._outputs.grace],
+        }
+
     def load_state_dict(self, state: State) -> None:
-        """Restore what `state_dict` gave, bit for bit."""
+        """Restore what `state_dict` gave, bit for bit, whatever the networks have grown to."""
+        given = state.get("structure")  # not in checkpoints from before networks could change
+        if given is not None:
+            self._rebuild(given)
+            self.recent.load_state_dict(state["recent"])
         self.networks.load_state_dict(unpack(state["networks"]))
         self.traces.load_state_dict(state["traces"])
         self.scales.load_state_dict(state["scales"])
         if "intent" in state:  # checkpoints from before there was one
             self.intent.load_state_dict(state["intent"])
+        restore((self._learn, self._outputs), 0 if given is None else given["grace"])
         self._seen = [Transition(*step) for step in state["seen"]]
         load_generator(self.rng, state["generator"])
+
+    def _rebuild(self, given: State) -> None:
+        """The networks as they had become, with weights to be loaded."""
+        described = {name: given[name] for name in self._described}
+        if given["version"] == self.version and described == self._described:
+            return
+        self.version = given["version"]
+        self.action_space = build_space(given["actions"])
+        self.head = make_head(self.action_space, "stream-ac", spread=True)
+        self.actor, self.critic = (rebuilt(nn.Sequential, spec) for spec in described.values())
+        self._see(inputs_of(self.actor))
+        self._join()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from agents.action_values import ActionValues, ActionValuesConfig
 from agents.streaming import Transition, transitions
-from rlcore.types import State
+from rlcore.types import Part, State
+from tensor import structure
 
 __all__ = ["StreamQ", "StreamQConfig"]
 
@@ -55,11 +56,20 @@ class StreamQ:
     @property
     def num_parameters(self) -> int:
         """How many numbers are learnt."""
-        return sum(p.numel() for p in self.values.parameters)
+        return sum(p.numel() for p in self.values.network.parameters())
+
+    @property
+    def version(self) -> int:
+        """Of the structure: how often the network was edited."""
+        return self.values.version
 
     def prepare(self) -> None:
         """Have machine code made before the first step."""
         self.values.prepare()
+
+    def prepare_to_act(self) -> None:
+        """Have machine code made for acting."""
+        self.values.prepare_to_act()
 
     def act(self, observation: NDArray[np.float32], *, deterministic: bool = False) -> NDArray[Any]:
         """The best action, or with a probability that falls any; never any with ``deterministic``."""
@@ -77,7 +87,7 @@ class StreamQ:
     ) -> None:
         """Hold a step until `learn`."""
         self._seen += transitions(observation, action, reward, next_observation, terminated, truncated, valid)
-        self.values.steps += int(np.count_nonzero(valid))
+        self.values.took(observation, action, valid)
 
     def interrupt(self) -> None:
         """The episodes under way were cut off without an outcome: begin the traces anew."""
@@ -91,6 +101,24 @@ class StreamQ:
         errors = [abs(self.values.learn(step)) for step in self._seen]
         self._seen.clear()
         return {"td_error": sum(errors) / len(errors), "epsilon": self.values.epsilon}
+
+    def parts(self) -> Mapping[str, Part]:
+        """``network``, from standardised observations to values; the traces of all environments follow."""
+        return self.values.parts()
+
+    def sample(self) -> NDArray[np.float32] | None:
+        """The latest observations, as the network takes them."""
+        return self.values.sample()
+
+    def edited(self) -> None:
+        """Learn with the network as it is now."""
+        self.values.edited()
+
+    def adapt(self, observation_space: Box, action_space: Space[Any]) -> Sequence[tuple[str, structure.Edit]]:
+        """Serve spaces that have grown. What was seen before is learnt from before."""
+        self.values.more(action_space)  # an error before anything changes
+        self.learn()
+        return self.values.adapt(observation_space, action_space)
 
     def policy(self) -> State:
         """What `act` depends on, as copies."""

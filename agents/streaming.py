@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 import tensor as T
+from agents.growing import widen
 from agents.state import pack
 from agents.statistics import RunningStatistics
-from rlcore.types import State
-from tensor import Tensor
+from rlcore.types import Part, State
+from tensor import Tensor, nn
 
-__all__ = ["Numbers", "Scales", "Traces", "Transition", "transitions"]
+__all__ = ["Numbers", "Recent", "Scales", "Traces", "Transition", "trained", "transitions"]
+
+#: Observations that are kept to measure networks with.
+RECENT = 64
 
 
 class Transition(NamedTuple):
@@ -81,6 +85,11 @@ class Scales:
             T.zeros((), dtype=T.float64) for _ in range(num_envs)
         ]  #: the discounted return so far, of each environment
 
+    def widen(self, inputs: int) -> None:
+        """Take observations of more components."""
+        if self.observations is not None:
+            self.observations.widen(inputs)
+
     @property
     def tensors(self) -> list[Tensor]:
         """All that a step writes."""
@@ -126,11 +135,34 @@ class Scales:
 
 
 class Traces:
-    """Eligibility traces of parameters, for each of several environments, and whether its next step begins them anew."""
+    """Eligibility traces of networks' parameters, for each of several environments, and whether its next step begins them anew.
 
-    def __init__(self, parameters: Sequence[Tensor], num_envs: int) -> None:
-        self.tensors = [[T.zeros_like(p, requires_grad=False) for p in parameters] for _ in range(num_envs)]
+    They are kept by the parameters' names, so that they follow edits of the networks: as followers of `parts`, and then `fit`.
+    """
+
+    def __init__(self, nets: Mapping[str, nn.Module], num_envs: int) -> None:
+        self.nets = nets
+        self._named: dict[str, list[dict[str, Tensor]]] = {part: [{} for _ in range(num_envs)] for part in nets}
         self.fresh = [True] * num_envs
+        self.fit()
+
+    def fit(self) -> None:
+        """Have traces for all parameters that learn, in their order; of zeros where there are none yet."""
+        for part, net in self.nets.items():
+            for named in self._named[part]:
+                kept = {
+                    name: named[name] if name in named else T.zeros_like(p, requires_grad=False)
+                    for name, p in net.named_parameters()
+                    if p.requires_grad
+                }
+                named.clear()
+                named.update(kept)
+        #: of each environment, the traces of the first network's parameters, the second's, and so on
+        self.tensors = [[e for named in of_env for e in named.values()] for of_env in zip(*self._named.values(), strict=True)]
+
+    def parts(self) -> dict[str, Part]:
+        """The networks, which have no optimizer, with what follows them."""
+        return {part: Part(net, None, tuple(self._named[part])) for part, net in self.nets.items()}
 
     def decay(self, env: int, decay: float, *, ends: bool) -> float:
         """By what an environment's traces decay at this step: 0 where they begin. ``ends``: the next step begins them."""
@@ -151,3 +183,47 @@ class Traces:
         for mine, kept in zip(self.tensors, state["traces"], strict=True):
             for e, array in zip(mine, kept, strict=True):
                 e.copy_(T.from_numpy(array))
+
+
+class Recent:
+    """The latest observations, to measure networks with; nothing is learnt from them.
+
+    >>> recent = Recent(2)
+    >>> recent.add(np.array([[1.0, 2.0]])); recent.add(np.array([[3.0, 4.0]]))
+    >>> recent.rows
+    array([[1., 2.],
+           [3., 4.]], dtype=float32)
+    """
+
+    def __init__(self, inputs: int) -> None:
+        self._ring = np.zeros((RECENT, inputs), np.float32)
+        self._count = 0
+
+    def add(self, rows: NDArray[np.float32]) -> None:
+        """Keep observations ``[n, d]``."""
+        for row in rows:
+            self._ring[self._count % RECENT] = row
+            self._count += 1
+
+    @property
+    def rows(self) -> NDArray[np.float32]:
+        """Those that are kept, from the oldest to the newest; a copy."""
+        return np.roll(self._ring, -self._count, axis=0) if self._count > RECENT else self._ring[: self._count].copy()
+
+    def widen(self, inputs: int) -> None:
+        """Take observations of more components; the others get zeros for them."""
+        self._ring = widen(self._ring, inputs)
+
+    def state_dict(self) -> State:
+        """Everything."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore what `state_dict` gave."""
+        self._ring, self._count = np.zeros((RECENT, state["rows"].shape[1]), np.float32), 0
+        self.add(state["rows"])
+
+
+def trained(net: nn.Module) -> list[Tensor]:
+    """The parameters that learn."""
+    return [p for p in net.parameters() if p.requires_grad]

@@ -127,14 +127,20 @@ class Runner:
 
     def metadata(self) -> dict[str, Any]:
         """What a checkpoint says of the run beside its state."""
+        return {**self.figures(), **self.networks()}
+
+    def figures(self) -> dict[str, Any]:
+        """How far the run has come."""
         return {
             "settings": self.settings.to_json(),
             "steps": self.tally.steps,
             "episodes": self.tally.episodes,
             "mean_return": self.tally.mean_return,
-            "parameters": getattr(self._agent, "num_parameters", None),
-            "structure": self.life.describe(),
         }
+
+    def networks(self) -> dict[str, Any]:
+        """What the agent's networks have become."""
+        return {"parameters": getattr(self._agent, "num_parameters", None), "structure": self.life.describe()}
 
     def run(self, loggers: Sequence[Logger], progress: Progress, *, seconds: float = 0.0) -> TrainResult:
         """Train to the configured number of steps, or until a signal (Ctrl-C) ends the session after the step at hand.

@@ -162,13 +162,13 @@ class Part(NamedTuple):
     """A network of an agent that edits may change, with all that follows its parameters."""
 
     net: Any  #: a `tensor.nn.Module`
-    optimizer: Any  #: holds its parameters, maybe among others
+    optimizer: Any  #: holds its parameters, maybe among others; None where only followers do
     followers: tuple[Any, ...] = ()  #: for example a target network; see `tensor.structure.Edit.apply`
 
 
 @runtime_checkable
 class EditableAgent(Protocol):
-    """What an `Agent` offers besides, so that its networks may change while it learns (``run-agent train --structure``).
+    """What an `Agent` offers besides, so that its networks may change while it learns (``--structure`` of ``run-agent``).
 
     Edits are made right after an update (`Agent.learn` gave metrics), and, where a space of the world has changed, right after
     `Agent.observe`.
@@ -228,6 +228,10 @@ class LiveAgent(Agent, Protocol):
 
     def prepare(self) -> None:
         """Do before the clock starts what would make the first steps slow."""
+        ...
+
+    def prepare_to_act(self) -> None:
+        """The part of `prepare` that acting needs: for an agent that acts while another learns."""
         ...
 
 

@@ -45,6 +45,12 @@ class LiveOptions:
     config: File = None
     """TOML file with the tables [run] and [agent]; the command line comes over it."""
 
+    structure: File = None
+    """TOML file that says when and how the agent's networks change as it learns; or the name of one we ship: plateau, renew."""
+
+    tensorboard: Flag = False
+    """Also write TensorBoard files."""
+
     seed: int = 0
     """Seed of every random generator."""
 
@@ -74,7 +80,13 @@ def live_command(arguments: list[str]) -> int:
     from rlcore.live import run_live
 
     result = run_live(
-        settings, config, directory, resume=options.resume is not None, overwrite=options.overwrite, progress=progress
+        settings,
+        config,
+        directory,
+        resume=options.resume is not None,
+        overwrite=options.overwrite,
+        tensorboard=options.tensorboard,
+        progress=progress,
     )
     if options.json:
         print(json.dumps(_to_json(result, settings)))
@@ -128,7 +140,11 @@ def _parse(arguments: list[str]) -> tuple[LiveOptions, LiveConfig, Settings, Pat
     if resume is None and settings.run.num_envs != 1:
         settings = dataclasses.replace(settings, run=dataclasses.replace(settings.run, num_envs=1))
     run: RunConfig = dataclasses.replace(settings.run, seed=options.seed, env_args=options.env_args)
-    settings = Settings(run, parsed.hyperparameters)
+    settings = Settings(run, parsed.hyperparameters, settings.structure)
+    if options.structure is not None:
+        from rlcore.living.plan import read_structure
+
+        settings = dataclasses.replace(settings, structure=read_structure(options.structure))
     name = f"live-{run.env}-{run.agent}-{run.seed}".replace("/", "_").replace(":", "_")
     directory = options.resume or options.dir or Path("runs") / name
     return options, parsed.timing, settings, directory if directory.is_dir() or options.resume is None else directory.parent

@@ -37,6 +37,7 @@ class Walk:
     def __init__(self, there: Listing) -> None:
         self.units = Units()
         self.names = {id(t): name for name, t in there.tensors.items()}
+        self.paths = {id(m): path for path, m in there.modules.items()}
         self.labels: Any = None  #: None before the first layer
         self.channels = False  #: on axis 1, with more axes behind it
         self.flat: str = ""  #: "repeat" or "tile": flattened, to a width that the next layer knows
@@ -105,8 +106,11 @@ def _batch_norm(walk: Walk, m: Any) -> None:
 
 
 def _layer_norm(walk: Walk, m: Any) -> None:
-    if walk.labels is None or walk.channels or len(m.normalized_shape) != 1 or m.weight is None:
+    if walk.labels is None or walk.channels or len(m.normalized_shape) != 1:
         raise NotPlain
+    if m.weight is None:  # its size is no tensor's
+        walk.labels, walk.flat = walk.width(m.normalized_shape[0]), ""
+        walk.units.norms[walk.paths[id(m)]] = walk.labels
     walk.scale(m.weight, getattr(m, "bias", None))
 
 

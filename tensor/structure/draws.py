@@ -39,8 +39,13 @@ class Draws:
         self.rng = np.random.default_rng(int(randint(0, 2**31 - 1, (1,)).item()))
         self.found, self.init, self.units = found, init, units
         self.shapes: dict[str, list[int]] = {name: list(t._array.shape) for name, t in found.there.tensors.items()}
-        self.copied = self.rng.integers(size, size=units) if init == "net2wider" else None
+        self.copied = self._copied(size) if init == "net2wider" else None
         self.directions: dict[str, Any] = {}  #: for "gradmax": what goes out, by the name of the consumer
+
+    def _copied(self, size: int) -> Any:
+        """Which units are copied: each once before any is copied again, so that whole copies of a layer keep what norms see."""
+        rounds = [self.rng.permutation(size) for _ in range(-(-self.units // size))]
+        return np.concatenate(rounds)[: self.units]
 
     def change(self, key: str, axis: int, index: Any, repeats: int = 1) -> Change:
         """The change of one axis, whose new slices are those with -1 in ``index``; a unit has ``repeats`` of them."""

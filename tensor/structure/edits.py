@@ -40,7 +40,8 @@ def grow(
     Rules (``init``) that keep the function: "zero_out" (random weights in, zeros out), "net2wider" (copies of random units, which
     share their outgoing weights; arXiv 1511.05641), "pair" (an even number: alike in pairs that go out with opposite signs),
     "gradmax" (nothing comes in, and what goes out makes the gradient of ``loss()``, which runs the network once, as large as it
-    can be; arXiv 2201.05125; for Linear, activation, Linear in a row). "random" does not. Layers joined by a sum grow together.
+    can be; arXiv 2201.05125; for Linear, activation, Linear in a row). "random" does not. Through a LayerNorm or RMSNorm only
+    "net2wider" by a multiple of the width does, since mean and deviation stay. Layers joined by a sum grow together.
     ``x`` is an input to follow the network with, which networks need that are no `Sequential` of layers and do not
     take what their first layer takes. Raises ValueError for an unknown layer, a size below 1, frozen weights, and units that
     cannot be followed to where they end.
@@ -84,7 +85,8 @@ def prune(net: Module, name: str, units: Sequence[int], *, x: Any = None, reason
         raise ValueError(msg)
     mask = found.mask(group[gone])
     changes = [Change(key, axis, np.flatnonzero(~mask[roots])) for key, axis, roots in held]
-    edit = _edit(found, "prune", name, changes, reason, len(gone), x, found.plain, (LOST,))
+    norms = _norms(found, mask, -len(gone), len(gone))
+    edit = _edit(found, "prune", name, changes, norms, reason, len(gone), x, found.plain, (LOST,))
     edit.numbers = tuple(gone.tolist())
     return edit
 
@@ -105,7 +107,8 @@ def reset_units(
         draw.change(key, axis, np.where(mask[roots], -1, np.arange(len(roots))))
         for key, axis, roots in places("reset_units", found, group)
     ]
-    edit = _edit(found, "reset_units", name, changes, reason, len(again), x, True, (LOST,))
+    norms = _norms(found, mask, 0, len(again))
+    edit = _edit(found, "reset_units", name, changes, norms, reason, len(again), x, True, (LOST,))
     assert isinstance(edit.action, Resize)
     edit.action, edit.numbers = Rewrite(edit.action, shifts), tuple(again.tolist())
     return edit
@@ -149,17 +152,20 @@ def _widen(
     layer: Any = net.get_submodule(name)
     inputs = kind == "add_inputs" and not isinstance(layer, Embedding)  # whose rows are no features
     why = ("init 'random': what is new is heard at once",) if init == "random" and (kind == "grow" or inputs) else ()
+    whole = init == "net2wider" and units % len(group) == 0
     edit = _edit(
         found,
         kind,
         name,
         changes,
+        _norms(found, mask, units, len(group)),
         reason,
         units,
         x,
         found.plain or kind == "add_inputs",
         why,
         GroupNorm if init == "zero_out" else (),
+        1 + units // len(group) if whole else 0,
     )
     if inputs:
         axis = 1 - layer.weight.ndim if isinstance(layer, CONVOLUTIONS) else -1
@@ -198,19 +204,34 @@ def _spread(kind: str, name: str, place: Place, group: Any, mask: Any, units: in
     return np.concatenate(parts), repeats
 
 
+def _norms(found: Units, mask: Any, units: int, among: int) -> dict[str, int]:
+    """The new sizes of norms without parameters: for every ``among`` of their units that are in the mask, ``units`` come."""
+    counts = {path: (labels.size, int(mask[found.roots(labels)].sum())) for path, labels in found.norms.items()}
+    return {path: size + count * units // among for path, (size, count) in counts.items() if count}
+
+
 def _edit(
-    found: Units, kind: str, name: str, changes: list[Change], reason: str, units: int, x: Any, known_to_run: bool,
-    why: tuple[str, ...] = (), apart: type | tuple[()] = (),
+    found: Units, kind: str, name: str, changes: list[Change], norms: dict[str, int], reason: str, units: int, x: Any,
+    known_to_run: bool, why: tuple[str, ...] = (), apart: type | tuple[()] = (), copies: int = 0,
 ) -> Edit:  # fmt: skip
-    """The edit of these changes; norms that are ``apart`` keep what is new from what is old."""
+    """The edit of these changes.
+
+    Norms that are ``apart`` keep what is new from what is old; those of which all units are there ``copies`` times find the same
+    mean and deviation as before.
+    """
     there = found.there
-    action = Resize(there, changes)
-    owners = {key.rpartition(".")[0] for key in action.changes}
+    action = Resize(there, changes, norms)
+    owners = {key.rpartition(".")[0] for key in action.changes} | norms.keys()
     mixing = [(path, m) for path, m in there.modules.items() if path in owners and isinstance(m, MIXING)]
+    said = []
     for path, m in mixing:
         if isinstance(m, GroupNorm):
             _check_groups(kind, path, m, action.changes[f"{path}.weight".lstrip(".")].shape[0])
-    reasons = (*(f"{path}: {type(m).__name__} mixes all units" for path, m in mixing if not isinstance(m, apart)), *why)
+        elif copies and action.size(path) == copies * m.normalized_shape[-1]:
+            continue
+        if not isinstance(m, apart):
+            said.append(f"{path}: {type(m).__name__} mixes all units")
+    reasons = (*said, *why)
     edit = Edit(there.net, kind, name, action, reasons, reason, units)
     if not known_to_run:
         edit.try_out(made_up(there.net) if x is None else x)

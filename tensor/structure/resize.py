@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tensor.autograd.tensor import Tensor
@@ -30,13 +30,18 @@ class Resize:
 
     in_place = False
 
-    def __init__(self, net: Module | Listing, changes: Sequence[Change]) -> None:
+    def __init__(self, net: Module | Listing, changes: Sequence[Change], norms: Mapping[str, int] | None = None) -> None:
+        self.norms = norms or {}  #: new sizes of norms without parameters, by their paths
         there = net if isinstance(net, Listing) else Listing(net)
         by_name: dict[str, list[Change]] = {}
         for change in changes:
             by_name.setdefault(change.name, []).append(change)
         self.changes = {name: Changes(by_name[name], t._array.shape) for name, t in there.tensors.items() if name in by_name}
         self._owners = {name.rpartition(".")[0] for name in self.changes}
+
+    def size(self, path: str) -> int:
+        """How many units a norm over one axis will take."""
+        return self.norms[path] if path in self.norms else int(self.changes[f"{path}.weight".lstrip(".")].shape[0])
 
     def lines(self) -> list[str]:
         return [f"{name}: {list(c.before)} -> {list(c.shape)}" for name, c in self.changes.items()]
@@ -68,6 +73,8 @@ class Resize:
         for path, part in there.modules.items():
             if path in self._owners or any(id(p) in changed for p in part._parameters.values()):
                 steps.append(_resize(part))
+            if path in self.norms:
+                steps.append(_renorm(part, (self.norms[path],)))
         return steps
 
     def on_optimizer(self, kind: str, there: Listing, optimizer: FlatOptimizer) -> Step:
@@ -138,6 +145,16 @@ def keep_values(t: Tensor) -> Step:
         t.grad = grad
 
     return Step(lambda: None, back)
+
+
+def _renorm(part: Any, after: tuple[int, ...]) -> Step:
+    before = part.normalized_shape
+
+    def change(size: tuple[int, ...]) -> None:
+        part.normalized_shape = size
+        part._structure += 1
+
+    return Step(lambda: change(after), lambda: change(before))
 
 
 def _resize(part: Module) -> Step:

@@ -18,7 +18,7 @@ from tensor.autograd.node import Node, OutputNode
 from tensor.autograd.tensor import Tensor
 from tensor.nn.attention import MultiheadAttention
 from tensor.nn.module import Module
-from tensor.nn.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from tensor.nn.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d, LayerNorm, RMSNorm
 from tensor.nn.rnn import RNNBase
 from tensor.structure.units import Units
 
@@ -45,6 +45,10 @@ def trace(net: Module, x: Any) -> Units:
     for t in inputs:
         if isinstance(t, Tensor) and t.is_floating_point():
             t.requires_grad_(True)
+    normed: list[tuple[str, Any, Any]] = []
+    for path, module in copy.named_modules():
+        if isinstance(module, (LayerNorm, RMSNorm)) and module.weight is None:
+            module.register_forward_hook(lambda m, _, output, path=path: normed.append((path, m, output)))
     with enable_grad():
         y = copy(*inputs)
     units = Units()
@@ -68,6 +72,7 @@ def trace(net: Module, x: Any) -> Units:
             known[id(current)] = _follow(units, current, known, params)
     for t in outputs:
         units.block(known.get(id(t._node), ()), "output")
+    _bind_norms(units, normed, known)
     _bind_statistics(units, copy)
     _bind_layers(units, copy)
     return units.settle()
@@ -267,6 +272,16 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(("reshape", "squeeze", "unsqueeze"), _reshape),
     **dict.fromkeys(("flip", "softmax", "log_softmax", "sum", "mean"), _along),
 }  # fmt: skip
+
+
+def _bind_norms(units: Units, normed: list[tuple[str, Any, Any]], known: dict[int, Axes]) -> None:
+    """The sizes of norms without parameters are those of what they took."""
+    for path, module, output in normed:
+        axes = known.get(id(output._node), (None,))
+        if len(module.normalized_shape) > 1:
+            units.block(axes, f"a {type(module).__name__} of several axes")
+        elif axes[-1] is not None:
+            units.unite(units.norms.setdefault(path, axes[-1]), axes[-1], "")
 
 
 def _bind_statistics(units: Units, net: Module) -> None:

@@ -22,6 +22,7 @@ class Units:
         self.labels: dict[tuple[str, int], Any] = {}
         self.contracted: set[tuple[str, int]] = set()  #: axes of weights that are summed over: they consume units
         self.looked_up: set[tuple[str, int]] = set()  #: axes of tables whose rows are taken: they say what units are
+        self.norms: dict[str, Any] = {}  #: labels of what norms without parameters take, by their paths
 
     def fresh(self, n: int) -> Any:
         """Labels for n new units."""

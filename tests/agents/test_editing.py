@@ -9,6 +9,9 @@ from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from agents.checks import ACTION_SPACES, Driver, make, same
 from agents.dqn import DQN
 from agents.ppo import PPO
+from agents.stream_ac import StreamAC
+from agents.stream_q import StreamQ
+from agents.stream_sarsa import StreamSarsa
 from rlcore.errors import SpaceError
 from rlcore.types import EditableAgent
 from tensor import structure
@@ -20,7 +23,9 @@ MORE = {
     "multi_binary": MultiBinary(5),
     "box": Box(-2.0, 2.0, (3,), np.float32),
 }
-CASES = [(PPO, kind) for kind in ACTION_SPACES] + [(DQN, "discrete")]
+VALUES = [DQN, StreamQ, StreamSarsa]
+CASES = [(PPO, kind) for kind in ACTION_SPACES] + [(StreamAC, "discrete"), (StreamAC, "box")]
+CASES += [(values, "discrete") for values in VALUES]
 
 
 def grow(agent, units=3):
@@ -160,6 +165,10 @@ def test_a_new_choice_of_ppo_is_at_most_an_equal_share():
         (PPO, "discrete", Discrete(2)),
         (PPO, "multi_discrete", MultiDiscrete([3, 3])),
         (PPO, "box", Box(-1, 1, (1,), np.float32)),
+        (StreamAC, "discrete", Discrete(2)),
+        (StreamAC, "box", Box(-1, 1, (1,), np.float32)),
+        (StreamQ, "discrete", Discrete(2)),
+        (StreamSarsa, "discrete", MultiBinary(4)),
         (DQN, "discrete", Discrete(1)),
         (DQN, "discrete", Box(-1, 1, (3,), np.float32)),
     ],
@@ -175,7 +184,7 @@ def test_spaces_that_shrink_are_refused_and_nothing_has_changed(agent_class, kin
     assert same(state, driver.agent.state_dict())
 
 
-@pytest.mark.parametrize("agent_class", [PPO, DQN])
+@pytest.mark.parametrize("agent_class", [PPO, DQN, StreamAC, StreamQ, StreamSarsa])
 def test_an_actor_of_the_old_structure_acts_by_a_policy_of_the_new(agent_class):
     driver, actor = Driver(make(agent_class, "discrete")), make(agent_class, "discrete", seed=3)
     driver.run(60)

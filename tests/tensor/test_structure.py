@@ -30,6 +30,13 @@ class Image(nn.Module):
         return self.last(h + self.block(h).relu())
 
 
+class Fixed(nn.Module):
+    """Holds a size of four fast."""
+
+    def forward(self, x):
+        return x.reshape(-1, 4)
+
+
 def mlp(*sizes):
     layers = [part for a, b in pairwise(sizes) for part in (nn.Linear(a, b), nn.Tanh())]
     return nn.Sequential(*layers[:-1])
@@ -261,7 +268,10 @@ def test_errors_name_what_is_wrong():
         with pytest.raises(ValueError, match=message):
             call()
         assert all(np.array_equal(before[name], t.numpy()) for name, t in net.state_dict().items())
-    fixed = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4, elementwise_affine=False), nn.Linear(4, 1))
+    fixed = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm((1, 4), elementwise_affine=False), nn.Linear(4, 1))
+    with pytest.raises(ValueError, match="grow: cannot follow the units of '0': they reach a LayerNorm of several axes"):
+        structure.grow(fixed, "0", 1, x=x.unsqueeze(1))
+    fixed = nn.Sequential(nn.Linear(3, 4), Fixed(), nn.Linear(4, 1))
     with pytest.raises(ValueError, match="grow: after the edit of '0' the forward fails: "):
         structure.grow(fixed, "0", 1, x=x)
     edit = structure.grow(net, "0", 1, x=x)

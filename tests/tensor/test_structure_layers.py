@@ -147,6 +147,50 @@ def test_layer_norms_are_announced():
     assert structure.grow(net, "0", 2).reasons == ("1: LayerNorm mixes all units",)
 
 
+class Both(nn.Module):
+    """Two layers side by side, normalised together."""
+
+    def __init__(self, norm):
+        super().__init__()
+        self.one, self.other, self.norm, self.out = nn.Linear(3, 4), nn.Linear(3, 4), norm, nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.out(self.norm(T.cat([self.one(x), self.other(x)], 1)))
+
+
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("kind", [nn.LayerNorm, nn.RMSNorm])
+def test_only_whole_copies_of_a_layer_are_kept_by_its_norm(kind, affine):
+    x = T.randn(20, 3)
+    net = nn.Sequential(nn.Linear(3, 4), kind(4, elementwise_affine=affine), nn.LeakyReLU(), nn.Linear(4, 2))
+    said = (f"1: {kind.__name__} mixes all units",)
+    for units, init in ((2, "zero_out"), (4, "zero_out"), (4, "pair"), (2, "net2wider"), (6, "net2wider")):
+        change = structure.grow(net, "0", units, init=init).check(x)
+        assert change.reasons == said
+        assert change.relative > 1e-3
+    for copies in (2, 3):
+        edit = structure.grow(net, "0", 4 * (copies - 1), init="net2wider")
+        assert edit.check(x).reasons == ()
+        assert edit.check(x).relative < 1e-5
+        assert edit.apply().net[1].normalized_shape == (4 * copies,)
+        net(x)
+        edit.undo()
+        assert net[1].normalized_shape == (4,)
+    assert said[0] in structure.prune(net, "0", [1]).check(x).reasons
+    assert structure.prune(net, "0", [1, 2]).apply().net[1].normalized_shape == (2,)
+    net(x)
+
+
+@pytest.mark.parametrize("affine", [False, True])
+def test_a_copy_of_a_part_of_what_is_normalised_is_not_whole(affine):
+    net, x = Both(nn.LayerNorm(8, elementwise_affine=affine)), T.randn(20, 3)
+    edit = structure.grow(net, "one", 4, init="net2wider", x=x)
+    assert edit.check(x).reasons == ("norm: LayerNorm mixes all units",)
+    assert edit.check(x).relative > 1e-3
+    assert edit.apply().net.norm.normalized_shape == (12,)
+    net(x)
+
+
 def mlp(*sizes, activation=nn.Tanh):
     layers = [part for a, b in pairwise(sizes) for part in (nn.Linear(a, b), activation())]
     return nn.Sequential(*layers[:-1])
