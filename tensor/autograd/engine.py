@@ -11,6 +11,7 @@ from heapq import heappop, heappush, heappushpop
 from importlib import import_module
 from itertools import count
 from operator import attrgetter
+from threading import Thread
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -50,7 +51,11 @@ def _ordinary(gradients: dict[Any, Any], release: bool) -> None:
     """Leave it to `run`; a process that goes back so often has `tensor.jit` make something faster, in the background."""
     first = getattr(next(iter(gradients.values())), "_array", None)
     if first.__class__ is np.ndarray and next(_passes) == SEVERAL:
-        import_module("tensor.jit.backward").prepare()
+        Thread(target=_prepare, name="tensor.autograd", daemon=True).start()
+
+
+def _prepare() -> None:
+    import_module("tensor.jit.backward").prepare()
 
 
 #: Passes after which it is worth the tenth of a second that making machine code takes.

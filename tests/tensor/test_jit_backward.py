@@ -87,12 +87,16 @@ EACH: dict[str, tuple[Graph, list[tuple[int, ...]]]] = {
     "sigmoid": (lambda x: x.sigmoid().sum(), [(35,)]),
     "relu": (lambda x: x.relu().sum(), [(3, 35)]),
     "exp": (lambda x: x.exp().sum(), [(3, 35)]),
+    "expm1": (lambda x: x.expm1().sum(), [(3, 35)]),
     "log": (lambda x: (x * x).log().sum(), [(3, 35)]),
+    "log1p": (lambda x: (x * x).log1p().sum(), [(3, 35)]),
+    "sqrt": (lambda x: (x * x).sqrt().sum(), [(3, 35)]),
+    "reciprocal": (lambda x: x.reciprocal().sum(), [(3, 35)]),
     "neg": (lambda x: ((-x) * x).sum(), [(3, 35)]),
     "add": (lambda x, y: ((x + y) * (x + 2)).sum(), [(3, 35), (3, 35)]),
     "sub": (lambda x, y: ((x - y) * (1 - x)).sum(), [(3, 35), (3, 35)]),
     "mul": (lambda x, y: (x * y * 0.3 * x).sum(), [(3, 35), (3, 35)]),
-    "div": (lambda x: (x / 3).sum(), [(3, 35)]),
+    "div": (lambda x, y: (x / 3 + x / y + 2 / y).sum(), [(3, 35), (3, 35)]),
     "pow": (lambda x: (x**2).sum(), [(3, 35)]),
     "square": (lambda x: x.square().sum(), [(3, 35)]),
     "sum": (lambda x: x.sum() * 3, [(3, 35)]),
@@ -394,6 +398,9 @@ def test_machine_code_is_made_after_some_passes(ways: Ways, monkeypatch: pytest.
     monkeypatch.setattr(engine, "_passes", count(engine.SEVERAL - 1))
     for made in (False, True):
         T.ones(3, requires_grad=True).sum().backward()
+        for thread in threading.enumerate():
+            if thread.name == "tensor.autograd":
+                thread.join()
         compiled._queue.join()
         assert (engine.shortcut.run is ways.native) == made
 
@@ -411,7 +418,7 @@ UNARY: list[Callable[[Any], Any]] = [
     T.tanh, T.sigmoid, T.relu, T.exp, T.neg, T.square, lambda x: x**2, lambda x: x * -1.0, lambda x: 0.5 * x, lambda x: x / 3,
     lambda x: 1 - x, T.clone, lambda x: x.reshape(-1).view(x.shape), lambda x: x.sin(), lambda x: x.T.T,
 ]  # fmt: skip
-BINARY: list[Callable[[Any, Any], Any]] = [T.add, T.sub, T.mul]
+BINARY: list[Callable[[Any, Any], Any]] = [T.add, T.sub, T.mul, lambda x, y: x / (y * y + 1)]
 STEPS = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 40), st.integers(0, 40)), min_size=1, max_size=25)
 
 
@@ -425,7 +432,7 @@ def random_graph(steps: list[tuple[int, int, int]], last: int) -> Graph:
             if kind < len(UNARY):
                 new = UNARY[kind](p)
             elif kind < 20:
-                new = BINARY[kind % 3](p, q)
+                new = BINARY[kind % 4](p, q)
             elif kind < 25:
                 new = linear(p, w, b)
             else:

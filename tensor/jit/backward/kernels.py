@@ -45,6 +45,10 @@ def _two_over(v: Lanes, g: str, n: str) -> str:
     return v.mul(g, _narrow(v, v.function.put(f"fdiv double 2.0, {n}")))
 
 
+def _minus(v: Lanes, x: str) -> str:
+    return v.op("fneg", x)
+
+
 _SAME = (lambda v, g: g, ())
 _DIFFERENCE = (lambda v, g, a, b: v.mul(v.sub(a, b), g), (0, 1)), (lambda v, g, a, b: v.mul(v.sub(b, a), g), (0, 1))
 
@@ -55,12 +59,16 @@ KERNELS: dict[str, Each | None] = {
     "sigmoid": Each(((lambda v, g, y: v.mul(v.mul(v.sub(v.const(1), y), y), g), (0,)),)),
     "relu": Each(((lambda v, g, y: v.mul(g, _one_of(v, "ogt", y)), (0,)),)),
     "exp": Each(((lambda v, g, y: v.mul(g, y), (0,)),)),
+    "expm1": Each(((lambda v, g, y: v.mul(g, v.add(y, v.const(1))), (0,)),)),
     "log": Each(((lambda v, g, x: v.div(g, x), (0,)),)),
-    "neg": Each(((lambda v, g: v.op("fneg", g), ()),)),
+    "log1p": Each(((lambda v, g, x: v.div(g, v.add(v.const(1), x)), (0,)),)),
+    "sqrt": Each(((lambda v, g, y: v.div(g, v.mul(v.const(2), y)), (0,)),)),
+    "reciprocal": Each(((lambda v, g, y: v.mul(_minus(v, g), v.mul(y, y)), (0,)),)),
+    "neg": Each(((_minus, ()),)),
     "add": Each((_SAME, _SAME)),
-    "sub": Each((_SAME, (lambda v, g: v.op("fneg", g), ()))),
+    "sub": Each((_SAME, (_minus, ()))),
     "mul": Each(((lambda v, g, b: v.mul(g, b), (1,)), (lambda v, g, a: v.mul(g, a), (0,)))),
-    "div": Each(((lambda v, g, b: v.div(g, b), (0,)), None)),
+    "div": Each(((lambda v, g, b: v.div(g, b), (0,)), (lambda v, g, b, y: v.mul(_minus(v, g), v.div(y, b)), (0, 1)))),
     "square": Each(((lambda v, g, a: v.mul(g, v.add(a, a)), (0,)), None)),
     "twice": Each(((lambda v, g, x: v.mul(v.mul(g, x), v.const(2)), (0,)),)),
     "sum": Each((_SAME,), lambda v, g, n: g),
