@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import tensor as T
 from agents.compiled import GRACE, LearningStep, restore
-from agents.growing import cautious, inputs_of, more_actions, more_inputs, new_outputs, rebuilt
+from agents.growing import cautious, more_actions, more_inputs, new_outputs, rebuilt
 from agents.networks import sparse_mlp
 from agents.obgd import obgd
 from agents.settings import at_least, check, fraction, positive
@@ -274,6 +274,7 @@ class ActionValues:
     def _structure(self) -> State:
         return {
             "version": self.version,
+            "inputs": self.inputs,
             "actions": [self.actions, self.new, self.tries],
             "network": self._described,
             "grace": [self._learn.grace, self._values.grace],
@@ -300,5 +301,5 @@ class ActionValues:
         self.version = given["version"]
         self.network = rebuilt(nn.Sequential, given["network"])
         self.traces = Traces({"network": self.network}, self.num_envs)
-        self._see(inputs_of(self.network))
+        self._see(given["inputs"])
         self._take()

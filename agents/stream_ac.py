@@ -15,7 +15,6 @@ from agents.compiled import GRACE, LearningStep, restore
 from agents.growing import (
     build_space,
     describe_space,
-    inputs_of,
     more_actions,
     more_dimensions,
     more_inputs,
@@ -294,6 +293,7 @@ class StreamAC:
     def _structure(self) -> State:
         return {
             "version": self.version,
+            "inputs": self.inputs,
             "actions": describe_space(self.action_space),
             **self._described,
             "grace": [self._learn.grace, self._outputs.grace],
@@ -321,5 +321,5 @@ class StreamAC:
         self.action_space = build_space(given["actions"])
         self.head = make_head(self.action_space, "stream-ac", spread=True)
         self.actor, self.critic = (rebuilt(nn.Sequential, spec) for spec in described.values())
-        self._see(inputs_of(self.actor))
+        self._see(given["inputs"])
         self._join()
