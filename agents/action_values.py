@@ -243,6 +243,19 @@ class ActionValues:
             self.new, self.tries = self.new + actions, 0
         return edits
 
+    def snapshot(self) -> State:
+        """Structure and weights."""
+        return {"structure": self._structure(), "network": pack(self.network.state_dict())}
+
+    def roll_back(self, state: State) -> None:
+        """Take the network of a `snapshot` into use, with traces that begin anew; all else stays as it is."""
+        version, new, tries = self.version + 1, self.new, self.tries
+        self._rebuild(state["structure"])
+        self.network.load_state_dict(unpack(state["network"]))
+        self.traces.restart()
+        self.version, self.new, self.tries = version, new, tries
+        restore((self._learn, self._values), [GRACE, GRACE])
+
     # --- keeping ------------------------------------------------------------------------------------------------
 
     def policy(self) -> State:
@@ -301,5 +314,6 @@ class ActionValues:
         self.version = given["version"]
         self.network = rebuilt(nn.Sequential, given["network"])
         self.traces = Traces({"network": self.network}, self.num_envs)
-        self._see(given["inputs"])
+        if given["inputs"] != self.inputs:
+            self._see(given["inputs"])
         self._take()
