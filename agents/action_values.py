@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import tensor as T
 from agents.compiled import GRACE, LearningStep, restore
-from agents.growing import cautious, inputs_of, more_actions, more_inputs, new_outputs, rebuilt
+from agents.growing import cautious, more_actions, more_inputs, new_outputs, rebuilt
 from agents.intentional import intentional
 from agents.networks import sparse_mlp
 from agents.obgd import obgd
@@ -263,6 +263,19 @@ class ActionValues:
             self.new, self.tries = self.new + actions, 0
         return edits
 
+    def snapshot(self) -> State:
+        """Structure and weights."""
+        return {"structure": self._structure(), "network": pack(self.network.state_dict())}
+
+    def roll_back(self, state: State) -> None:
+        """Take the network of a `snapshot` into use, with traces that begin anew; all else stays as it is."""
+        version, new, tries = self.version + 1, self.new, self.tries
+        self._rebuild(state["structure"])
+        self.network.load_state_dict(unpack(state["network"]))
+        self.traces.restart()
+        self.version, self.new, self.tries = version, new, tries
+        restore((self._learn, self._values), [GRACE, GRACE])
+
     # --- keeping ------------------------------------------------------------------------------------------------
 
     def policy(self) -> State:
@@ -294,6 +307,7 @@ class ActionValues:
     def _structure(self) -> State:
         return {
             "version": self.version,
+            "inputs": self.inputs,
             "actions": [self.actions, self.new, self.tries],
             "network": self._described,
             "grace": [self._learn.grace, self._values.grace],
@@ -320,5 +334,6 @@ class ActionValues:
         self.version = given["version"]
         self.network = rebuilt(nn.Sequential, given["network"])
         self.traces = Traces({"network": self.network}, self.num_envs)
-        self._see(inputs_of(self.network))
+        if given["inputs"] != self.inputs:
+            self._see(given["inputs"])
         self._take()

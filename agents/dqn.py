@@ -15,7 +15,6 @@ from agents.compiled import GRACE, LearningStep, restore
 from agents.gradients import clip_norm
 from agents.growing import (
     cautious,
-    inputs_of,
     more_actions,
     more_inputs,
     names_in_order,
@@ -159,6 +158,7 @@ class DQN:
         self._values = LearningStep(self._evaluate, (), compile=self.config.compile)
 
     def _remember(self, inputs: int) -> None:
+        self.inputs = inputs
         fields = {
             "observation": ((inputs,), np.float32),
             "action": ((), np.int64),
@@ -183,7 +183,7 @@ class DQN:
 
     def prepare_to_act(self) -> None:
         """Have machine code made for acting."""
-        self._values.prepare(T.zeros(self._num_envs, inputs_of(self.network)))
+        self._values.prepare(T.zeros(self._num_envs, self.inputs))
 
     # --- acting -------------------------------------------------------------------------------------------------
 
@@ -321,6 +321,7 @@ class DQN:
             for field in ("observation", "next_observation"):
                 self.replay.convert(field, lambda rows: widen(rows, inputs))
             self.n_step.widen(inputs)
+            self.inputs = inputs
         if actions:
             advantages = slice(1, None) if self.config.dueling else slice(None)
             edits += more_actions("network", self.parts()["network"], actions, advantages)
@@ -380,6 +381,7 @@ class DQN:
     def _structure(self) -> State:
         return {
             "version": self.version,
+            "inputs": self.inputs,
             "actions": [self.actions, self.new, self.tries],
             "network": structure.describe(self.network),
             "optimizer": names_in_order(self.network, self.optimizer),
@@ -402,6 +404,7 @@ class DQN:
         """The networks as they had become, with weights to be loaded."""
         self.version = given["version"]
         self.actions, self.new, self.tries = given["actions"]
+        self.inputs = given.get("inputs", self.inputs)
         if given["network"] != structure.describe(self.network):
             self.network, self.target = (rebuilt(QNetwork, given["network"]) for _ in range(2))
             self._learn_with(optimized(self.network, given["optimizer"]))

@@ -18,7 +18,6 @@ __all__ = [
     "build_space",
     "cautious",
     "describe_space",
-    "inputs_of",
     "more_actions",
     "more_deviations",
     "more_dimensions",
@@ -131,11 +130,6 @@ def cautious(
     tried = np.where(rng.random(n) < 0.5, rng.integers(known, actions, n), rng.integers(known, size=n))
     chosen: NDArray[np.int64] = np.where(explore, tried, best)
     return chosen
-
-
-def inputs_of(net: nn.Module) -> int:
-    """How many features a network's first linear layer takes."""
-    return next(m.in_features for m in net.modules() if isinstance(m, nn.Linear))
 
 
 def widen(rows: NDArray[Any], width: int) -> NDArray[Any]:

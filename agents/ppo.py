@@ -16,7 +16,6 @@ from agents.gradients import clip_norm
 from agents.growing import (
     build_space,
     describe_space,
-    inputs_of,
     more_actions,
     more_deviations,
     more_inputs,
@@ -133,6 +132,7 @@ class PPO:
         self._outputs = LearningStep(self._evaluate, (), compile=self.config.compile)
 
     def _collect(self, inputs: int) -> None:
+        self.inputs = inputs
         fields = {
             "observation": ((inputs,), np.float32),
             "action": (self.head.action_shape, self.head.action_dtype),
@@ -152,7 +152,7 @@ class PPO:
 
     def prepare_to_act(self) -> None:
         """Have machine code made for acting."""
-        self._outputs.prepare(T.zeros(self._num_envs, inputs_of(self.actor)))
+        self._outputs.prepare(T.zeros(self._num_envs, self.inputs))
 
     # --- acting -------------------------------------------------------------------------------------------------
 
@@ -422,6 +422,7 @@ class PPO:
     def _structure(self) -> State:
         return {
             "version": self.version,
+            "inputs": self.inputs,
             "actor": structure.describe(self.actor),
             "critic": structure.describe(self.critic),
             "actions": describe_space(self.action_space),
@@ -442,6 +443,7 @@ class PPO:
     def _rebuild(self, given: State) -> None:
         """The networks as they had become, with weights to be loaded."""
         self.version, actions = given["version"], build_space(given["actions"])
+        self.inputs = given.get("inputs", self.inputs)
         now = {"actor": structure.describe(self.actor), "critic": structure.describe(self.critic)}
         if now == {name: given[name] for name in now} and actions == self.action_space:
             return

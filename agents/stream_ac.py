@@ -15,7 +15,6 @@ from agents.compiled import GRACE, LearningStep, restore
 from agents.growing import (
     build_space,
     describe_space,
-    inputs_of,
     more_actions,
     more_dimensions,
     more_inputs,
@@ -279,6 +278,19 @@ class StreamAC:
             self.head, self.action_space = make_head(action_space, "stream-ac", spread=True), action_space
         return edits
 
+    def snapshot(self) -> State:
+        """Structure and weights."""
+        return {"structure": self._structure(), "networks": pack(self.networks.state_dict())}
+
+    def roll_back(self, state: State) -> None:
+        """Take the networks of a `snapshot` into use, with traces that begin anew; all else stays as it is."""
+        version = self.version + 1
+        self._rebuild(state["structure"])
+        self.networks.load_state_dict(unpack(state["networks"]))
+        self.traces.restart()
+        self.version = version
+        restore((self._learn, self._outputs), [GRACE, GRACE])
+
     # --- keeping ------------------------------------------------------------------------------------------------
 
     def policy(self) -> State:
@@ -308,6 +320,7 @@ class StreamAC:
     def _structure(self) -> State:
         return {
             "version": self.version,
+            "inputs": self.inputs,
             "actions": describe_space(self.action_space),
             **self._described,
             "grace": [self._learn.grace, self._outputs.grace],
@@ -337,5 +350,6 @@ class StreamAC:
         self.action_space = build_space(given["actions"])
         self.head = make_head(self.action_space, "stream-ac", spread=True)
         self.actor, self.critic = (rebuilt(nn.Sequential, spec) for spec in described.values())
-        self._see(inputs_of(self.actor))
+        if given["inputs"] != self.inputs:
+            self._see(given["inputs"])
         self._join()

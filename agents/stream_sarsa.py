@@ -139,6 +139,14 @@ class StreamSarsa:
         self._waiting.clear()
         return self.values.adapt(observation_space, action_space)
 
+    def snapshot(self) -> State:
+        """Structure and weights."""
+        return self.values.snapshot()
+
+    def roll_back(self, state: State) -> None:
+        """Take the network of a `snapshot` into use, with traces that begin anew; all else stays as it is."""
+        self.values.roll_back(state)
+
     def policy(self) -> State:
         """What `act` depends on, as copies."""
         return self.values.policy()

@@ -187,6 +187,29 @@ def test_an_agent_that_is_prepared_after_an_edit_is_compiled_at_once_and_says_so
     assert same(driver.agent.state_dict(), other.agent.state_dict())
 
 
+@pytest.mark.parametrize("agent_class", AGENTS)
+@pytest.mark.parametrize("edit", [lambda net: structure.grow(net, "0", 3), lambda net: structure.reset_units(net, "0", [1])])
+def test_an_edit_is_taken_back_with_what_was_learnt_since(agent_class, edit):
+    driver = driven(agent_class, compile=True)
+    agent = driver.agent
+    snapshot = copy.deepcopy(agent.snapshot())
+    outputs = [part.net(T.from_numpy(POINTS)).detach().numpy() for part in agent.parts().values()]
+    apply(agent, edit)
+    driver.run(30)
+    seen = inner(agent).scales.state_dict()
+    agent.roll_back(snapshot)
+    assert agent.version == 2
+    for old, part in zip(outputs, agent.parts().values(), strict=True):
+        assert np.array_equal(part.net(T.from_numpy(POINTS)).detach().numpy(), old)
+    assert same(seen, inner(agent).scales.state_dict())  # what was experienced stays
+    assert all(inner(agent).traces.fresh)
+    other = driven(agent_class, 0, compile=True)
+    other.agent.load_state_dict(copy.deepcopy(agent.state_dict()))
+    other.rng.bit_generator.state, other.observation = driver.rng.bit_generator.state, driver.observation
+    assert np.array_equal(driver.run(100), other.run(100))  # through the calls that run as they are, and after
+    assert same(agent.state_dict(), other.agent.state_dict())
+
+
 # --- spaces that grow ---------------------------------------------------------------------------------------------------
 
 

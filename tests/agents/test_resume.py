@@ -37,10 +37,14 @@ RUNS = {
         "dqn",
     ],
     "ppo-trials": ["--env", "CartPole-v1", "--agent", "ppo", "--steps", "4000", "--hidden-sizes", "8", "--structure", "trials"],
+    "stream-ac-edited": [
+        *["--env", "Pendulum-v1", "--agent", "stream-ac", "--steps", "1600", "--hidden-sizes", "16"],
+        *["--num-envs", "2", "--sparsity", "0.5", "--structure", "stream-ac"],
+    ],
 }
 
 
-# In both, a layer of the user's own takes a place in the network, and grows.
+# In each, a layer of the user's own takes a place in the network, and grows.
 STRUCTURES = {
     "ppo": """
         [[rule]]
@@ -92,6 +96,36 @@ STRUCTURES = {
         policy = { name = "every" }
         edit = { name = "grow", units = 2, init = "random" }
         trial = { episodes = 8, tolerance = 0.0, rest = 1 }
+    """,
+    "stream-ac": """
+        [[rule]]
+        layer = ["actor.0", "critic.0"]
+        interval = 250
+        policy = { name = "every" }
+        edit = { name = "grow", units = 4, init = "net2wider" }
+        [[rule]]
+        layer = "actor.2"
+        interval = 400
+        policy = { name = "every" }
+        edit = { name = "replace", make = "own_layers:scaled" }
+        budget = { edits = 1 }
+        [[rule]]
+        layer = "critic.0"
+        interval = 550
+        policy = { name = "every" }
+        edit = { name = "deepen" }
+        budget = { edits = 1 }
+        [[rule]]
+        layer = "actor.0"
+        interval = 350
+        watch = "td_error"
+        policy = { name = "dormant", share = 0.05 }
+        edit = { name = "reset_units", units = 2 }
+        [[rule]]
+        layer = "critic.0"
+        interval = 300
+        policy = { name = "every", n = 2 }
+        edit = { name = "prune", units = 1 }
     """,
 }
 
