@@ -104,6 +104,19 @@ def same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
+def difference(a: Any, b: Any, at: str = "state") -> str:
+    """Where two states differ first, and by how much; empty where they are equal to the last bit."""
+    if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
+        return next(filter(None, (difference(a[k], b[k], f"{at}[{k!r}]") for k in a)), "")
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)) and len(a) == len(b):
+        return next(filter(None, (difference(x, y, f"{at}[{i}]") for i, (x, y) in enumerate(zip(a, b, strict=True)))), "")
+    if same(a, b):
+        return ""
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.shape == b.shape and a.dtype.kind == b.dtype.kind == "f":
+        return f"{at}: {np.count_nonzero(a != b)} of {a.size} elements, by up to {np.abs(a - b).max():.3g}"
+    return f"{at}: {a!r:.80} and {b!r:.80}"
+
+
 # --- the checks --------------------------------------------------------------------------------------------------------
 
 
@@ -189,7 +202,8 @@ def check_state_is_complete(agent_class: Any) -> None:
             other.rng.bit_generator.state = driver.rng.bit_generator.state
             other.observation = driver.observation
             assert np.array_equal(driver.run(120), other.run(120)), f"{kind}: differs after {steps} steps"
-            assert same(driver.agent.state_dict(), other.agent.state_dict()), f"{kind}: differs after {steps} steps"
+            found = difference(driver.agent.state_dict(), other.agent.state_dict())
+            assert not found, f"{kind}: restored after {steps} steps and run for 120, differs in {found}"
 
 
 def check_state_is_a_copy(agent_class: Any) -> None:
