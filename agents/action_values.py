@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete, Space
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 import tensor as T
 from agents.compiled import GRACE, LearningStep, restore
 from agents.growing import cautious, more_actions, more_inputs, new_outputs, rebuilt
+from agents.intentional import intentional
 from agents.networks import sparse_mlp
 from agents.obgd import obgd
 from agents.settings import at_least, check, fraction, positive
@@ -21,34 +23,50 @@ from rlcore.errors import SpaceError
 from rlcore.types import Part, State
 from tensor import Tensor, nn, structure
 
-__all__ = ["ActionValues", "Settings", "check_settings"]
+__all__ = ["ActionValues", "ActionValuesConfig"]
 
 
-class Settings(Protocol):
-    """The fields of a configuration that are read here; `agents.stream_q.StreamQConfig` says what they mean."""
+@dataclass
+class ActionValuesConfig:
+    """What the agents that learn action values from single steps have in common; each has a docstring of its own for the help."""
 
-    gamma: float
-    trace_decay: float
-    step_size: float
-    kappa: float
-    exploration_fraction: float
-    exploration_initial_epsilon: float
-    exploration_final_epsilon: float
-    new_action_tries: int
-    hidden_sizes: tuple[int, ...]
-    sparsity: float
-    standardize_observations: bool
-    scale_rewards: bool
-    compile: bool
+    gamma: float = 0.99
+    """Discount."""
+    trace_decay: float = 0.8
+    """Lambda: how fast eligibility traces decay; 0 one step, 1 Monte Carlo."""
+    step_rule: Literal["obgd", "intentional"] = "obgd"
+    """How long steps are: bounded by what would overshoot, or such that each takes a fixed part of its error away."""
+    step_size: float = 1.0
+    """With obgd: the largest step; samples that would overshoot take smaller ones."""
+    kappa: float = 2.0
+    """With obgd: how much smaller than the bound the steps stay."""
+    error_reduction: float = 0.5
+    """With intentional: the part of its error that a step takes away."""
+    exploration_fraction: float = 0.1
+    """Part of the run over which exploration is lowered."""
+    exploration_initial_epsilon: float = 1.0
+    """Probability of a random action at the start."""
+    exploration_final_epsilon: float = 0.01
+    """Probability of a random action after that."""
+    new_action_tries: int = 2_000
+    """Uses of an action that appeared in mid-run until it is taken whenever it seems best; before, ever more often."""
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    """Units of the hidden layers."""
+    sparsity: float = 0.9
+    """Part of each unit's first weights that is zero."""
+    standardize_observations: bool = True
+    """Standardise observations by the mean and deviation of all so far."""
+    scale_rewards: bool = True
+    """Divide rewards by the deviation of the discounted return so far."""
+    compile: bool = True
+    """Learn by compiled steps (`T.compile`): much faster, and equal up to rounding."""
 
-
-def check_settings(config: Settings) -> None:
-    """Raise a ConfigError for a value out of range."""
-    check(config, positive, "step_size", "kappa")
-    check(config, at_least(1), "kappa")
-    check(config, at_least(0), "new_action_tries")
-    check(config, fraction, "gamma", "trace_decay", "sparsity", "exploration_fraction")
-    check(config, fraction, "exploration_initial_epsilon", "exploration_final_epsilon")
+    def __post_init__(self) -> None:
+        check(self, positive, "step_size", "kappa", "error_reduction")
+        check(self, at_least(1), "kappa")
+        check(self, at_least(0), "new_action_tries")
+        check(self, fraction, "gamma", "trace_decay", "sparsity", "exploration_fraction", "error_reduction")
+        check(self, fraction, "exploration_initial_epsilon", "exploration_final_epsilon")
 
 
 class ActionValues:
@@ -63,7 +81,7 @@ class ActionValues:
     def __init__(
         self,
         name: str,
-        config: Settings,
+        config: ActionValuesConfig,
         observation_space: Box,
         action_space: Space[Any],
         *,
@@ -199,9 +217,11 @@ class ActionValues:
             delta: Tensor = (reward + discount * following - value).squeeze(0)
             if self.watkins:
                 decay = decay * (value >= values.amax(1)).squeeze(0).to(T.float32)
-            obgd(
-                self.parameters, traces, gradients, delta, decay, step_size=self.config.step_size, kappa=self.config.kappa
-            )  # fmt: skip
+            c = self.config
+            if c.step_rule == "intentional":
+                intentional(self.parameters, traces, gradients, delta * c.error_reduction, decay)
+            else:
+                obgd(self.parameters, traces, gradients, delta, decay, step_size=c.step_size, kappa=c.kappa)
         return delta
 
     # --- changing -----------------------------------------------------------------------------------------------

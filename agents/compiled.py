@@ -49,6 +49,7 @@ class LearningStep:
         self._changes = changes
         self._ready = not compile
         self._trials = 0 if self._ready else TRIALS  # calls still to be made for machine code to be made
+        self._laid = _layout(changes)
         self.grace = 0  #: how many calls will still run as they are; part of an agent's state
 
     def __call__(self, *tensors: Tensor) -> Any:
@@ -80,25 +81,27 @@ class LearningStep:
 
     def restored(self, grace: int = 0) -> None:
         """The optimizer's state was replaced, and with it the memory that machine code was made for."""
+        self._laid = _layout(self._changes)
         if isinstance(self._call, jit.Compiled):
             self._call.reset()
             self._ready, self._trials = False, TRIALS
             self.grace = grace
 
     def settle(self) -> None:
-        """Wait for machine code that is being made; also before an edit.
-
-        An edit looks through the garbage collector's objects, which must not happen while another thread builds some.
-        """
+        """Wait for machine code that is being made."""
         if isinstance(self._call, jit.Compiled):
             self._call.wait()
 
-    def edited(self) -> None:
-        """The network has other shapes now."""
+    def edited(self) -> bool:
+        """The network was edited; says whether anything had to be made anew, or the edit was in place and all goes on."""
+        laid = _layout(self._changes)
+        if laid and _same(laid, self._laid):
+            return False
         if isinstance(self._changes, FlatOptimizer):
             # Lays late elements in the order in which a checkpoint will have them: in another, sums may round differently.
             self._changes.load_state_dict(self._changes.state_dict())
         self.restored(GRACE)
+        return True
 
     def _record(self, tensors: tuple[Tensor, ...], trials: int = TRIALS) -> None:
         """Call so often, and put everything back."""
@@ -107,6 +110,18 @@ class LearningStep:
             self._call(*tensors)
         self._trials -= trials
         put_back()
+
+
+def _layout(changes: FlatOptimizer | Sequence[Tensor]) -> list[Any]:
+    """What machine code depends on: the memory, and whether all elements count the same steps."""
+    if not isinstance(changes, FlatOptimizer):
+        return [tensor._array for tensor in changes]
+    flats = [flat for group in changes._flats for flat in group]
+    return flats + [flat.late is None and isinstance(flat.steps, int) for flat in flats]
+
+
+def _same(a: Sequence[Any], b: Sequence[Any]) -> bool:
+    return len(a) == len(b) and all(x is y for x, y in zip(a, b, strict=True))
 
 
 def restore(steps: Sequence[LearningStep], grace: Sequence[int] | int) -> None:
@@ -119,13 +134,12 @@ def restore(steps: Sequence[LearningStep], grace: Sequence[int] | int) -> None:
 def _kept(optimizer: FlatOptimizer) -> Callable[[], None]:
     """What puts parameters and optimizer back to how they are now."""
     optimizer._fit()
-    flats = [flat for group in optimizer._flats for flat in group]
-    kept = [(flat, flat.data.copy(), flat.moments.copy(), flat.steps) for flat in flats]
+    copies = [(flat, flat.keep()) for group in optimizer._flats for flat in group]
 
     def put_back() -> None:
         optimizer.zero_grad()
-        for flat, data, moments, steps in kept:
-            flat.data[...], flat.moments[...], flat.steps = data, moments, steps
+        for flat, copy in copies:
+            copy(flat)
 
     return put_back
 

@@ -11,7 +11,7 @@ from gymnasium.spaces import Box, Discrete, Space
 from numpy.typing import NDArray
 
 import tensor as T
-from agents.compiled import LearningStep, restore
+from agents.compiled import GRACE, LearningStep, restore
 from agents.gradients import clip_norm
 from agents.growing import (
     cautious,
@@ -298,8 +298,6 @@ class DQN:
 
     def parts(self) -> Mapping[str, Part]:
         """``network``: the layers between observations and values; the target network follows."""
-        self._gradient_step.settle()
-        self._values.settle()
         return {"network": Part(self.network.body, self.optimizer, (self.target.body,))}
 
     def sample(self) -> NDArray[np.float32] | None:
@@ -308,10 +306,10 @@ class DQN:
 
     def edited(self) -> None:
         """Learn with the network as it is now."""
-        self.version += 1
-        self._parameters = list(self.network.parameters())
-        self._gradient_step.edited()
-        self._values.edited()
+        if self._gradient_step.edited():
+            self.version += 1
+            self._parameters = list(self.network.parameters())
+            self._values.edited()
 
     def adapt(self, observation_space: Box, action_space: Space[Any]) -> Sequence[tuple[str, structure.Edit]]:
         """Serve spaces that have grown: what is remembered gets zeros for observation components that it lacks."""
@@ -350,15 +348,35 @@ class DQN:
     def state_dict(self) -> State:
         """Structure, weights, target, optimizer, replay, pending returns, counters and the generator."""
         return {
-            "structure": self._structure(),
-            "network": pack(self.network.state_dict()),
-            "target": pack(self.target.state_dict()),
-            "optimizer": pack(self.optimizer.state_dict()),
+            **self.snapshot(),
             "replay": self.replay.state_dict(),
             "n_step": self.n_step.state_dict(),
             "counters": [self.steps, self.updates, self._next_learn, self._next_copy],
             "generator": generator_state(self.rng),
         }
+
+    def snapshot(self) -> State:
+        """Structure, weights, target and optimizer."""
+        return {
+            "structure": self._structure(),
+            "network": pack(self.network.state_dict()),
+            "target": pack(self.target.state_dict()),
+            "optimizer": pack(self.optimizer.state_dict()),
+        }
+
+    def roll_back(self, state: State) -> None:
+        """Take the networks and the optimizer of a `snapshot` into use; all else stays as it is."""
+        version, new, tries = self.version + 1, self.new, self.tries
+        self._take(state, (GRACE, GRACE))
+        self.version, self.new, self.tries, self._copied = version, new, tries, False
+
+    def _take(self, state: State, grace: Sequence[int] | int) -> None:
+        if "structure" in state:  # not in checkpoints from before networks could change
+            self._rebuild(state["structure"])
+        self.network.load_state_dict(unpack(state["network"]))
+        self.target.load_state_dict(unpack(state["target"]))
+        self.optimizer.load_state_dict(unpack_optimizer(state["optimizer"]))
+        restore((self._gradient_step, self._values), grace)
 
     def _structure(self) -> State:
         return {
@@ -372,12 +390,7 @@ class DQN:
 
     def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` gave, bit for bit, whatever the networks have grown to."""
-        if "structure" in state:  # not in checkpoints from before networks could change
-            self._rebuild(state["structure"])
-        self.network.load_state_dict(unpack(state["network"]))
-        self.target.load_state_dict(unpack(state["target"]))
-        self.optimizer.load_state_dict(unpack_optimizer(state["optimizer"]))
-        restore((self._gradient_step, self._values), state["structure"]["grace"] if "structure" in state else 0)
+        self._take(state, state["structure"]["grace"] if "structure" in state else 0)
         fields = state["replay"]["fields"]
         self._remember(fields["observation"].shape[1])
         versions = np.zeros(state["replay"]["size"], np.int32)

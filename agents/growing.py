@@ -13,7 +13,6 @@ from rlcore.errors import SpaceError
 from rlcore.types import Part, State
 from tensor import Tensor, nn, structure
 from tensor.autograd.inplace import bump
-from tensor.structure.resize import Resize
 
 __all__ = [
     "build_space",
@@ -90,7 +89,9 @@ def more_dimensions(name: str, part: Part, units: int) -> Edits:
     old, new = np.arange(last.out_features // 2), np.full(units, -1)
     index = np.concatenate([old, new, old + old.size, new])
     changes = [structure.Change(f"{layer}.{p}", 0, index) for p, t in last.named_parameters() if t is not None]
-    edit = structure.Edit(part.net, "add_outputs", layer, Resize(part.net, changes), (), f"{units} more dimensions", 2 * units)
+    edit = structure.Edit(
+        part.net, "add_outputs", layer, structure.Resize(part.net, changes), (), f"{units} more dimensions", 2 * units
+    )
     return [(name, edit.apply(part.optimizer, *part.followers))]
 
 
@@ -98,7 +99,7 @@ def more_deviations(head: nn.Module, optimizer: Any, units: int, first: float) -
     """Give a head's ``log_std`` more entries, and apply that."""
     old = head.log_std.shape[0]
     change = structure.Change("log_std", 0, np.append(np.arange(old), np.full(units, -1)), first)
-    structure.Edit(head, "add_outputs", "log_std", Resize(head, [change]), units=units).apply(optimizer)
+    structure.Edit(head, "add_outputs", "log_std", structure.Resize(head, [change]), units=units).apply(optimizer)
 
 
 def _ends(net: nn.Module) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from gymnasium.spaces import Box, Discrete, Space
 from numpy.typing import NDArray
 
 import tensor as T
-from agents.compiled import LearningStep, restore
+from agents.compiled import GRACE, LearningStep, restore
 from agents.gradients import clip_norm
 from agents.growing import (
     build_space,
@@ -335,8 +335,6 @@ class PPO:
 
     def parts(self) -> Mapping[str, Part]:
         """``actor``, from observations to what the action's distribution is made of, and ``critic``, to the value."""
-        self._gradient_step.settle()
-        self._outputs.settle()
         return {"actor": Part(self.actor, self.optimizer), "critic": Part(self.critic, self.optimizer)}
 
     def sample(self) -> NDArray[np.float32] | None:
@@ -346,10 +344,10 @@ class PPO:
 
     def edited(self) -> None:
         """Learn with the networks as they are now."""
-        self.version += 1
-        self._parameters = list(self.networks.parameters())
-        self._gradient_step.edited()
-        self._outputs.edited()
+        if self._gradient_step.edited():
+            self.version += 1
+            self._parameters = list(self.networks.parameters())
+            self._outputs.edited()
 
     def adapt(self, observation_space: Box, action_space: Space[Any]) -> Sequence[tuple[str, structure.Edit]]:
         """Serve spaces that have grown. What the old policy has collected is learnt from before."""
@@ -394,13 +392,32 @@ class PPO:
     def state_dict(self) -> State:
         """Structure, weights, optimizer, the rollout under way, counters and the generator."""
         return {
-            "structure": self._structure(),
-            "networks": pack(self.networks.state_dict()),
-            "optimizer": pack(self.optimizer.state_dict()),
+            **self.snapshot(),
             "rollout": self.rollout.state_dict(),
             "steps": self.steps,
             "generator": generator_state(self.rng),
         }
+
+    def snapshot(self) -> State:
+        """Structure, weights and optimizer."""
+        return {
+            "structure": self._structure(),
+            "networks": pack(self.networks.state_dict()),
+            "optimizer": pack(self.optimizer.state_dict()),
+        }
+
+    def roll_back(self, state: State) -> None:
+        """Take the networks and the optimizer of a `snapshot` into use; all else stays as it is."""
+        version = self.version + 1
+        self._take(state, (GRACE, GRACE))
+        self.version = version
+
+    def _take(self, state: State, grace: Sequence[int] | int) -> None:
+        if "structure" in state:  # not in checkpoints from before networks could change
+            self._rebuild(state["structure"])
+        self.networks.load_state_dict(unpack(state["networks"]))
+        self.optimizer.load_state_dict(unpack_optimizer(state["optimizer"]))
+        restore((self._gradient_step, self._outputs), grace)
 
     def _structure(self) -> State:
         return {
@@ -415,11 +432,7 @@ class PPO:
 
     def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` gave, bit for bit, whatever the networks have grown to."""
-        if "structure" in state:  # not in checkpoints from before networks could change
-            self._rebuild(state["structure"])
-        self.networks.load_state_dict(unpack(state["networks"]))
-        self.optimizer.load_state_dict(unpack_optimizer(state["optimizer"]))
-        restore((self._gradient_step, self._outputs), state["structure"]["grace"] if "structure" in state else 0)
+        self._take(state, state["structure"]["grace"] if "structure" in state else 0)
         rollout = state["rollout"]
         self._collect(rollout["fields"]["observation"].shape[-1])
         versions = np.zeros(rollout["fields"]["valid"].shape, np.int32)

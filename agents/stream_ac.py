@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete, Space
@@ -21,6 +21,7 @@ from agents.growing import (
     new_outputs,
     rebuilt,
 )
+from agents.intentional import PolicyIntent, intentional
 from agents.networks import make_head, sparse_mlp
 from agents.obgd import obgd
 from agents.settings import at_least, check, fraction, positive
@@ -40,12 +41,18 @@ class StreamACConfig:
     """Discount."""
     trace_decay: float = 0.8
     """Lambda: how fast eligibility traces decay; 0 one step, 1 Monte Carlo."""
+    step_rule: Literal["obgd", "intentional"] = "obgd"
+    """How long steps are: bounded by what would overshoot, or such that each changes values and policy by what is intended."""
     step_size: float = 1.0
-    """The largest step, of policy and values; samples that would overshoot take smaller ones."""
+    """With obgd: the largest step, of policy and values; samples that would overshoot take smaller ones."""
     kappa_policy: float = 3.0
-    """How much smaller than the bound the policy's steps stay."""
+    """With obgd: how much smaller than the bound the policy's steps stay."""
     kappa_value: float = 2.0
-    """How much smaller than the bound the values' steps stay."""
+    """With obgd: how much smaller than the bound the values' steps stay."""
+    error_reduction: float = 0.5
+    """With intentional: the part of the values' error that a step takes away."""
+    policy_change: float = 0.05
+    """With intentional: the largest change that a step makes to the log-probability of the action taken."""
     entropy_coefficient: float = 0.01
     """Weight of the bonus for random policies."""
     hidden_sizes: tuple[int, ...] = (128, 128)
@@ -60,10 +67,10 @@ class StreamACConfig:
     """Learn by compiled steps (`T.compile`): much faster, and equal up to rounding."""
 
     def __post_init__(self) -> None:
-        check(self, positive, "step_size")
+        check(self, positive, "step_size", "error_reduction", "policy_change")
         check(self, at_least(1), "kappa_policy", "kappa_value")
         check(self, at_least(0), "entropy_coefficient")
-        check(self, fraction, "gamma", "trace_decay", "sparsity")
+        check(self, fraction, "gamma", "trace_decay", "sparsity", "error_reduction")
 
 
 class StreamAC:
@@ -96,6 +103,7 @@ class StreamAC:
         self.head, self.action_space = make_head(action_space, "stream-ac", spread=True), action_space
         self.actor = sparse_mlp(inputs, config.hidden_sizes, self.head.size, sparsity=config.sparsity)
         self.critic = sparse_mlp(inputs, config.hidden_sizes, 1, sparsity=config.sparsity)
+        self.intent = PolicyIntent()
         self._see(inputs)
         self._join()
         self._seen: list[Transition] = []
@@ -116,7 +124,7 @@ class StreamAC:
         """Take the networks into use as they have become."""
         self._policy_parameters, self._value_parameters = trained(self.actor), trained(self.critic)
         parameters = [*self._policy_parameters, *self._value_parameters]
-        written = [*parameters, *self.scales.tensors, *(e for part in self.traces.tensors for e in part)]
+        written = [*parameters, *self.scales.tensors, *self.intent.tensors, *(e for part in self.traces.tensors for e in part)]
         self._acting = [*self.actor.parameters(), *self.scales.acting]
         self._learn = LearningStep(self._step, written, compile=self.config.compile)
         self._outputs = LearningStep(self._evaluate, (), compile=self.config.compile)
@@ -218,6 +226,11 @@ class StreamAC:
         values = T.autograd.grad(value.sum(), self._value_parameters)
         split = len(self._policy_parameters)
         with T.no_grad():
+            if c.step_rule == "intentional":
+                change = self.intent.change(delta, c.policy_change)
+                intentional(self._policy_parameters, traces[:split], policy, change, decay, self.intent.usual)
+                intentional(self._value_parameters, traces[split:], values, delta * c.error_reduction, decay)
+                return delta
             for parameters, part, gradients, kappa in (
                 (self._policy_parameters, traces[:split], policy, c.kappa_policy),
                 (self._value_parameters, traces[split:], values, c.kappa_value),
@@ -298,6 +311,7 @@ class StreamAC:
             "networks": pack(self.networks.state_dict()),
             "traces": self.traces.state_dict(),
             "scales": self.scales.state_dict(),
+            "intent": self.intent.state_dict(),
             "recent": self.recent.state_dict(),
             "seen": [list(step) for step in self._seen],
             "generator": generator_state(self.rng),
@@ -321,6 +335,8 @@ class StreamAC:
         self.networks.load_state_dict(unpack(state["networks"]))
         self.traces.load_state_dict(state["traces"])
         self.scales.load_state_dict(state["scales"])
+        if "intent" in state:  # checkpoints from before there was one
+            self.intent.load_state_dict(state["intent"])
         restore((self._learn, self._outputs), 0 if given is None else given["grace"])
         self._seen = [Transition(*step) for step in state["seen"]]
         load_generator(self.rng, state["generator"])

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.spaces import Box, Space
 from numpy.typing import NDArray
 
-from agents.action_values import ActionValues, check_settings
+from agents.action_values import ActionValues, ActionValuesConfig
 from agents.streaming import Transition, transitions
 from rlcore.types import Part, State
 from tensor import structure
@@ -19,38 +19,8 @@ __all__ = ["StreamSarsa", "StreamSarsaConfig"]
 
 
 @dataclass
-class StreamSarsaConfig:
+class StreamSarsaConfig(ActionValuesConfig):
     """Stream SARSA(lambda): a streaming agent for discrete actions, which values them as it takes them, exploration included."""
-
-    gamma: float = 0.99
-    """Discount."""
-    trace_decay: float = 0.8
-    """Lambda: how fast eligibility traces decay; 0 one step, 1 Monte Carlo."""
-    step_size: float = 1.0
-    """The largest step; samples that would overshoot take smaller ones."""
-    kappa: float = 2.0
-    """How much smaller than the bound the steps stay."""
-    exploration_fraction: float = 0.1
-    """Part of the run over which exploration is lowered."""
-    exploration_initial_epsilon: float = 1.0
-    """Probability of a random action at the start."""
-    exploration_final_epsilon: float = 0.01
-    """Probability of a random action after that."""
-    new_action_tries: int = 2_000
-    """Uses of an action that appeared in mid-run until it is taken whenever it seems best; before, ever more often."""
-    hidden_sizes: tuple[int, ...] = (64, 64)
-    """Units of the hidden layers."""
-    sparsity: float = 0.9
-    """Part of each unit's first weights that is zero."""
-    standardize_observations: bool = True
-    """Standardise observations by the mean and deviation of all so far."""
-    scale_rewards: bool = True
-    """Divide rewards by the deviation of the discounted return so far."""
-    compile: bool = True
-    """Learn by compiled steps (`T.compile`): much faster, and equal up to rounding."""
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
 
 class StreamSarsa:

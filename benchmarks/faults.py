@@ -1,4 +1,4 @@
-"""Everything that breaks between a sensor and a learner, each tried many times: what is lost must be reported.
+"""What breaks between a learner and its sensors or a remote environment, each tried many times: what is lost must be reported.
 
 ``python benchmarks/faults.py [--tries 100] [--only NAME] [--json FILE]``. Real sockets, real processes, SIGKILL; the network is
 cut in network namespaces of its own (root, and ``ip`` of iproute2). Exits with 1 where anything was lost in silence.
@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import itertools
 import json
-import multiprocessing
 import os
 import random
 import resource
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -26,45 +23,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import remote_faults
 import zmq
+from breaking import (
+    APART,
+    HERE,
+    THERE,
+    Counts,
+    check,
+    enter,
+    free_port,
+    kill,
+    lay_cable,
+    network,
+    remove_cable,
+    start,
+    until,
+)
 
 from envs.streams import Curve, PeerRefusedError, Stream, encode, open_stream, publish
 from envs.streams.sources import SECOND, Arrival
 
-APART = multiprocessing.get_context("forkserver")
-APART.set_forkserver_preload(["envs.streams"])
-Counts = dict[str, int]
 LAST = "last"
-HERE, THERE = f"faults-{os.getpid()}-a", f"faults-{os.getpid()}-b"
-
-
-def check(holds: bool, told: object) -> None:
-    if not holds:
-        raise AssertionError(told)
 
 
 def frame(topic: str, sequence: int, at: float = 0.0, value: Any = 0.0, epoch: int = 1) -> list[bytes]:
     return [bytes(part) for part in encode(topic, value, epoch=epoch, sequence=sequence, capture_time=round(at * SECOND))]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        check(time.monotonic() < end, "nothing came in time")
-        time.sleep(0.002)
-
-
-def enter(namespace: str | None) -> None:
-    """Into a network namespace; os.setns came with Python 3.12."""
-    if namespace is not None:
-        with Path(f"/var/run/netns/{namespace}").open() as file:
-            check(ctypes.CDLL(None, use_errno=True).setns(file.fileno(), 0x40000000) == 0, f"setns {namespace}")
 
 
 def serve(uri: str, sent: Any, stop: Any, namespace: str | None = None, pause: float = 0.0005) -> None:
@@ -96,17 +80,6 @@ def listen(uri: str, pipe: Connection, namespace: str | None = None) -> None:
                 pipe.recv()
                 lost = stream.trackers["a"].lost if stream.trackers else 0
                 pipe.send({"received": received, "lost": lost, "first": first, "high": high, "cut": stream.disconnects})
-
-
-def start(target: Callable[..., None], *arguments: Any) -> Any:
-    process = APART.Process(target=target, args=arguments, daemon=True)
-    process.start()
-    return process
-
-
-def kill(process: Any) -> None:
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
 
 
 def publisher_killed(draw: random.Random) -> Counts:
@@ -170,25 +143,6 @@ def subscriber_killed(draw: random.Random) -> Counts:
         victim.join()
         ours.close()
     return found
-
-
-def network(on: bool) -> None:
-    subprocess.run(["ip", "-n", HERE, "link", "set", "va", "up" if on else "down"], check=True)
-
-
-def lay_cable() -> None:
-    """Two machines, as the kernel sees it, and a cable."""
-    for text in (
-        f"netns add {HERE}", f"netns add {THERE}", f"link add va netns {HERE} type veth peer name vb netns {THERE}",
-        f"-n {HERE} addr add 10.77.0.1/24 dev va", f"-n {THERE} addr add 10.77.0.2/24 dev vb",
-        f"-n {HERE} link set va up", f"-n {THERE} link set vb up", f"-n {HERE} link set lo up", f"-n {THERE} link set lo up",
-    ):  # fmt: skip
-        subprocess.run(["ip", *text.split()], check=True)
-
-
-def remove_cable() -> None:
-    for name in (HERE, THERE):
-        subprocess.run(["ip", "netns", "del", name], check=False, stderr=subprocess.DEVNULL)
 
 
 def network_cut(draw: random.Random) -> Counts:
@@ -387,16 +341,18 @@ FAULTS: dict[str, Callable[[random.Random], Counts]] = {
     function.__name__: function
     for function in (
         publisher_killed, subscriber_killed, network_cut, slow_subscriber, reordered_and_duplicated, clock_jumps, truncated,
-        wrong_schema, garbage_at_the_port, wrong_key,
+        wrong_schema, garbage_at_the_port, wrong_key, *remote_faults.FAULTS,
     )
 }  # fmt: skip
+#: Those that need two machines.
+CABLED = (network_cut, *remote_faults.CABLED)
 
 
 def run(name: str, tries: int) -> dict[str, Any]:
     """One fault, ``tries`` times: sums of the counts, and the tries in which something was lost in silence."""
     total: Counts = {}
     failures: list[str] = []
-    if name == "network_cut":
+    if FAULTS[name] in CABLED:
         remove_cable()
         lay_cable()
     for i in range(tries):
@@ -407,7 +363,7 @@ def run(name: str, tries: int) -> dict[str, Any]:
             continue
         for key, value in counts.items():
             total[key] = total.get(key, 0) + value
-    if name == "network_cut":
+    if FAULTS[name] in CABLED:
         remove_cable()
     return {"tries": tries, "failed": len(failures), **total, **({"failures": failures[:5]} if failures else {})}
 

@@ -32,6 +32,7 @@ class Task:
     seeds: int
     floor: str  #: in words
     reached: Callable[[list[float]], bool]
+    flags: tuple[str, ...] = ()  #: what differs from the preset
 
 
 TASKS = {
@@ -43,6 +44,17 @@ TASKS = {
     "stream-q-cartpole": Task("stream-q", "CartPole-v1", 200_000, 5, "mean >= 400", lambda means: mean(means) >= 400),
     "stream-ac-cartpole": Task("stream-ac", "CartPole-v1", 200_000, 5, "mean >= 400", lambda means: mean(means) >= 400),
     "stream-sarsa-cartpole": Task("stream-sarsa", "CartPole-v1", 200_000, 5, "mean >= 400", lambda means: mean(means) >= 400),
+    "stream-q-intentional-cartpole": Task(
+        "stream-q", "CartPole-v1", 200_000, 5, "mean >= 400", lambda means: mean(means) >= 400, ("--step-rule", "intentional"),
+    ),
+    "stream-ac-intentional-cartpole": Task(
+        "stream-ac", "CartPole-v1", 200_000, 5, "mean >= 400", lambda means: mean(means) >= 400, ("--step-rule", "intentional"),
+    ),
+    **{
+        f"{agent}{name}-acrobot": Task(agent, "Acrobot-v1", 100_000, 3, "shown, no floor", lambda means: True, flags)
+        for agent in ("stream-q", "stream-ac")
+        for name, flags in (("", ()), ("-intentional", ("--step-rule", "intentional")))
+    },
     "ppo-pendulum": Task("ppo", "Pendulum-v1", 200_000, 3, "mean >= -250", lambda means: mean(means) >= -250),
 }  # fmt: skip
 
@@ -61,7 +73,7 @@ def one_seed(name: str, task: Task, seed: int, directory: Path, episodes: int) -
     if (run / "checkpoint.safetensors").exists():
         trained = run_agent("train", "--resume", run, "--quiet")
     else:
-        flags = ("--env", task.env, "--agent", task.agent, "--steps", task.steps, "--seed", seed)
+        flags = ("--env", task.env, "--agent", task.agent, "--steps", task.steps, "--seed", seed, *task.flags)
         trained = run_agent("train", *flags, "--dir", run, "--quiet")
     score = run_agent("eval", run, "--episodes", episodes, "--seed", 10_000 + seed)
     print(f"{name} seed {seed}: {score['mean_return']:.1f} ± {score['std_return']:.1f}, {trained['steps_per_s']:,.0f} steps/s")

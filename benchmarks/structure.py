@@ -4,6 +4,9 @@
     python benchmarks/structure.py [--json FILE]
 
 Planning and applying a growth by 8 units, with Adam's state, and a learning step before and after it; medians of 25.
+
+Units that start anew under a compiled learning step, as continual backprop has them: the edit, the first step after it and the
+next ones, a step before all edits and after them, and how often the step was recorded; medians of 40.
 """
 
 import argparse
@@ -12,7 +15,7 @@ import os
 import statistics
 import sys
 import time
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +67,53 @@ def edit_times(sizes: tuple[int, ...], rounds: int = 25) -> dict[str, float]:
     return {name: round(statistics.median(values) * 1e3, 3) for name, values in times.items()}
 
 
+def renewal_times(sizes: tuple[int, ...], rounds: int = 40) -> dict[str, float]:
+    """Milliseconds of an edit, and of compiled steps around it."""
+    T.manual_seed(0)
+    net = network(sizes, nn.Tanh)
+    optimizer = T.optim.Adam(net.parameters())
+    # Of noise, so that there is always something to learn: gradients of almost nothing are slow to compute with.
+    batches = cycle([(T.randn(32, sizes[0]), T.randn(32, sizes[-1])) for _ in range(500)])
+
+    @T.compile
+    def step(x: Any, y: Any) -> Any:
+        optimizer.zero_grad()
+        loss = (net(x) - y).square().mean()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    def timed(function: Any, *arguments: Any) -> float:
+        start = time.perf_counter()
+        function(*arguments)
+        return (time.perf_counter() - start) * 1e3
+
+    for _ in range(300):
+        step(*next(batches))
+        step.wait()
+    times: dict[str, list[float]] = {name: [] for name in ("edit", "first step", "next 19")}
+    usual = statistics.median(timed(step, *next(batches)) for _ in range(200))
+    recorded = step.recorded
+    for unit in range(rounds):
+        times["edit"].append(timed(lambda unit=unit: structure.reset_units(net, "2", [unit % sizes[2]]).apply(optimizer)))
+        after = [timed(step, *next(batches)) for _ in range(20)]
+        times["first step"].append(after[0])
+        times["next 19"].append(statistics.median(after[1:]))
+        for _ in range(100):
+            step(*next(batches))
+    later = statistics.median(timed(step, *next(batches)) for _ in range(200))
+    figures = {name: round(statistics.median(values), 3) for name, values in times.items()}
+    return {
+        **figures,
+        "a step before": round(usual, 4),
+        "and after": round(later, 4),
+        "recordings": step.recorded - recorded,
+        "renewals": rounds,
+    }
+
+
 def main() -> int:
-    """Print the figures; 1 where an edit takes longer than it may."""
+    """Print the figures; 1 where an edit takes longer than it may, or a step that units were renewed under was recorded anew."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -76,6 +124,11 @@ def main() -> int:
         slow |= times["edit"] > most
         result["edits"]["-".join(map(str, sizes))] = times
         print(f"{'-'.join(map(str, sizes)):18s}", *(f"{name} {ms:.2f} ms" for name, ms in times.items()), f"(at most {most})")
+    for sizes in ((4, 64, 64, 2), (4, 256, 256, 2)):
+        name = "-".join(map(str, sizes))
+        result.setdefault("renewals", {})[name] = renewal_times(sizes)
+        slow |= result["renewals"][name]["recordings"] > 0
+        print(f"{name:18s} renewals:", *(f"{k} {v}" for k, v in result["renewals"][name].items()))
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n")
     return int(slow)

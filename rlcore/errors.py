@@ -9,6 +9,7 @@
     │   ├── SpaceError        the agent cannot serve this space
     │   ├── RunExistsError    the directory already holds a run
     │   ├── CheckpointError   cut short, damaged, or written by another agent
+    │   ├── KeysNeededError   an address that other machines reach, without keys
     │   └── MissingExtraError an optional package is not installed; names its pip command
     └── RunError              something failed while running          (exit code 1)
         ├── WorldError        the environment raised, or returned NaN or a wrong shape
@@ -19,10 +20,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import ClassVar, Literal
 
 __all__ = [
     "CheckpointError",
     "ConfigError",
+    "KeysNeededError",
     "MissingExtraError",
     "RlcoreError",
     "RunError",
@@ -81,6 +84,45 @@ class RunExistsError(UsageError):
 
 class CheckpointError(UsageError):
     """A checkpoint that is cut short, damaged, or of another agent."""
+
+
+class KeysNeededError(UsageError):
+    """An address that other machines reach, without the keys for it, or with a part of them.
+
+    Args:
+        address: the address.
+        problem: what is wrong with it.
+        needs: what the keys must have: ``"allowed"``, those of the others who are admitted, or ``"server"``, the other end's;
+            ``"address"``: the same, where they are named in the address.
+        or_none: whether it may be done without keys, where somebody says so.
+
+    >>> error = KeysNeededError("zmq+tcp://0.0.0.0:1", "it is open", needs="server", or_none=True)
+    >>> print(error)
+    zmq+tcp://0.0.0.0:1: it is open; give curve=Curve(...) with server=, or insecure=True to go without
+    >>> print(error.with_flags())
+    zmq+tcp://0.0.0.0:1: it is open; give --key FILE --server FILE, or --insecure to go without
+    """
+
+    #: As arguments, and as flags.
+    _KEYS: ClassVar = {
+        "allowed": ("curve=Curve(...) with allowed=", "--key FILE --allow DIR"),
+        "server": ("curve=Curve(...) with server=", "--key FILE --server FILE"),
+        "address": ("?key=FILE&server=FILE in the address", "?key=FILE&server=FILE in the address"),
+    }
+    _NONE: ClassVar = ("insecure=True", "--insecure")
+
+    def __init__(
+        self, address: str, problem: str, *, needs: Literal["allowed", "server", "address"], or_none: bool = False
+    ) -> None:
+        self._texts = [
+            f"{address}: {problem}; give {keys}" + (f", or {none} to go without" if or_none else "")
+            for keys, none in zip(self._KEYS[needs], self._NONE, strict=True)
+        ]
+        super().__init__(self._texts[0])
+
+    def with_flags(self) -> UsageError:
+        """The same for a command that has these flags."""
+        return UsageError(self._texts[1])
 
 
 class MissingExtraError(UsageError):

@@ -60,7 +60,7 @@ class Runner:
 
     def __init__(self, settings: Settings, agent: Agent, world: World, path: Path, plan: Plan | None = None) -> None:
         self.settings = settings
-        self.life = Life(agent, plan, seed=settings.run.seed)
+        self.life = Life(agent, plan, seed=settings.run.seed, num_envs=world.num_envs)
         self.life.check(world.observation_space)
         self.path = path
         self.tally = Tally()

@@ -14,7 +14,8 @@ from gymnasium.spaces import Box, Space
 from numpy.typing import NDArray
 
 __all__ = [
-    "Agent", "EditableAgent", "EpisodeEnd", "Learner", "LiveAgent", "Metrics", "Part", "Sensors", "State", "Step", "World",
+    "Agent", "EditableAgent", "EpisodeEnd", "Learner", "LiveAgent", "Metrics", "Part", "RevertibleAgent",
+    "Sensors", "State", "Step", "World",
 ]  # fmt: skip
 
 #: What a checkpoint can hold: nested ``dict[str, State]`` and lists whose leaves are NumPy arrays (saved exactly as
@@ -173,7 +174,7 @@ class EditableAgent(Protocol):
     `Agent.observe`.
     """
 
-    version: int  #: of the structure: the number of edits so far; transitions carry it
+    version: int  #: of the structure: how often it has changed so far; transitions carry it
 
     def parts(self) -> Mapping[str, Part]:
         """The networks by name; a layer is "name.path", for example "actor.0"."""
@@ -184,13 +185,32 @@ class EditableAgent(Protocol):
         ...
 
     def edited(self) -> None:
-        """The parts have been edited: make anew what was made for their old shapes, and count the version."""
+        """The parts have been edited: make anew what was made for the old ones, and count the version.
+
+        Edits in place (units that start anew) change no shape and move no array: what was made stays of use, uncounted.
+        """
         ...
 
     def adapt(self, observation_space: Box, action_space: Space[Any]) -> Sequence[tuple[str, Any]]:
         """The world's spaces have grown: new observation components come last, new actions too.
 
         Returns the edits made, applied, each with the name of its part. Raises SpaceError for a change that cannot be served.
+        """
+        ...
+
+
+@runtime_checkable
+class RevertibleAgent(EditableAgent, Protocol):
+    """What an `EditableAgent` offers besides, so that edits may be on trial, and be taken back."""
+
+    def snapshot(self) -> State:
+        """Copies of all that is learnt: structure, weights, target networks, optimizer; nothing of what was experienced."""
+        ...
+
+    def roll_back(self, state: State) -> None:
+        """Learn on with what `snapshot` gave, also where networks have changed since, and count the version.
+
+        What was experienced since (counters, replay, generators) stays.
         """
         ...
 

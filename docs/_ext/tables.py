@@ -60,13 +60,14 @@ FAMILIES = {
 
 
 def field_docs(config: type[Any]) -> dict[str, str]:
-    """The string below each field of a dataclass, which is also what `--help` shows."""
-    (body,) = ast.parse(textwrap.dedent(inspect.getsource(config))).body
-    assert isinstance(body, ast.ClassDef)
+    """The string below each field of a dataclass and of those it inherits from, which is also what `--help` shows."""
     docs = {}
-    for field, text in zip(body.body, body.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-            docs[ast.unparse(field.target)] = " ".join(str(text.value.value).split())
+    for part in (part for part in reversed(config.__mro__) if dataclasses.is_dataclass(part)):
+        (body,) = ast.parse(textwrap.dedent(inspect.getsource(part))).body
+        assert isinstance(body, ast.ClassDef)
+        for field, text in zip(body.body, body.body[1:], strict=False):
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+                docs[ast.unparse(field.target)] = " ".join(str(text.value.value).split())
     return docs
 
 

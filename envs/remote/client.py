@@ -28,7 +28,7 @@ _AGAIN, _AGAIN_MOST = 0.25, 1.0
 
 
 class _Lost(Exception):
-    """The server does not know our session: it was started anew, or has forgotten us."""
+    """The server does not know our session: it was started anew, or has forgotten us. Told as ``info["server_restarted"]``."""
 
 
 class _Session:
@@ -42,24 +42,67 @@ class _Session:
         self._wanted = {"num_envs": num_envs, "render_mode": render_mode}
         self._options = options
         self._socket: ClientSocket | None = None
-        self.restarts = -1
+        self.described: dict[str, Any] = {}
+        self._picture: Any = None
+        #: Whether an episode is under way, as far as we know.
+        self.begun = False
         self.open()
 
     def open(self) -> None:
-        """A new session, under a new identity."""
+        """A new session, under a new identity; of the same environment as the last one.
+
+        Raises:
+            WorldError: nobody answers within the timeout, or somebody who serves another environment.
+        """
         self.close()
         self._socket = ClientSocket(self.address, b"\1" + secrets.token_bytes(16), **self._options)
         self._sequence = 0
-        self.restarts += 1
         try:
             described, _ = self._exchange("open", self._wanted, b"", 0)
+            if not isinstance(described, dict) or described.get("num_envs") != self._wanted["num_envs"]:
+                message = f"{self.address}: expected the description of an environment, got {str(described)[:80]}"
+                raise WorldError(message)
+            for name in ("observation_space", "action_space"):
+                if self.described and described.get(name) != self.described[name]:
+                    before, now = (make_space(each.get(name)) for each in (self.described, described))
+                    message = f"{self.address}: expected the {name.replace('_', ' ')} of before, {before}, got {now}"
+                    raise WorldError(message)
         except BaseException:
             self._drop()
             raise
-        if not isinstance(described, dict) or described.get("num_envs") != self._wanted["num_envs"]:
-            message = f"{self.address}: expected the description of an environment, got {str(described)[:80]}"
+        self.described, self.begun = described, False
+
+    def begin(self, seeds: Any, options: dict[str, Any] | None) -> tuple[Any, bytes]:
+        """Reset, in a new session where the old one is gone."""
+        body = {"seeds": seeds, "options": None if options is None else to_plain(options)}
+        end = time.monotonic() + self.timeout
+        while True:
+            try:
+                answer = self.call("reset", body)
+                self.begun = True
+                return answer
+            except _Lost:
+                if time.monotonic() > end:
+                    message = f"{self.address}: the server loses our session again and again: is it started anew all the time?"
+                    raise WorldError(message) from None
+                self.open()
+
+    def step(self, actions: bytes) -> tuple[Any, bytes]:
+        """A step of the episode that `begin` began; raises as `call` does."""
+        if not self.begun:
+            message = f"{self.address}: call reset() before step()"
             raise WorldError(message)
-        self.described = described
+        return self.call("step", None, actions)
+
+    def picture(self) -> Any:
+        """What the server draws; the last picture where the episode is gone with its server, until the next has begun."""
+        if self.begun or self._picture is None:
+            try:
+                described, raw = self.call("render")
+            except _Lost:
+                return self._picture
+            self._picture = None if described is None else np.frombuffer(raw, described[0]).reshape(described[1])
+        return None if self._picture is None else self._picture.copy()
 
     def call(self, name: str, body: Any = None, raw: bytes = b"") -> tuple[Any, bytes]:
         """One request and its answer.
@@ -95,8 +138,9 @@ class _Session:
     def _insist(self, socket: ClientSocket, name: str, request: bytes, end: float) -> bytes:
         wait = _AGAIN
         while (left := end - time.monotonic()) > 0:
-            _, refusal = socket.state()
+            refusal = socket.state().refusal
             if refusal:
+                self._drop()
                 message = f"{self.address}: the server refused the connection: {refusal}"
                 raise WorldError(message)
             wait = min(2 * wait, _AGAIN_MOST, max(left, 0.001))
@@ -107,12 +151,14 @@ class _Session:
         raise self._given_up(socket, name)
 
     def _given_up(self, socket: ClientSocket, name: str) -> WorldError:
-        is_connected, _ = socket.state()
-        what = (
-            f"is connected, but did not answer {name!r} within {self.timeout:g} s: is the environment busy, or does it hang?"
-            if is_connected
-            else f"nobody answered {name!r} within {self.timeout:g} s: is `run-agent serve-env` running there?"
-        )
+        link = socket.state()
+        within = f"{name!r} within {self.timeout:g} s"
+        if link.is_connected:
+            what = f"is connected, but did not answer {within}: is the environment busy, or does it hang?"
+        elif link.was_connected:
+            what = f"the connection broke, and nobody was there again to answer {within}: was the server stopped?"
+        else:
+            what = f"nobody answered {within}: is `run-agent serve-env` running there?"
         self._drop()  # whether the request was done is unknown: the next `reset` begins a new session
         return WorldError(f"{self.address}: {what}")
 
@@ -136,13 +182,16 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
     Wherever an environment's id is taken, so is its address: ``run-agent train --env remote+tcp://127.0.0.1:5700``.
 
     - Where the connection breaks, it is made again, and the episode goes on: no step is lost, and none is done twice.
-    - Where the server was started anew, the episode is gone: that step is truncated, with ``info["server_restarted"]``.
-    - Where nobody answers within ``timeout``, `step` raises; the next `reset` tries again.
+    - Where the server died and was started anew, the episode is gone. The step under way, or the next one, is truncated with
+      ``info["server_restarted"]``: it gives the last observation again and a reward of 0, since what came of it nobody knows.
+      The next `reset` begins an episode there.
+    - Where the server does not come back within ``timeout``, `step` raises, and says so; a later call tries again.
+    - What serves another environment there, in its place, is refused.
 
     Args:
         address: ``remote+tcp://host:port`` or ``remote+ipc:///path``; ``?key=FILE&server=FILE`` names keys of `run-agent keys`.
         render_mode: ``"rgb_array"`` for pictures that the server draws.
-        timeout: seconds to wait for an answer.
+        timeout: seconds to wait for an answer; those in which a server must be back.
         curve: keys, with ``server``; needed for other machines, unless ``insecure``.
 
     Raises:
@@ -172,17 +221,14 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode there."""
         super().reset(seed=seed)
-        body, self._last = _reset(self._session, None if seed is None else [seed], options)
+        body, self._last = self._session.begin(None if seed is None else [seed], options)
         return self._observations.unpack(self._last), _info(body, 0)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Take the action there."""
         try:
-            body, raw = self._session.call("step", None, self._actions.pack([action]))
+            body, raw = self._session.step(self._actions.pack([action]))
         except _Lost:
-            if not self._last:
-                message = f"{self._session.address}: call reset() before step()"
-                raise WorldError(message) from None
             self._session.open()
             return self._observations.unpack(self._last), 0.0, False, True, {"server_restarted": True}
         size = self._observations.size
@@ -195,8 +241,9 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         return self._observations.unpack(self._last), reward, terminated != 0, truncated != 0, info
 
     def render(self) -> Any:
-        """The picture that the server draws; None without a render mode."""
-        return None if self.render_mode is None else _picture(self._session)
+        """The picture that the server draws; None without a render mode. The last one where the server was started anew, until
+        the next `reset`."""
+        return None if self.render_mode is None else self._session.picture()
 
     def close(self) -> None:
         """End the session; a second call does nothing."""
@@ -239,14 +286,14 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
     ) -> tuple[Any, dict[str, Any]]:
         """Reset all; environment i with seed ``seed + i``, or ``seed[i]``."""
         seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else None if seed is None else list(seed)
-        body, self._last = _reset(self._session, seeds, options)
+        body, self._last = self._session.begin(seeds, options)
         return self._observations.unpack_batch(self._last, self.num_envs), self._infos(body, None)
 
     def step(self, actions: Any) -> tuple[Any, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Take an action each there; ``infos["final_obs"]`` where an episode ended."""
         count, size = self.num_envs, self._observations.size
         try:
-            body, raw = self._session.call("step", None, self._actions.pack(list(_rows(actions, count))))
+            body, raw = self._session.step(self._actions.pack(list(_rows(actions, count))))
         except _Lost:
             return self._after_restart()
         at = count * size
@@ -270,7 +317,6 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         """Every episode is gone: truncated where it was, and another has begun."""
         count = self.num_envs
         finals = self._observations.unpack_all(self._last, count)
-        self._session.open()
         observations, infos = self.reset()
         for index, final in enumerate(finals):
             infos = self._add_info(infos, {"final_obs": final, "server_restarted": True}, index)
@@ -286,7 +332,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
 
     def render(self) -> tuple[Any, ...] | None:
         """The picture of the first, which the server draws."""
-        return None if self.render_mode is None else (_picture(self._session),)
+        return None if self.render_mode is None else (self._session.picture(),)
 
     def close_extras(self, **_: Any) -> None:
         """End the session."""
@@ -304,20 +350,6 @@ def _row(actions: Any, index: int) -> Any:
     if isinstance(actions, tuple):
         return tuple(_row(part, index) for part in actions)
     return actions[index]
-
-
-def _reset(session: _Session, seeds: Any, options: dict[str, Any] | None) -> tuple[Any, bytes]:
-    body = {"seeds": seeds, "options": None if options is None else to_plain(options)}
-    try:
-        return session.call("reset", body)
-    except _Lost:
-        session.open()
-        return session.call("reset", body)
-
-
-def _picture(session: _Session) -> Any:
-    described, raw = session.call("render")
-    return None if described is None else np.frombuffer(raw, described[0]).reshape(described[1]).copy()
 
 
 def _info(infos: Any, index: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 import zmq
@@ -11,9 +11,9 @@ from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils.monitor import recv_monitor_message
 
 from envs.streams import Curve
-from rlcore.errors import UsageError, WorldError
+from rlcore.errors import KeysNeededError, UsageError, WorldError
 
-__all__ = ["ClientSocket", "ServerSocket"]
+__all__ = ["ClientSocket", "Link", "ServerSocket"]
 
 MAX_BYTES = 1 << 28
 _OPTIONS = {
@@ -27,8 +27,10 @@ _OPTIONS = {
 _REFUSALS: dict[int, str] = {
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: "it does not admit our key",
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "one end has keys and the other has none",
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "it does not admit our key, or has another key itself, or one end has none",
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "it does not admit our key or has another, or one end has none, or is no such server",
 }
+#: A server that dies during the handshake looks like one that refuses: only several in a row are taken for a refusal.
+_PATIENCE = 3
 
 
 def _endpoint(uri: str, curve: Curve | None, insecure: bool, role: str) -> str:
@@ -45,12 +47,13 @@ def _endpoint(uri: str, curve: Curve | None, insecure: bool, role: str) -> str:
         message = f"{uri}: expected remote+tcp://host:port or remote+ipc:///path"
         raise UsageError(message)
     if curve is None and not insecure and not _is_loopback(host):
-        message = f"{uri}: {host} is not this machine alone; give curve=Curve(...) keys, or insecure=True to go without"
-        raise UsageError(message)
-    if curve is not None and not (curve.allowed if role == "server" else curve.server):
-        needs = {"server": "allowed=, the public keys of those it admits", "client": "server=, the server's public key"}
-        message = f"{uri}: the Curve of a {role} needs {needs[role]}"
-        raise UsageError(message)
+        raise KeysNeededError(
+            uri, f"{host} is not this machine alone", needs="allowed" if role == "server" else "address", or_none=True
+        )
+    if curve is not None and role == "server" and not curve.allowed:
+        raise KeysNeededError(uri, "our key comes without those of who is admitted", needs="allowed")
+    if curve is not None and role == "client" and not curve.server:
+        raise KeysNeededError(uri, "our key comes without the server's", needs="server")
     return f"tcp://{url.netloc}"
 
 
@@ -127,6 +130,14 @@ def _keys_of(uri: str) -> Curve | None:
     return Curve.load(files["key"], server=files["server"])
 
 
+class Link(NamedTuple):
+    """A client's connection."""
+
+    is_connected: bool  #: The server's heartbeats come.
+    was_connected: bool  #: They came at some time.
+    refusal: str  #: Why the server turns us away; empty: it does not.
+
+
 class ClientSocket:
     """Speaks to one server, under one identity; ZeroMQ connects anew by itself."""
 
@@ -143,7 +154,8 @@ class ClientSocket:
             self._socket.curve_publickey, self._socket.curve_secretkey = curve.public, curve.secret
             self._socket.curve_serverkey = curve.server
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | sum(_REFUSALS))
-        self._is_connected, self._refusal = False, ""
+        self._is_connected = self._was_connected = False
+        self._refusal, self._refusals = "", 0
         self._waits = -1
         try:
             self._socket.connect(endpoint)
@@ -170,14 +182,18 @@ class ClientSocket:
         except zmq.Again:
             return None
 
-    def state(self) -> tuple[bool, str]:
-        """Whether there is a connection, and why the last one was refused (empty: it was not)."""
+    def state(self) -> Link:
+        """What heartbeats and handshakes have told so far."""
         while self._monitor.poll(0):
             event = recv_monitor_message(self._monitor)["event"]
             self._is_connected = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
-            if event != zmq.EVENT_DISCONNECTED:
-                self._refusal = _REFUSALS.get(event, "")
-        return self._is_connected, self._refusal
+            self._was_connected |= self._is_connected
+            if event in _REFUSALS:
+                self._refusal = _REFUSALS[event]
+                self._refusals += 1 if event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL else _PATIENCE
+            elif self._is_connected:
+                self._refusals = 0
+        return Link(self._is_connected, self._was_connected, self._refusal if self._refusals >= _PATIENCE else "")
 
     def close(self) -> None:
         """Let go of the connection; a second call does nothing."""

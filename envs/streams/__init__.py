@@ -9,7 +9,7 @@
 """
 
 from envs.streams.align import Aligned, Moment
-from envs.streams.errors import FrameError, PeerRefusedError, StaleError, StreamAddressError
+from envs.streams.errors import FrameError, PeerRefusedError, StaleError, StreamAddressError, StreamKeysError
 from envs.streams.frames import Frame, Header, decode, encode
 from envs.streams.keys import Curve, create_keys
 from envs.streams.recording import record, replay
@@ -28,6 +28,7 @@ __all__ = [
     "StaleError",
     "Stream",
     "StreamAddressError",
+    "StreamKeysError",
     "create_keys",
     "decode",
     "encode",

@@ -7,14 +7,14 @@ import ipaddress
 import math
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils.monitor import parse_monitor_message
 
-from envs.streams.errors import PeerRefusedError, StreamAddressError
+from envs.streams.errors import PeerRefusedError, StreamAddressError, StreamKeysError
 from envs.streams.frames import MAX_BUFFERS, MAX_BYTES, wire_topic
 from envs.streams.keys import Curve
 
@@ -41,13 +41,18 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _address(uri: str, curve: Curve | None, insecure: bool) -> tuple[str, str]:
-    """ZeroMQ's address and the pattern; refuses what is open to a network without keys."""
+_OTHERS = {"allowed": "those of who is admitted", "server": "the publisher's"}
+
+
+def _address(uri: str, curve: Curve | None, insecure: bool, needs: Literal["allowed", "server"]) -> tuple[str, str]:
+    """ZeroMQ's address and the pattern; refuses what is open to a network without keys, and keys without those of others."""
     url = urlsplit(uri)
     pattern = parse_qs(url.query).get("pattern", ["pub"])[0]
     if pattern not in SENDERS:
         msg = f"{uri}: expected pattern=pub or pattern=push, got {pattern!r}"
         raise StreamAddressError(msg)
+    if curve is not None and not getattr(curve, needs):
+        raise StreamKeysError(uri, f"our key comes without {_OTHERS[needs]}", needs=needs)
     scheme = url.scheme.removeprefix("zmq+")
     if scheme == "ipc":
         return f"ipc://{url.netloc}{url.path}", pattern
@@ -59,8 +64,7 @@ def _address(uri: str, curve: Curve | None, insecure: bool) -> tuple[str, str]:
         msg = f"{uri}: expected zmq+tcp://host:port or zmq+ipc:///path"
         raise StreamAddressError(msg)
     if curve is None and not insecure and not _is_loopback(host):
-        msg = f"{uri}: {host} is not this machine alone; give curve=Curve(...) keys, or insecure=True to go without"
-        raise StreamAddressError(msg)
+        raise StreamKeysError(uri, f"{host} is not this machine alone", needs=needs, or_none=True)
     return f"tcp://{url.netloc}", pattern
 
 
@@ -172,10 +176,7 @@ class ZmqReceiver(_Socket):
         high_water: int = 1000,
         max_bytes: int = MAX_BYTES,
     ) -> None:
-        address, pattern = _address(uri, curve, insecure)
-        if curve is not None and not curve.server:
-            msg = f"{uri}: a subscriber's Curve needs server=, the publisher's public key"
-            raise StreamAddressError(msg)
+        address, pattern = _address(uri, curve, insecure, "server")
         super().__init__(RECEIVERS[pattern], high_water, max_bytes)
         self._uri = uri
         if curve is not None:
@@ -243,10 +244,7 @@ class ZmqSender(_Socket):
     def __init__(
         self, uri: str, *, curve: Curve | None = None, insecure: bool = False, high_water: int = 1000, block: bool = False
     ) -> None:
-        address, pattern = _address(uri, curve, insecure)
-        if curve is not None and not curve.allowed:
-            msg = f"{uri}: a publisher's Curve needs allowed=, the public keys of those it admits"
-            raise StreamAddressError(msg)
+        address, pattern = _address(uri, curve, insecure, "allowed")
         super().__init__(SENDERS[pattern], high_water, MAX_SUBSCRIPTION)
         if curve is not None:
             self._authenticator = ThreadAuthenticator(self._context)

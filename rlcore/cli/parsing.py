@@ -12,14 +12,19 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from rlcore.errors import ConfigError, UsageError
+from rlcore.errors import ConfigError, KeysNeededError, UsageError
+from rlcore.registry import load_object
 from rlcore.schema import nearest
 
-__all__ = ["Directory", "File", "Flag", "Run", "parse", "peek"]
+__all__ = ["Directory", "File", "Flag", "Recording", "Run", "Seconds", "Text", "Uri", "key_flags", "parse", "peek", "read_keys"]
 
 Directory = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 File = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]
+Text = Annotated[str | None, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")]
+Seconds = Annotated[float | None, tyro.conf.arg(metavar="SECONDS", help_behavior_hint="")]
+Uri = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="URI", help_behavior_hint="")]
+Recording = Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]
 Run = Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help_behavior_hint="")]
 
 T = TypeVar("T")
@@ -61,6 +66,23 @@ def parse(default: T, arguments: Sequence[str], *, command: str, description: st
     if unknown:
         raise UsageError(_unknown(unknown, default))
     return parsed
+
+
+@contextlib.contextmanager
+def key_flags() -> Iterator[None]:
+    """Within a command that has --key and --insecure: what is said of missing keys names them."""
+    try:
+        yield
+    except KeysNeededError as error:
+        raise error.with_flags() from error
+
+
+def read_keys(key: Path | None, *, allow: Path | None = None, server: Path | None = None) -> Any:
+    """The keys that --key, --allow and --server name; None without any."""
+    if key is None and (allow is not None or server is not None):
+        message = "--allow and --server need --key; run-agent keys makes one"
+        raise UsageError(message)
+    return None if key is None else load_object("envs.streams:Curve").load(key, allowed=allow, server=server)
 
 
 def peek(arguments: Sequence[str], flag: str) -> str | None:

@@ -12,16 +12,11 @@ from typing import Annotated, Any
 
 import tyro
 
-from rlcore.cli.parsing import Directory, File, Flag, parse
+from rlcore.cli.parsing import Directory, File, Flag, Recording, Seconds, Text, Uri, key_flags, parse, read_keys
 from rlcore.errors import ConfigError, UsageError
 from rlcore.registry import load_object
 
 __all__ = ["keys_command", "record_command", "replay_command"]
-
-Address = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="URI", help_behavior_hint="")]
-Recording = Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]
-Optional = Annotated[str | None, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")]
-Seconds = Annotated[float | None, tyro.conf.arg(metavar="SECONDS", help_behavior_hint="")]
 
 
 def _streams(name: str) -> Any:
@@ -33,13 +28,13 @@ def _streams(name: str) -> Any:
 class RecordOptions:
     """What to record, and where to."""
 
-    uri: Address = None
+    uri: Uri = None
     """The stream: zmq+tcp://host:port, can://interface/channel, a file."""
 
     out: File = None
     """The MCAP file."""
 
-    topics: Optional = None
+    topics: Text = None
     """Which ones, with commas between them; all by default."""
 
     timeout: Seconds = None
@@ -82,7 +77,7 @@ class ReplayOptions:
     file: Recording = None
     """A recording of `run-agent record`."""
 
-    to: Optional = None
+    to: Text = None
     """Where to send it: zmq+tcp://127.0.0.1:5556."""
 
     speed: float = 1.0
@@ -139,14 +134,17 @@ def record_command(arguments: list[str]) -> int:
         message = f"{options.out}: expected no such file, or --overwrite"
         raise UsageError(message)
     given: dict[str, Any] = {"insecure": True} if options.insecure else {}
-    if options.key is not None:
-        given["curve"] = _streams("Curve").load(options.key, server=options.server)
+    curve = read_keys(options.key, server=options.server)
+    if curve is not None:
+        given["curve"] = curve
     if options.dbc is not None:
         given["dbc"] = options.dbc
     topics = [] if options.topics is None else options.topics.split(",")
     for number in (signal.SIGINT, signal.SIGTERM):  # the first, too: a shell's background jobs inherit it as ignored
         signal.signal(number, signal.default_int_handler)
-    with _streams("open_stream")(options.uri, topics=topics, timeout=options.timeout, **given) as stream:
+    with key_flags():
+        opened = _streams("open_stream")(options.uri, topics=topics, timeout=options.timeout, **given)
+    with opened as stream:
         print(f"recording {options.uri} to {options.out}, until Ctrl-C", file=sys.stderr, flush=True)
         count = 0
 
@@ -182,8 +180,10 @@ def replay_command(arguments: list[str]) -> int:
     if not options.file.is_file():
         message = f"no such file: {options.file}"
         raise UsageError(message)
-    curve = None if options.key is None else _streams("Curve").load(options.key, allowed=options.allow)
-    with _streams("publish")(options.to, block=not options.drop, curve=curve, insecure=options.insecure) as publisher:
+    curve = read_keys(options.key, allow=options.allow)
+    with key_flags():
+        opened = _streams("publish")(options.to, block=not options.drop, curve=curve, insecure=options.insecure)
+    with opened as publisher:
         print(f"replaying {options.file} to {publisher.uri}", file=sys.stderr, flush=True)
         if not publisher.wait_for_subscriber(options.wait):
             refused = f"; {publisher.refused} with a wrong key were refused" if publisher.refused else ""

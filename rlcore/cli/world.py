@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
-from rlcore.cli.parsing import Directory, File, Flag, parse
+from rlcore.cli.parsing import Directory, File, Flag, key_flags, parse, read_keys
 from rlcore.errors import UsageError
 from rlcore.registry import GAMES, WORLDS, load_object
 
@@ -108,13 +107,6 @@ class ServeOptions:
     """Show the traceback of an error."""
 
 
-def _curve(key: Path | None, allow: Path | None, server: Path | None = None) -> Any:
-    if key is None and (allow is not None or server is not None):
-        message = "--allow and --server need --key; run-agent keys makes one"
-        raise UsageError(message)
-    return None if key is None else load_object("envs.streams:Curve").load(key, allowed=allow, server=server)
-
-
 def world_command(arguments: list[str]) -> int:
     """Run the world until it is stopped; returns the exit code."""
     options = parse(
@@ -127,16 +119,17 @@ def world_command(arguments: list[str]) -> int:
         message = f"world needs a name: {', '.join(WORLDS.names())}; for example: run-agent world car"
         raise UsageError(message)
     run = WORLDS.load(options.world)
-    run(
-        options.publish,
-        options.actions,
-        track=options.track,
-        camera=options.camera,
-        seconds=options.seconds,
-        curve=_curve(options.key, options.allow, options.server),
-        insecure=options.insecure,
-        on_start=lambda uri: print(f"{options.world}: sensors at {uri}, actions from {options.actions}", flush=True),
-    )
+    with key_flags():
+        run(
+            options.publish,
+            options.actions,
+            track=options.track,
+            camera=options.camera,
+            seconds=options.seconds,
+            curve=read_keys(options.key, allow=options.allow, server=options.server),
+            insecure=options.insecure,
+            on_start=lambda uri: print(f"{options.world}: sensors at {uri}, actions from {options.actions}", flush=True),
+        )
     return 0
 
 
@@ -167,13 +160,14 @@ def serve_env_command(arguments: list[str]) -> int:
     if options.env is None:
         message = "serve-env needs an environment, for example: run-agent serve-env CartPole-v1"
         raise UsageError(message)
-    load_object("envs.remote:serve_env")(
-        options.env,
-        options.at,
-        keep=options.keep,
-        seconds=options.seconds,
-        curve=_curve(options.key, options.allow),
-        insecure=options.insecure,
-        on_start=lambda uri: print(f"{options.env} at {uri}", flush=True),
-    )
+    with key_flags():
+        load_object("envs.remote:serve_env")(
+            options.env,
+            options.at,
+            keep=options.keep,
+            seconds=options.seconds,
+            curve=read_keys(options.key, allow=options.allow),
+            insecure=options.insecure,
+            on_start=lambda uri: print(f"{options.env} at {uri}", flush=True),
+        )
     return 0

@@ -16,8 +16,10 @@ def births(start: Mapping[str, int], edits: Iterable[Mapping[str, Any]]) -> dict
     {'net.0': [-1, -1, 0], 'net.2': [-1]}
     """
     units = {name: [-1] * n for name, n in start.items()}
+    before = []
     for number, edit in enumerate(edits):
-        units = _after(units, edit, number)
+        before.append(units)
+        units = before[edit["back_to"]] if edit["edit"] == "rollback" else _after(units, edit, number)
     return units
 
 
@@ -53,7 +55,19 @@ def _names(before: list[str], edit: Mapping[str, Any]) -> dict[str, str]:
 def steps_of_widths(start: Mapping[str, int], edits: Iterable[Mapping[str, Any]], last: int) -> dict[str, list[tuple[int, int]]]:
     """For each layer that there is now its units over time, as (step, units); layers that came later begin then."""
     names: dict[str, list[tuple[int, int]]] = {name: [(0, n)] for name, n in start.items()}
+    called: list[dict[str, str]] = []  # at each edit: what layers were called before it
     for edit in edits:
-        was = _names(list(names), edit)
+        back = edit["edit"] == "rollback"
+        was = _called_since(edit["widths"], called[edit["back_to"] :]) if back else _names(list(names), edit)
+        called.append(was)
         names = {name: [*names.get(was.get(name, ""), []), (int(edit["step"]), int(n))] for name, n in edit["widths"].items()}
     return {name: [*points, (last, points[-1][1])] for name, points in names.items()}
+
+
+def _called_since(names: Iterable[str], called: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """What layers were called after some edits, where these left them."""
+    now = {name: name for name in names}
+    for was in called:
+        later = {old: new for new, old in was.items()}
+        now = {name: later[current] for name, current in now.items() if current in later}
+    return now

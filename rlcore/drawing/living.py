@@ -31,6 +31,8 @@ HEAVIEST = 220
 MOST = 72
 #: With more they take turns to the sides.
 ALONE = 24
+#: With more steps at which units start anew, these are short marks without a word.
+SINGLE = 24
 
 Places = list[tuple[float, float]]
 
@@ -253,23 +255,27 @@ def _marks(
     at: dict[int, list[tuple[int, Any]]] = {}
     for number, edit in enumerate(edits):
         at.setdefault(edit["step"], []).append((number, edit))
+    renewals = {step for step, here in at.items() if all(edit["edit"] == "reset_units" for _, edit in here)}
     free = -math.inf
     for step, here in sorted(at.items()):
         x = left + (right - left) * step / last
         color = _shade(ranks[here[-1][0]], ranks)
+        if step in renewals and len(renewals) > SINGLE:
+            scene.line([(x, bottom - 6), (x, bottom)], mix(GROUND, color, 0.75), 1.2)
+            continue
         scene.line([(x, top - (4 if numbered else 0)), (x, bottom)], mix(GROUND, color, 0.75), 1.2, dash=3.0)
         if numbered:
             scene.circle((x, top - 6), 3.4, color)
-            label = " ".join(sorted({_short(edit) for _, edit in here}))
+            label = " ".join(sorted({_short(e) for _, e in here if e["edit"] != "reset_units" or len(renewals) <= SINGLE}))
             if x > free:
                 scene.text((x, top - 13), label, 9.5, mix(color, INK, 0.35), anchor="middle")
                 free = x + 6.0 * len(label)
 
 
 def _short(edit: Mapping[str, Any]) -> str:
-    sign = {"grow": "+", "add_outputs": "+", "add_inputs": "+", "prune": "−", "reset_units": "↻"}.get(edit["edit"])
-    what = {"add_outputs": " actions", "add_inputs": " inputs"}.get(edit["edit"], "")
-    return f"{sign}{edit['units']}{what}" if sign else str(edit["edit"])
+    kind, units = str(edit["edit"]), edit["units"]
+    words = {"add_outputs": f"+{units} actions", "add_inputs": f"+{units} inputs", "rollback": "back"}
+    return {"grow": f"+{units}", "prune": f"−{units}", "reset_units": f"{units} anew", **words}.get(kind, kind)
 
 
 def _ticks(low: float, high: float) -> list[float]:

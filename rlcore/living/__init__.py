@@ -5,5 +5,6 @@ from rlcore.living.history import replay
 from rlcore.living.life import Life
 from rlcore.living.plan import Plan, Rule, read_plan
 from rlcore.living.policies import POLICIES, Look
+from rlcore.living.renewals import Renewal
 
-__all__ = ["EDITS", "POLICIES", "Life", "Look", "Place", "Plan", "Rule", "read_plan", "replay"]
+__all__ = ["EDITS", "POLICIES", "Life", "Look", "Place", "Plan", "Renewal", "Rule", "read_plan", "replay"]

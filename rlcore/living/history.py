@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from rlcore.living.plan import make_edit
 from rlcore.types import EditableAgent, Part
 from tensor import structure
 
-__all__ = ["drawing_from", "layer_of", "lines", "replay", "said", "widths"]
+__all__ = ["drawing_from", "layer_of", "lines", "replay", "said", "standing", "widths"]
 
 #: Attributes that tell how many units a layer has.
 _UNITS = ("out_features", "out_channels", "hidden_size", "embedding_dim")
@@ -56,16 +57,31 @@ def replay(agent: EditableAgent, edits: Sequence[Mapping[str, Any]]) -> None:
     """Make the edits of a history again, with the same draws, on an agent as it was before them.
 
     The history is that of `rlcore.LoadedRun.edits`. Units that were chosen by what they said are those that were chosen then.
+    Edits that were taken back are left out.
 
     Raises:
         ConfigError: an edit that only the world's spaces can ask for, or of a layer that is not there.
         ValueError: an edit that cannot be made.
     """
-    for entry in edits:
+    for entry in standing(edits):
         part, layer = layer_of(agent.parts(), entry["layer"])
         with drawing_from(entry["seed"]):
             _plan(entry, Place(part.net, layer, _sample(agent))).apply(part.optimizer, *part.followers)
         agent.edited()
+
+
+def standing(edits: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The edits that were not taken back, without the rollbacks.
+
+    >>> [edit["edit"] for edit in standing([{"edit": "grow"}, {"edit": "prune"}, {"edit": "rollback", "back_to": 1}])]
+    ['grow']
+    """
+    left: list[tuple[int, Mapping[str, Any]]] = []
+    for number, edit in enumerate(edits):
+        left.append((number, edit))
+        if edit["edit"] == "rollback":
+            left = [(earlier, one) for earlier, one in left if earlier < edit["back_to"]]
+    return [edit for _, edit in left]
 
 
 def _plan(entry: Mapping[str, Any], place: Place) -> structure.Edit:
@@ -95,14 +111,14 @@ def said(event: Mapping[str, Any]) -> str:
 
 
 def lines(edits: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A history as a table for people."""
+    """A history as a table for people; renewals of a layer that follow each other are one line."""
     rows = [("step", "edit", "layer", "units", "parameters", "output change", "reward before", "after", "reason")]
     rows += [
         (
-            f"{e['step']:,}", e["edit"], e["layer"], f"{e['units']}", f"{e['parameters']:,}", _short(e["output_change"]),
-            _short(e["reward_before"]), _short(e["reward_after"]), e["reason"],
+            _span(one, last), _named(one, times), one["layer"], f"{units}", f"{one['parameters']:,}", _short(change),
+            _short(one["reward_before"]), _short(last["reward_after"]), one["reason"],
         )
-        for e in edits
+        for one, last, times, units, change in _together(edits)
     ]  # fmt: skip
     size = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     right = {0, 3, 4, 5, 6, 7}
@@ -112,6 +128,29 @@ def lines(edits: Sequence[Mapping[str, Any]]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def _together(
+    edits: Sequence[Mapping[str, Any]],
+) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any], int, int, float | None]]:
+    """Edits, or renewals of a layer that follow each other: first and last, how many, their units, the largest change."""
+    for renewed, group in groupby(edits, lambda e: e["edit"] == "reset_units" and "trial" not in e):
+        layers: dict[Any, list[Mapping[str, Any]]] = {}
+        for edit in group:
+            layers.setdefault(edit["layer"] if renewed else edit["number"], []).append(edit)
+        for some in layers.values():
+            changes = [e["output_change"] for e in some if e["output_change"] is not None]
+            yield some[0], some[-1], len(some), sum(e["units"] for e in some), max(changes, default=None)
+
+
+def _span(one: Mapping[str, Any], last: Mapping[str, Any]) -> str:
+    return f"{one['step']:,}" if one is last else f"{one['step']:,} to {last['step']:,}"
+
+
+def _named(edit: Mapping[str, Any], times: int) -> str:
+    trial = {"running": "on trial"}.get(edit.get("trial", ""), edit.get("trial"))
+    name = f"{edit['edit']}, {times} times" if times > 1 else str(edit["edit"])
+    return f"{name}, {trial}" if trial else name
 
 
 def _short(value: float | None) -> str:

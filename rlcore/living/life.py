@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,14 @@ from gymnasium.spaces import Box, Space
 
 import tensor as T
 from rlcore.errors import ConfigError, RunError, SpaceError
+from rlcore.living.budgets import over_budget
 from rlcore.living.edits import Place
 from rlcore.living.history import drawing_from, layer_of, widths
 from rlcore.living.plan import Plan, Rule
 from rlcore.living.policies import Look, load_memory, memory
-from rlcore.types import EditableAgent, EpisodeEnd, Metrics, State
+from rlcore.living.trial import Trial
+from rlcore.types import EditableAgent, EpisodeEnd, Metrics, Part, RevertibleAgent, State
 from tensor import structure
-from tensor.structure.resize import Resize
 
 __all__ = ["Events", "Life"]
 
@@ -43,6 +45,7 @@ class Watch:
         self.next = rule.options.interval
         self.looks = self.edits = 0
         self.total, self.count = 0.0, 0
+        self.rest = 0  # looks that it still sits out
         self.full = False
 
     def add(self, value: float) -> None:
@@ -52,7 +55,7 @@ class Watch:
 
     def state_dict(self) -> State:
         """Everything."""
-        numbers = {k: getattr(self, k) for k in ("next", "looks", "edits", "total", "count", "full")}
+        numbers = {k: getattr(self, k) for k in ("next", "looks", "edits", "total", "count", "rest", "full")}
         return {**numbers, "policy": memory(self.rule.policy)}
 
     def load_state_dict(self, state: State) -> None:
@@ -70,20 +73,23 @@ class Life:
         agent: without a plan, any; it need not be an `EditableAgent` as long as no space changes.
         plan: what the structure file says; None where there is none.
         seed: of the run: each edit draws from a seed made from it and the edit's number.
+        num_envs: how many observations the agent acts on at once.
 
     Raises:
         ConfigError: the agent cannot be edited, or has no such layer.
     """
 
-    def __init__(self, agent: Any, plan: Plan | None = None, *, seed: int = 0) -> None:
+    def __init__(self, agent: Any, plan: Plan | None = None, *, seed: int = 0, num_envs: int = 1) -> None:
         self.agent = agent
         self.plan = plan or Plan()
         self.edits: list[Event] = []  #: the history
         self.start: dict[str, int] = {}  #: the units of each layer at the beginning
-        self._seed = seed
+        self._seed, self._num_envs = seed, num_envs
         self._watches = [Watch(rule) for rule in self.plan.rules]
-        self._returns: deque[float] = deque(maxlen=EPISODES)
-        self._waiting: list[list[float]] = []  # [edit's number, sum of returns, episodes] until there are enough
+        longest = max((rule.trial.episodes for rule in self.plan.rules if rule.trial is not None), default=0)
+        self._returns: deque[float] = deque(maxlen=max(EPISODES, longest))
+        self._waiting: list[list[Any]] = []  # [edit's number, sum of returns, episodes] until there are enough
+        self._trial: Trial | None = None
         self._over = False
         self._events = Events()
         if isinstance(agent, EditableAgent):
@@ -100,14 +106,17 @@ class Life:
         """
         sample = T.zeros(2, *observation_space.shape)
         for number, watch in enumerate(self._watches, 1):
-            for name in watch.rule.layers:
-                try:
+            rule = watch.rule
+            try:
+                if rule.trial is not None and not isinstance(self.agent, RevertibleAgent):
+                    message = f"trial: {type(self.agent).__name__} cannot take an edit back: it has no snapshot() and roll_back()"
+                    raise ConfigError(message)
+                for name in rule.layers:
                     part, layer = layer_of(self.agent.parts(), name)
-                    with drawing_from(0):
-                        watch.rule.edit(Place(part.net, layer, sample))
-                except (ConfigError, ValueError) as error:
-                    message = f"structure: rule {number}: {error}"
-                    raise ConfigError(message) from error
+                    self._plan(deepcopy(rule) if rule.edit is None else rule, 0, Place(part.net, layer, sample), name)
+            except (ConfigError, ValueError) as error:
+                message = f"structure: rule {number}: {error}"
+                raise ConfigError(message) from error
 
     # --- what the runner tells ------------------------------------------------------------------------------------------
 
@@ -122,24 +131,32 @@ class Life:
             for waiting in self._waiting:
                 waiting[1] += reward
                 waiting[2] += 1
-        if self._waiting and self._waiting[0][2] >= EPISODES:
+            if self._trial is not None:
+                self._trial.add(reward)
+        if any(count >= EPISODES for _, _, count in self._waiting):
             self._conclude()
 
     def _conclude(self) -> None:
         for number, total, count in self._waiting:
             if count >= EPISODES:
-                entry = self.edits[int(number)]
-                entry["reward_after"] = total / count
-                names = ("number", "step", "edit", "layer", "reward_before", "reward_after")
-                self._events.outcomes.append({name: entry[name] for name in names})
+                self._tell(number, total / count)
         self._waiting = [waiting for waiting in self._waiting if waiting[2] < EPISODES]
 
+    def _tell(self, number: int, after: float | None) -> None:
+        """What became of an edit."""
+        entry = self.edits[number]
+        entry["reward_after"] = after
+        names = ("number", "step", "edit", "layer", "reward_before", "reward_after", "trial")
+        self._events.outcomes.append({name: entry[name] for name in names if name in entry})
+
     def look(self, step: int, metrics: Metrics) -> None:
-        """The agent has just learnt: ask the policies whose time it is, and edit.
+        """The agent has just learnt: judge a trial that is over, ask the policies whose time it is, and edit.
 
         Raises:
             RunError: an edit cannot be made; names the rule.
         """
+        if self._trial is not None and self._trial.over:
+            self._judge(self._trial, step)
         for number, watch in enumerate(self._watches, 1):
             options = watch.rule.options
             if options.watch in metrics:
@@ -147,10 +164,10 @@ class Life:
             if step < watch.next:
                 continue
             watch.next = (step // options.interval + 1) * options.interval
-            if self._over or watch.full:
+            if watch.full or self._waits(watch):
                 continue
             try:
-                self._ask(watch, step)
+                (self._ask if watch.rule.edit is not None else self._renew)(watch, step)
             except (ValueError, RuntimeError, TypeError, ConfigError) as error:
                 message = f"structure: rule {number} at step {step:,}: {error}"
                 raise RunError(message) from error
@@ -164,6 +181,18 @@ class Life:
     def quiet(self) -> bool:
         """Whether `take_events` would give nothing."""
         return not (self._events.edits or self._events.outcomes)
+
+    def _waits(self, watch: Watch) -> bool:
+        """Whether a rule is not asked now, though it is time to."""
+        rule = watch.rule
+        if rule.edit is None:
+            return False
+        if watch.rest:
+            watch.rest -= 1
+            return True
+        early = rule.trial is not None and len(self._returns) < rule.trial.episodes
+        # What came on top of an edit on trial would go back with it.
+        return self._trial is not None or early or (self._over and rule.grows)
 
     # --- editing --------------------------------------------------------------------------------------------------------
 
@@ -180,43 +209,97 @@ class Life:
         if rule.budget.edits is not None and watch.edits >= rule.budget.edits:
             self._stop(watch, step, f"{watch.edits} edits of {rule.budget.edits}")
             return
-        made = 0
+        over = over_budget(self.plan.budget, rule, self.agent, lambda i, place: self._plan(rule, i, place), x, self._num_envs)
+        if over is not None:
+            self._stop(watch, step, over.why, whole=over.whole)
+            return
+        trial, first = rule.trial, len(self.edits)
+        snapshot = None if trial is None else self.agent.snapshot()
         for name in rule.layers:
-            made += self._edit(watch, name, step, reason, x)
-            if watch.full:
-                break
+            part, layer = layer_of(self.agent.parts(), name)
+            edit: Any = self._plan(rule, 0, Place(part.net, layer, x))
+            edit.reason = reason
+            self._apply(rule, edit, part, name, step, x)
         watch.edits += 1
+        self.agent.edited()
+        if trial is not None:
+            numbers = list(range(first, len(self.edits)))
+            self._trial = Trial.of(
+                trial, rule=self._watches.index(watch), numbers=numbers, first=first, before=self._mean(trial.episodes),
+                snapshot=snapshot,
+            )  # fmt: skip
+
+    def _renew(self, watch: Watch, step: int) -> None:
+        """Let a policy that chooses units itself look at each layer, and start anew what is due."""
+        rule, x, made = watch.rule, self._sample(), 0
+        watch.looks += 1
+        watch.total, watch.count = 0.0, 0
+        for name in rule.layers if x is not None else ():
+            part, layer = layer_of(self.agent.parts(), name)
+            edit = self._plan(rule, 0, Place(part.net, layer, x), name)
+            if edit is None:
+                continue
+            if rule.budget.edits is not None and watch.edits >= rule.budget.edits:
+                self._stop(watch, step, f"{watch.edits} edits of {rule.budget.edits}")
+                break
+            self._apply(rule, edit, part, name, step, x)
+            watch.edits += 1
+            made += 1
         if made:
             self.agent.edited()
 
-    def _edit(self, watch: Watch, name: str, step: int, reason: str, x: Any) -> bool:
-        """Edit one layer, unless that would go over a budget."""
-        rule, agent = watch.rule, self.agent
-        part, layer = layer_of(agent.parts(), name)
-        seed = self._next_seed()
-        with drawing_from(seed):
-            edit = rule.edit(Place(part.net, layer, x))
-            edit.reason = reason
-            over = self._over_budget(rule, edit, name)
-            if over:
-                self._stop(watch, step, over, whole="parameters" in over)
-                return False
-            before = _outputs(part.net, x)
-            edit.apply(part.optimizer, *part.followers)
-        change = _change(before, _outputs(part.net, x))
-        self._log(edit, name, step, change, seed, rule.edit_name, rule.edit_options)
-        return True
+    def _plan(self, rule: Rule, ahead: int, place: Place, name: str = "") -> structure.Edit | None:
+        """The edit after ``ahead`` others, with draws of its own."""
+        with drawing_from(self._seed_of(len(self.edits) + ahead)):
+            edit: structure.Edit | None = rule.policy.plan(name, place) if rule.edit is None else rule.edit(place)
+        return edit
 
-    def _over_budget(self, rule: Rule, edit: structure.Edit, name: str) -> str:
-        most, units = self.plan.budget.parameters, rule.budget.units
-        if most is not None:
-            now = sum(p.numel() for p in edit.net.parameters())
-            size = self.agent.num_parameters - now + sum(p.numel() for p in edit.preview().parameters())
-            if size > most:
-                return f"{size:,} parameters of {most:,}"
-        if units is not None and edit.kind == "grow" and widths(self.agent.parts())[name] + edit.units > units:
-            return f"{widths(self.agent.parts())[name] + edit.units} units of {units} in {name}"
-        return ""
+    def _apply(self, rule: Rule, edit: structure.Edit, part: Part, name: str, step: int, x: Any) -> None:
+        before = _outputs(part.net, x)
+        edit.apply(part.optimizer, *part.followers)
+        change = _change(before, _outputs(part.net, x))
+        entry = self._entry(edit.log(step), name, change, self._seed_of(len(self.edits)))
+        entry |= {"maker": rule.edit_name, "options": rule.edit_options}
+        if edit.in_place:
+            entry["plan"] = []  # of which there may be thousands, and no shape changes
+        if edit.numbers:
+            entry["numbers"] = list(edit.numbers)
+        if rule.trial is not None:
+            entry["trial"] = "running"
+        self._log(entry)
+
+    # --- trials ---------------------------------------------------------------------------------------------------------
+
+    def _judge(self, trial: Trial, step: int) -> None:
+        """Enough episodes have ended: an edit stays, or all goes back to what it was before."""
+        self._trial = None
+        if not trial.failed:
+            self._end(trial, "kept")
+            return
+        watch = self._watches[trial.rule]
+        name = watch.rule.layers[0]
+        part, _ = layer_of(self.agent.parts(), name)
+        x = self._sample()
+        before = _outputs(part.net, x)
+        self.agent.roll_back(trial.snapshot)
+        change = _change(before, _outputs(layer_of(self.agent.parts(), name)[0].net, x))
+        self._waiting = [waiting for waiting in self._waiting if waiting[0] < trial.first]
+        self._end(trial, "taken back")
+        for entry in self.edits[trial.first :]:
+            entry["trial"] = "taken back"  # also what other rules have renewed since
+        told = {"step": step, "edit": "rollback", "units": 0, "plan": [], "reason": trial.verdict}
+        self._log({**self._entry(told, ", ".join(watch.rule.layers), change, None), "back_to": trial.first})
+        watch.rest = watch.rule.trial.rest if watch.rule.trial is not None else 0
+
+    def _end(self, trial: Trial, verdict: str) -> None:
+        for number in trial.numbers:
+            self.edits[number]["trial"] = verdict
+            if trial.over:
+                self._tell(number, trial.mean)
+            else:
+                self._waiting.append([number, trial.total, trial.count])
+
+    # --- budgets and spaces ---------------------------------------------------------------------------------------------
 
     def _stop(self, watch: Watch, step: int, why: str, *, whole: bool = False) -> None:
         """A budget is reached: said once."""
@@ -236,41 +319,51 @@ class Life:
             raise SpaceError(message)
         x = self._sample()
         before = {name: _outputs(part.net, x) for name, part in self.agent.parts().items()}
-        seed = self._next_seed()
+        seed = self._seed_of(len(self.edits))
         with drawing_from(seed):
             edits = self.agent.adapt(observation_space, action_space)
         if not edits:
             return
+        if self._trial is not None:  # of a structure that no longer serves the world
+            trial, self._trial = self._trial, None
+            self._end(trial, "kept")
         self.agent.edited()
         if x is not None:
             x = T.from_numpy(np.pad(x.numpy(), ((0, 0), (0, observation_space.shape[0] - x.shape[1]))))
         for part, edit in edits:
             change = _change(before[part], _outputs(self.agent.parts()[part].net, x))
-            self._log(edit, f"{part}.{edit.name}", step, change, seed, edit.kind, None)
+            self._log(self._entry(edit.log(step), f"{part}.{edit.name}", change, seed))
 
-    def _log(self, edit: structure.Edit, name: str, step: int, change: float | None, seed: int, maker: str, options: Any) -> None:
-        numbers = _numbers(edit) if edit.kind in ("prune", "reset_units") else None
-        entry = {
-            **edit.log(step),
+    def _entry(self, told: Event, name: str, change: float | None, seed: int | None) -> Event:
+        """The history's entry of an edit."""
+        return {
+            **told,
             "layer": name,
             "number": len(self.edits),
             "output_change": change,
             "parameters": int(self.agent.num_parameters),
             "widths": widths(self.agent.parts()),
-            "reward_before": sum(self._returns) / len(self._returns) if self._returns else None,
+            "reward_before": self._mean(EPISODES) if self._returns else None,
             "reward_after": None,
             "seed": seed,
-            "maker": maker,
-            "options": options,
+            "maker": told["edit"],
+            "options": None,
         }
-        if numbers is not None:
-            entry["numbers"] = numbers
-        self._waiting.append([len(self.edits), 0.0, 0])
+
+    def _log(self, entry: Event) -> None:
+        if "trial" not in entry:  # whose verdict tells
+            self._waiting.append([entry["number"], 0.0, 0])
         self.edits.append(entry)
         self._events.edits.append(entry)
 
-    def _next_seed(self) -> int:
-        return int(np.random.SeedSequence([self._seed, len(self.edits)]).generate_state(1)[0])
+    def _mean(self, episodes: int) -> float:
+        """The mean return of the last episodes."""
+        returns = list(self._returns)[-episodes:]
+        return sum(returns) / len(returns)
+
+    def _seed_of(self, number: int) -> int:
+        """What an edit draws from."""
+        return int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
 
     def _sample(self) -> Any:
         sample = self.agent.sample()
@@ -291,13 +384,19 @@ class Life:
             "returns": list(self._returns),
             "waiting": [list(waiting) for waiting in self._waiting],
             "over": self._over,
+            "trial": None if self._trial is None else self._trial.state_dict(),
         }
 
     def load_state_dict(self, state: State, *, same_plan: bool = True) -> None:
         """Restore what `state_dict` gave; with another plan, the history only."""
         self.start, self.edits = dict(state["start"]), [dict(entry) for entry in state["edits"]]
-        self._returns = deque(state["returns"], maxlen=EPISODES)
+        self._returns.clear()
+        self._returns.extend(state["returns"])
         self._waiting = [list(waiting) for waiting in state["waiting"]]
+        self._trial = None if state.get("trial") is None else Trial(**state["trial"])
+        if self._trial is not None and not same_plan:
+            trial, self._trial = self._trial, None
+            self._end(trial, "kept")
         if same_plan:
             self._over = state["over"]
             for watch, given in zip(self._watches, state["watches"], strict=True):
@@ -318,19 +417,3 @@ def _change(before: Any, after: Any) -> float | None:
     both = min(before.shape[-1], after.shape[-1])
     largest = max(float(np.abs(before).max(initial=0)), 1e-30)
     return float(np.abs(before[..., :both] - after[..., :both]).max(initial=0)) / largest
-
-
-def _numbers(edit: structure.Edit) -> list[int]:
-    """The units that an edit has taken out or started anew, off its changes."""
-    action: Any = edit.action
-    assert isinstance(action, Resize)
-    layer: Any = edit.net.get_submodule(edit.name)
-    change = next(c for c in action.changes[_name_of(edit.net, layer.weight)].changes if c.axis == 0)
-    if edit.kind == "prune":
-        old = action.changes[change.name].before[0]
-        return sorted(set(range(old)) - set(change.index.tolist()))
-    return np.flatnonzero(change.index < 0).tolist()
-
-
-def _name_of(net: Any, parameter: Any) -> str:
-    return next(str(name) for name, p in net.named_parameters() if p is parameter)

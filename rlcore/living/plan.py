@@ -4,6 +4,7 @@
 
     [budget]                          # of the whole agent
     parameters = 2_000
+    latency_ms = 0.5                  # of acting
 
     [[rule]]
     layer = ["actor.0", "critic.0"]   # edited together
@@ -21,6 +22,12 @@
     [rule.budget]
     edits = 10
     units = 64                        # the most that one of the layers may have
+
+    [rule.trial]                      # taken back where the return falls
+    episodes = 20
+    tolerance = 0.05
+
+A policy that chooses units itself, such as "continual_backprop" and "redo", goes without [rule.edit].
 """
 
 from __future__ import annotations
@@ -33,18 +40,26 @@ from typing import Any
 
 from rlcore.errors import ConfigError, RlcoreError, UnknownNameError
 from rlcore.living.edits import EDITS, EditMaker
-from rlcore.living.policies import POLICIES, Policy
+from rlcore.living.policies import POLICIES
+from rlcore.living.renewals import Renewal
 from rlcore.registry import Registry, load_object
 from rlcore.schema import nearest, replace
 
-__all__ = ["Budget", "Plan", "Rule", "RuleBudget", "read_plan", "read_structure"]
+__all__ = ["Budget", "Plan", "Rule", "RuleBudget", "TrialOptions", "read_plan", "read_structure"]
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How large the agent may become."""
+    """How large the agent may become, and how slow to act."""
 
     parameters: int | None = None
+    latency_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        _at_least("parameters", self.parameters, 1)
+        if self.latency_ms is not None and not 0 < self.latency_ms < float("inf"):
+            message = f"latency_ms: expected a positive number of milliseconds, got {self.latency_ms}"
+            raise ConfigError(message)
 
 
 @dataclass(frozen=True)
@@ -53,6 +68,24 @@ class RuleBudget:
 
     edits: int | None = None
     units: int | None = None
+
+    def __post_init__(self) -> None:
+        _at_least("edits", self.edits, 1)
+        _at_least("units", self.units, 1)
+
+
+@dataclass(frozen=True)
+class TrialOptions:
+    """How long an edit is on trial, and when it is taken back."""
+
+    episodes: int = 20  #: whose mean return is compared with that of as many before
+    tolerance: float = 0.05  #: the share of the return before by which it may be worse
+    rest: int = 10  #: looks that the rule sits out after an edit was taken back
+
+    def __post_init__(self) -> None:
+        _at_least("episodes", self.episodes, 1)
+        _at_least("tolerance", self.tolerance, 0)
+        _at_least("rest", self.rest, 0)
 
 
 @dataclass(frozen=True)
@@ -63,9 +96,7 @@ class RuleOptions:
     watch: str = "return"
 
     def __post_init__(self) -> None:
-        if self.interval < 1:
-            message = f"interval: expected at least 1, got {self.interval}"
-            raise ConfigError(message)
+        _at_least("interval", self.interval, 1)
 
 
 @dataclass
@@ -74,11 +105,17 @@ class Rule:
 
     layers: tuple[str, ...]
     options: RuleOptions
-    policy: Policy
-    edit: EditMaker
+    policy: Any  #: a `Policy`, or a `Renewal`, which needs no edit
+    edit: EditMaker | None
     edit_name: str
     edit_options: dict[str, Any]
     budget: RuleBudget
+    trial: TrialOptions | None
+
+    @property
+    def grows(self) -> bool:
+        """Whether its edits can go over a budget of the agent's size."""
+        return self.edit is not None and self.edit_name not in ("prune", "reset_units")
 
 
 @dataclass
@@ -136,17 +173,25 @@ def read_plan(tables: Mapping[str, Any], where: str) -> Plan:
 
 
 def _rule(table: Mapping[str, Any], where: str) -> Rule:
-    _check_keys(table, ("layer", "interval", "watch", "policy", "edit", "budget"), where)
+    _check_keys(table, ("layer", "interval", "watch", "policy", "edit", "budget", "trial"), where)
     layer = table.get("layer")
     layers = [layer] if isinstance(layer, str) else layer
     if not isinstance(layers, list) or not layers or not all(isinstance(name, str) for name in layers):
         message = f"{where}: layer: expected the name of a layer, such as 'actor.0', or a list of names, got {layer!r}"
         raise ConfigError(message)
     options = {key: table[key] for key in ("interval", "watch") if key in table}
-    policy, _, _ = _named(table, "policy", POLICIES, where)
-    edit, name, edit_options = _named(table, "edit", EDITS, where)
+    policy, policy_name, _ = _named(table, "policy", POLICIES, where)
+    edit, name = None, "reset_units"
+    edit_options: dict[str, Any] = {}
+    if not isinstance(policy, Renewal):
+        edit, name, edit_options = _named(table, "edit", EDITS, where)
+    for key in ("edit", "trial") if edit is None else ():
+        if key in table:
+            message = f"{where}: {key}: policy {policy_name!r} starts units anew by itself, ever again; leave this table out"
+            raise ConfigError(message)
     budget = replace(RuleBudget(), _table(table, "budget", where), f"{where}: budget")
-    return Rule(tuple(layers), replace(RuleOptions(), options, where), policy, edit, name, edit_options, budget)
+    trial = replace(TrialOptions(), _table(table, "trial", where), f"{where}: trial") if "trial" in table else None
+    return Rule(tuple(layers), replace(RuleOptions(), options, where), policy, edit, name, edit_options, budget, trial)
 
 
 def make_edit(name: str, options: Mapping[str, Any], where: str) -> EditMaker:
@@ -184,6 +229,12 @@ def _table(tables: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]
         message = f"{where}: {key}: expected a table, got {table!r}"
         raise ConfigError(message)
     return table
+
+
+def _at_least(name: str, value: float | None, least: int) -> None:
+    if value is not None and not value >= least:
+        message = f"{name}: expected at least {least}, got {value}"
+        raise ConfigError(message)
 
 
 def _check_keys(table: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:

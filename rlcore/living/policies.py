@@ -143,7 +143,8 @@ class Utility:
         return structure.utility(look.layer, self.least, 1)(structure.Seen(1, None, look.net, look.x))
 
 
-#: Dataclasses as `Policy`; third parties add to them with an entry point, and a file may say "module:Name".
+#: Dataclasses as `Policy`, or as `rlcore.living.renewals.Renewal`; third parties add to them with an entry point, and a file
+#: may say "module:Name".
 POLICIES = Registry(
     "policy",
     {
@@ -152,6 +153,8 @@ POLICIES = Registry(
         "drift": "rlcore.living.policies:Drift",
         "dormant": "rlcore.living.policies:Dormant",
         "utility": "rlcore.living.policies:Utility",
+        "continual_backprop": "rlcore.living.renewals:ContinualBackprop",
+        "redo": "rlcore.living.renewals:ReDo",
     },
     entry_points="rlcore.policies",
 )

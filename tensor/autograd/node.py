@@ -157,16 +157,16 @@ class Term:
 
     What is used many times in a graph (a weight, at each step of a recurrence) gets a gradient from each use. A rule may return
     this instead of a tensor while nothing is recorded: ``total(parts)`` is the raw sum of what ``parts`` stand for, in fresh
-    memory of the input's shape.
+    memory of the input's shape. ``rows`` are what the parts hold.
     """
 
-    __slots__ = ("parts", "total")
+    __slots__ = ("parts", "rows", "total")
 
-    #: Terms to wait for before they are added up: they hold memory, and more of them gain nothing.
-    most = 64
+    #: Rows to wait for before they are added up: they hold memory, and more of them gain nothing.
+    most = 2048
 
-    def __init__(self, total: Callable[[list[Any]], Any], part: Any) -> None:
-        self.total, self.parts = total, [part]
+    def __init__(self, total: Callable[[list[Any]], Any], part: Any, rows: int = 32) -> None:
+        self.total, self.parts, self.rows = total, [part], rows
 
     def value(self, node: Node) -> Tensor:
         """The sum, as a gradient of the node's value."""

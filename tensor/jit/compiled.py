@@ -96,7 +96,7 @@ class Compiled:
         """Have machine code made, all of it if that is worth the while by now."""
         if self._native:
             plan.queued = True
-            _background(plan, whole=plan.hits >= plan.due)
+            in_background(plan, whole=plan.hits >= plan.due)
 
     @property
     def hits(self) -> int:
@@ -239,7 +239,7 @@ Use it as a decorator or as a call; ``compile.reset()`` forgets all recordings.
 _all: weakref.WeakSet[Compiled] = weakref.WeakSet()
 
 
-def _background(plan: Plan, whole: bool) -> None:
+def in_background(plan: Any, whole: bool) -> None:
     """Have machine code made for a plan, in the thread that does so; it takes over when it is ready."""
     global _worker
     _queue.put((plan, whole))

@@ -12,10 +12,13 @@ from math import inf, log, sqrt
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from tensor.jit import watch
 from tensor.jit.program import Buffer, Elementwise, Literal, Program, Slot, View, contiguous
 from tensor.optim.adam import Adam, AdamW
 from tensor.optim.flat import Flat
+from tensor.optim.flat_late import Late
 from tensor.optim.flat_optimizer import FlatOptimizer
 from tensor.optim.sgd import SGD
 
@@ -168,9 +171,19 @@ def _never() -> bool:
     return False
 
 
-def _lag(flat: Flat) -> list[Any]:
+def _behind(steps: int | list[int]) -> list[int] | None:
+    """By how many steps each parameter is behind the one with the most; None where all have as many."""
+    return None if isinstance(steps, int) else [max(steps) - s for s in steps]
+
+
+def _lags(flat: Flat, late: Late | None, behind: list[int] | None) -> list[Any]:
     """By how many steps each element is behind, as an array; none if none is."""
-    return [] if flat.late is None else [flat.late.dense(flat.data.shape, flat.late.lags).astype(flat.data.dtype)]
+    if late is None and behind is None:
+        return []
+    lags = np.repeat(behind or [0] * len(flat.params), np.diff(flat.offsets))
+    if late is not None:
+        lags[late.places] += late.lags
+    return [lags.astype(flat.data.dtype)]
 
 
 class FlatStep:
@@ -180,22 +193,40 @@ class FlatStep:
     """
 
     __slots__ = (
-        "_first", "_fixed", "_flat", "_group", "_late", "_make_check", "_numbers", "_optimizer", "_options", "_read", "_rule",
-        "_run", "_same", "_state",
+        "_behind", "_first", "_fixed", "_flat", "_group", "_late", "_make_check", "_numbers", "_optimizer", "_options", "_read",
+        "_rule", "_run", "_same", "_state",
     )  # fmt: skip
 
-    def __init__(self, optimizer: FlatOptimizer, flat: Flat, run: Any, make_check: Callable[..., Check | None]) -> None:
+    def __init__(
+        self,
+        optimizer: FlatOptimizer,
+        flat: Flat,
+        run: Any,
+        make_check: Callable[..., Check | None],
+        late: Late | None,
+        behind: list[int] | None,
+    ) -> None:
         self._optimizer, self._flat, self._run, self._make_check = optimizer, flat, run, make_check
         self._group = optimizer.param_groups[0]
         self._rule = RULES[type(optimizer)]
         self._read = itemgetter(*self._rule.options)
         self._options = self._read(self._group)
-        self._late = flat.late
         self._fixed = self._rule.fixed(*self._options)
-        self._numbers = self._rule.numbers(self._late is not None, *self._options)
-        self._first = _FROM.get(type(optimizer), 1) + (0 if flat.late is None else int(flat.late.lags.max()))
-        self._state = [flat.data, *flat._whole.rows, *_lag(flat)]
+        self._take(late, behind)
+        self._numbers = self._rule.numbers(self._apart, *self._options)
         self._same: Check = _never
+
+    def _take(self, late: Late | None, behind: list[int] | None) -> None:
+        """Let elements and parameters count as many steps less."""
+        flat, self._late, self._behind = self._flat, late, behind
+        lags = _lags(flat, late, behind)
+        self._first = _FROM.get(type(self._optimizer), 1) + (int(lags[0].max()) if lags else 0)
+        self._state = [flat.data, *flat._whole.rows, *lags]
+
+    @property
+    def _apart(self) -> bool:
+        """Whether there are elements that count fewer steps than others."""
+        return self._late is not None or self._behind is not None
 
     def __call__(self, grads: list[Any]) -> bool:
         """Update the parameters; False where the optimizer has to do it itself, and nothing has happened yet."""
@@ -203,20 +234,38 @@ class FlatStep:
         if not self._same() and not self._watched():
             return False
         steps = flat.steps
-        if steps.__class__ is not int or steps + 1 < self._first:
+        alike = steps.__class__ is int
+        if not (alike and self._behind is None) and _behind(steps) != self._behind and not self._follow():
+            return False
+        step: int = steps if alike else max(steps)  # type: ignore[assignment, arg-type]
+        if step + 1 < self._first:
             return False
         options = self._read(self._group)
         if options != self._options:
             if self._rule.fixed(*options) != self._fixed:
                 return False
-            self._options, self._numbers = options, self._rule.numbers(self._late is not None, *options)
-        step = flat.steps = steps + 1
+            self._options, self._numbers = options, self._rule.numbers(self._apart, *options)
+        flat.steps = step + 1 if alike else [s + 1 for s in steps]  # type: ignore[union-attr]
         for version in flat.versions:
             version.value += 1
-        self._run(grads + self._state, self._numbers(step))
+        self._run(grads + self._state, self._numbers(step + 1))
         return True
 
-    def _unchanged(self) -> bool:
+    def _follow(self) -> bool:
+        """Take on which elements count fewer steps, after an edit in place; False where there is no machine code for that.
+
+        Only where none did before, or none does now, are there other instructions.
+        """
+        flat, late, behind = self._flat, self._flat.late, _behind(self._flat.steps)
+        if (late is not None or behind is not None) != self._apart:
+            made = flat_step(self._optimizer, self._make_check)
+            if made is None or made._flat is not flat:
+                return False
+            self._run, self._numbers, self._fixed, self._options = made._run, made._numbers, made._fixed, made._options
+        self._take(late, behind)
+        return True
+
+    def _unchanged(self, *, but_late: bool = False) -> bool:
         """Whether optimizer, buffer and parameters belong together as they did."""
         optimizer, flat = self._optimizer, self._flat
         flats, groups = optimizer._flats, optimizer.param_groups
@@ -226,7 +275,7 @@ class FlatStep:
             and flats[0][0] is flat
             and len(groups) == 1
             and groups[0] is self._group
-            and flat.late is self._late  # the elements that count fewer steps, since an edit of the network
+            and (but_late or flat.late is self._late)  # the elements that count fewer steps, since an edit of the network
             and "step" not in vars(optimizer)
             and all(p._array is view for p, view in zip(flat.params, flat.views, strict=True))
         )
@@ -234,6 +283,8 @@ class FlatStep:
     def _watched(self) -> bool:
         """The same, and what it depends on is watched in memory from now on."""
         optimizer, flat = self._optimizer, self._flat
+        if flat.late is not self._late and not (self._unchanged(but_late=True) and self._follow()):
+            return False
         kept = (optimizer, optimizer._flats, optimizer._flats[0], optimizer.param_groups)
         found = [
             *(watch.entry_row(vars(optimizer), name) for name in ("_flats", "param_groups", "step")),
@@ -260,20 +311,21 @@ def flat_step(optimizer: FlatOptimizer, make_check: Callable[..., Check | None])
     dtype = flat.data.dtype
     if dtype.kind != "f" or dtype.itemsize < 4 or flat.data.size == 0:
         return None
-    options, late = itemgetter(*rule.options)(group), flat.late is not None
+    options, late, behind = itemgetter(*rule.options)(group), flat.late, _behind(flat.steps)
+    apart = late is not None or behind is not None
     w = Lines()
     grads = [w.buffer(dtype, view.size, "external").index for view in flat.views]
-    state = [w.buffer(dtype, flat.data.size, "external").index for _ in range(1 + len(flat.names) + late)]
-    whole = Program(tuple(w.buffers), (), len(rule.numbers(late, *options)(1)))
+    state = [w.buffer(dtype, flat.data.size, "external").index for _ in range(1 + len(flat.names) + apart)]
+    whole = Program(tuple(w.buffers), (), len(rule.numbers(apart, *options)(1)))
     stretches = [
         codegen.Stretch(end - start, {0: (grad, 0)} | {1 + i: (buffer, start) for i, buffer in enumerate(state)})
         for grad, start, end in zip(grads, flat.offsets, flat.offsets[1:], strict=False)
         if end > start
     ]
     kind: Any = type(optimizer)
-    program = partial(_update, kind, rule.fixed(*options), dtype, len(flat.names), late)
+    program = partial(_update, kind, rule.fixed(*options), dtype, len(flat.names), apart)
     run = codegen.compile_stretches(whole, program, stretches)
-    return None if run is None else FlatStep(optimizer, flat, run, make_check)
+    return None if run is None else FlatStep(optimizer, flat, run, make_check, late, behind)
 
 
 @cache

@@ -210,7 +210,9 @@ def _sequences(op: Operator, bind: Any, arity: int) -> Callable[..., Any]:
             r = forward(*raws)
         except (ValueError, IndexError, TypeError) as e:
             r = recover(explain(e, name, raws), e, forward, raws)
-        out = Tensor(r if r.__class__ is ndarray else as_array(r))
+        out = new_tensor(Tensor)  # Tensor(r), written out
+        out._array = r if r.__class__ is ndarray else as_array(r)
+        out._node = out._version = out._view = out._extra = None
         if (not disabled or get_ident() not in disabled) and r.dtype.kind in "fc":
             edges = tuple([t._node if t.__class__ is Tensor or isinstance(t, Tensor) else None for t in given])
             if any(edges):

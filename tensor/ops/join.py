@@ -53,13 +53,17 @@ def _cat_rule(g: Tensor, tensors_shape: Sequence[tuple[int, ...]], dim: int) -> 
 
 
 def _raw_cat_rule(g: Array, tensors_shape: Sequence[tuple[int, ...]], dim: int) -> list[Any]:
-    lead = (slice(None),) * (dim % max(g.ndim, 1))
+    axis = dim % max(g.ndim, 1)
+    lead = (slice(None),) * axis
+    # BLAS may round otherwise where rows lie apart, and machine code has them side by side.
+    apart = axis and g.shape[:axis].count(1) != axis
     parts, start = [], 0
     for shape in tensors_shape:
         if shape == (0,) and g.ndim > 1:
             return _cat_rule(Tensor(g), tensors_shape, dim)
         end = start + shape[dim]
-        parts.append(g[(*lead, slice(start, end))])
+        part = g[(*lead, slice(start, end))]
+        parts.append(part.copy() if apart else part)
         start = end
     return parts
 

@@ -65,14 +65,14 @@ def matmul(a: Array, b: Array) -> Array:
 
 
 #: Up to so many rows, those of several uses of a weight are worth being put together for one product.
-_FEW = 32
+FEW = 32
 
 
 def _bias_rule(g: Tensor, bias_shape: Any) -> Any:
     a = g._array
     if a.ndim != 2 or not bias_shape:
         return g.sum_to_size(bias_shape)
-    return Term(_sum_of_rows, a) if len(a) <= _FEW and a.__class__ is np.ndarray and not is_grad_enabled() else row_sum(g)
+    return Term(_sum_of_rows, a, len(a)) if len(a) <= FEW and a.__class__ is np.ndarray and not is_grad_enabled() else row_sum(g)
 
 
 def _weight_rule(g: Tensor, x: Tensor, weight_shape: Any) -> Any:
@@ -82,8 +82,8 @@ def _weight_rule(g: Tensor, x: Tensor, weight_shape: Any) -> Any:
     if a.ndim != 2:
         g, x = g.reshape(-1, weight_shape[0]), x.reshape(-1, weight_shape[1])
         a = g._array
-    if len(a) <= _FEW and a.__class__ is np.ndarray and a.dtype.kind == "f" and not is_grad_enabled():
-        return Term(_sum_of_outer, (a, x._array))
+    if len(a) <= FEW and a.__class__ is np.ndarray and a.dtype.kind == "f" and not is_grad_enabled():
+        return Term(_sum_of_outer, (a, x._array), len(a))
     return outer_sum(g, cj(x))
 
 
@@ -94,13 +94,13 @@ def _raw_x_rule(g: Array, weight: Array) -> Any:
 
 
 def _raw_weight_rule(g: Array, x: Array, weight_shape: Any) -> Any:
-    if g.ndim == 2 and len(g) <= _FEW and len(weight_shape) == 2:
-        return Term(_sum_of_outer, (g, x))
+    if g.ndim == 2 and len(g) <= FEW and len(weight_shape) == 2:
+        return Term(_sum_of_outer, (g, x), len(g))
     return _weight_rule(Tensor(g), Tensor(x), weight_shape)
 
 
 def _raw_bias_rule(g: Array, bias_shape: Any) -> Any:
-    return Term(_sum_of_rows, g) if g.ndim == 2 and len(g) <= _FEW and bias_shape else _bias_rule(Tensor(g), bias_shape)
+    return Term(_sum_of_rows, g, len(g)) if g.ndim == 2 and len(g) <= FEW and bias_shape else _bias_rule(Tensor(g), bias_shape)
 
 
 @operator(
@@ -126,8 +126,12 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
     if x.dtype is not weight.dtype and x.dtype != weight.dtype:
         msg = f"linear: expected input and weight of one dtype, got {x.dtype} and {weight.dtype}"
         raise RuntimeError(msg)
-    if bias is not None:
-        r += bias  # our own fresh array (or a number): no second pass over memory
+    if bias is not None:  # r is our own fresh array (or a number): no second pass over memory
+        if r.__class__ is np.ndarray and r.ndim == 2 and len(r) == 1:
+            row = r[0]  # NumPy adds what is of one shape in a third of the time
+            row += bias
+        else:
+            r += bias
     return r
 
 

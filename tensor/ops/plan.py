@@ -18,6 +18,7 @@ from tensor.autograd.modes import disabled
 from tensor.autograd.node import FREED, Node, OpNode, OutputNode, Version, version_of
 from tensor.autograd.samples import enter, raw_arrays, sample_of_tensors
 from tensor.autograd.tensor import Tensor
+from tensor.ops.machine import word
 
 if TYPE_CHECKING:
     from tensor.ops.record import Operator
@@ -29,10 +30,11 @@ class Plan:
     """``save(inputs, outputs)`` gives what a node keeps; ``backward(node, g)`` the gradients for its edges.
 
     ``on_tensors`` is the way back that records and watches, where ``backward`` has a shorter one on arrays. Most plans never need
-    it, and writing functions out is what the first use of an operator costs: it waits until it is asked for.
+    it, and writing functions out is what the first use of an operator costs: it waits until it is asked for. ``word`` is what
+    machine code goes by instead (`tensor.ops.machine`).
     """
 
-    __slots__ = ("_waiting", "backward", "on_tensors", "op", "save")
+    __slots__ = ("_waiting", "backward", "on_tensors", "op", "save", "word")
 
     save: Callable[[Sequence[Any], Sequence[Tensor]], tuple[Any, ...]]
     backward: Callable[[OpNode, Any], Sequence[Any]]
@@ -43,6 +45,7 @@ class Plan:
         self.op = op
         wanted = [(i, *rule) for i, rule in enumerate(op.rules) if op.joint or mask >> i & 1]
         slots = sorted({s for _, _, needed in wanted for s in needed})
+        self.word = word(op, slots)
         scope: dict[str, Any] = {**_NAMES, "op": op, **{f"rule_{i}": rule for i, rule, _ in wanted}}
         entries = ", ".join(_SAVE[op.names[s][0], _many(op, s)].format(p=op.names[s][1], i=i) for i, s in enumerate(slots))
         saving = ["def save(inputs, outputs):", f"    return ({entries}{',' * bool(entries)})"]

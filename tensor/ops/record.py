@@ -74,6 +74,7 @@ class Operator:
         "plans",
         "raw",
         "rules",
+        "slot_names",
     )
 
     def __init__(
@@ -151,6 +152,8 @@ class Operator:
             names = {i: n for n, i in positions.items()}
             rules = [by_name.get(names[i]) for i, _ in self.inputs]
             self.rules = [(r, needs(r) if r is not None else ()) for r in rules]
+        #: how rules call what is in `names`
+        self.slot_names = list(seen)
 
     # --- recording ----------------------------------------------------------------------------------------------
 

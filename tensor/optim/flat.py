@@ -7,7 +7,7 @@ overwritten.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from math import prod
 from typing import Any, NamedTuple
@@ -175,6 +175,48 @@ class Flat:
                 late, step, scalars = settle(late, self.views[i].size, step, scalars)
         self.scalars[i] = scalars
         return step, late
+
+    def renewal(self, moves: Mapping[int, Move], counted: bool) -> Callable[[], None]:
+        """What lets parameters (by id) take moves that keep their shapes, in place; it cannot fail. ``counted``: see `moved`.
+
+        No memory changes hands, so what was compiled for this buffer stays of use.
+        """
+        written, late, rows = [], [self._late_of(i) for i in range(len(self.params))], len(self.names)
+        counts, scalars = list(self.step_list()), list(self.scalars)
+        for i, p in enumerate(self.params):
+            move, view = moves.get(id(p)), self.views[i]
+            if move is None:
+                continue
+            written.append((view, move.values(view, None)))
+            if rows:
+                moments = self.moments[:, self.offsets[i] : self.offsets[i + 1]].reshape(rows, *view.shape)
+                written.append((moments, move.carry(moments, None, 1)))
+            if counted and counts[i] and (rows or self.scalar_names):
+                young = (late[i] or none_late(len(self.scalar_names))).moved(move, counts[i])
+                late[i], counts[i], scalars[i] = settle(young, view.size, counts[i], scalars[i])
+        whole = join(late, self.offsets)
+
+        def renew() -> None:
+            for target, values in written:
+                target[...] = values
+            self.late, self.scalars = whole, scalars
+            self.set_steps(counts)
+
+        return renew
+
+    def keep(self) -> Callable[[Flat], None]:
+        """A copy of all values; what writes them back, into this buffer or one of the same parameters."""
+        data, moments, scalars, late = self.data.copy(), self.moments.copy(), list(self.scalars), self.late
+        steps = self.steps if isinstance(self.steps, int) else list(self.steps)
+        rows = None if late is None else late.scalars.copy()
+
+        def put_back(flat: Flat) -> None:
+            flat.data[...], flat.moments[...] = data, moments
+            flat.steps, flat.scalars, flat.late = steps if isinstance(steps, int) else list(steps), list(scalars), late
+            if late is not None:
+                late.scalars[...] = rows
+
+        return put_back
 
     def place(self) -> None:
         """Give all parameters their parts of this buffer, as they are here."""

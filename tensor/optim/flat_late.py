@@ -26,10 +26,10 @@ class Move(Protocol):
     shape: tuple[int, ...]
 
     def values(self, array: Any, out: Any) -> Any:
-        """Write the parameter itself, with what is new."""
+        """The parameter itself, with what is new; in ``out`` unless that is None."""
 
     def carry(self, array: Any, out: Any, lead: int = 0) -> Any:
-        """Write what follows the parameter, zero where it is new; there are ``lead`` axes before the parameter's own."""
+        """What follows the parameter, zero where it is new; there are ``lead`` axes before the parameter's own."""
 
     def places(self, places: Any) -> tuple[Any, Any]:
         """Where elements lie afterwards, and for each which of the given it was; those that are new also, with -1."""

@@ -165,6 +165,25 @@ class FlatOptimizer(_Declared):
             )
         return layout
 
+    def renewal(self, moves: Mapping[int, Move]) -> tuple[Callable[[], None], Callable[[], None]]:
+        """What lets parameters, by id, take moves that keep their shapes, in place, and what puts back all as it is now.
+
+        Neither can fail; nothing changes before the first is called.
+        """
+        self._fit()
+        flats = [flat for group in self._flats for flat in group]
+        renewals, copies = [flat.renewal(moves, self.counts) for flat in flats], [flat.keep() for flat in flats]
+
+        def renew() -> None:
+            for each in renewals:
+                each()
+
+        def put_back() -> None:
+            for flat, copy in zip((flat for group in self._flats for flat in group), copies, strict=True):
+                copy(flat)
+
+        return renew, put_back
+
     def layout(self) -> Layout:
         """What is in use, to be laid again later."""
         return Layout([list(group["params"]) for group in self.param_groups], self._flats)

@@ -10,6 +10,7 @@ from tensor.structure.edits import add_inputs, add_outputs, grow, prune, reset_u
 from tensor.structure.policies import Growth, Seen, dormant, drift, every, new_action, plateau, utility
 from tensor.structure.remap import Slices, remap
 from tensor.structure.renewal import ContinualBackprop, ReDo
+from tensor.structure.resize import Resize
 from tensor.structure.spec import build, describe
 from tensor.structure.tester import Tester
 from tensor.structure.trace import trace
@@ -17,6 +18,7 @@ from tensor.structure.units import Units
 
 __all__ = [
     "DEEPENINGS", "INITS", "Adwin", "Change", "ContinualBackprop", "Edit", "Growth", "Injection", "OutputChange", "ReDo",
-    "Residual", "Seen", "Slices", "Tester", "Units", "add_inputs", "add_outputs", "build", "deepen", "describe", "dormant",
-    "drift", "every", "grow", "inject", "new_action", "plateau", "prune", "remap", "replace", "reset_units", "trace", "utility",
+    "Residual", "Resize", "Seen", "Slices", "Tester", "Units", "add_inputs", "add_outputs", "build", "deepen", "describe",
+    "dormant", "drift", "every", "grow", "inject", "new_action", "plateau", "prune", "remap", "replace", "reset_units", "trace",
+    "utility",
 ]  # fmt: skip

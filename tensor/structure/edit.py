@@ -18,7 +18,7 @@ from tensor.optim.swa_utils import AveragedModel
 from tensor.structure.graphs import check_no_graph
 from tensor.structure.listing import Listing
 
-__all__ = ["Action", "Edit", "OutputChange", "Step", "tensors"]
+__all__ = ["Action", "Edit", "OutputChange", "Step", "laying", "refill", "tensors"]
 
 
 NETWORK = "the network"
@@ -42,6 +42,8 @@ class OutputChange(NamedTuple):
 class Action(Protocol):
     """What an edit does. All methods only prepare: the network changes when the steps are done."""
 
+    in_place: bool  #: whether all arrays keep their shapes and their memory, so that nothing has to be made anew for them
+
     def lines(self) -> list[str]:
         """What would change, one line for each array."""
 
@@ -54,11 +56,11 @@ class Action(Protocol):
     def on_module(self, there: Listing, held: set[int]) -> list[Step]:
         """The steps for a module; the arrays of parameters that are ``held`` (ids) are `on_optimizer`'s."""
 
-    def on_optimizer(self, kind: str, there: Listing, optimizer: FlatOptimizer) -> Layout:
-        """The optimizer's new buffers."""
+    def on_optimizer(self, kind: str, there: Listing, optimizer: FlatOptimizer) -> Step:
+        """The step for the optimizer's buffers, and all parameters that lie in them."""
 
-    def on_dict(self, kind: str, given: dict[Any, Any]) -> dict[Any, Any]:
-        """A dict of what follows the parameters, after the edit."""
+    def on_dict(self, kind: str, given: dict[Any, Any]) -> Step:
+        """The step for a dict of what follows the parameters."""
 
 
 @dataclass
@@ -72,6 +74,7 @@ class Edit:
     reasons: tuple[str, ...] = ()  #: what makes it impossible to keep the function exactly
     reason: str = ""
     units: int = 0  #: how many units come, go or start anew
+    numbers: tuple[int, ...] = ()  #: of the units that go or start anew
     inputs: tuple[int, int, int] | None = None  #: the axis of an input that gets new features, how many it has, and how many more
     _back: list[Step] | None = field(default=None, repr=False)
     _laid: tuple[Any, Any] | None = field(default=None, repr=False)
@@ -142,20 +145,17 @@ class Edit:
         _check_optimizer(self.kind, optimizer, concerned)
         lines = self.plan()
         held = set() if optimizer is None else {id(p) for p in optimizer._params()}
-        steps, laid = [], None
-        if optimizer is not None:
-            layout, before = self.action.on_optimizer(self.kind, network, optimizer), optimizer.layout()
-            steps.append(Step(lambda: optimizer.lay(layout), lambda: optimizer.lay(before)))
-            laid = optimizer, layout.flats
+        steps = [] if optimizer is None else [self.action.on_optimizer(self.kind, network, optimizer)]
         steps += [step for there in listings.values() for step in self.action.on_module(there, held)]
-        steps += [_refill(given, self.action.on_dict(self.kind, given)) for given in dicts]
+        steps += [self.action.on_dict(self.kind, given) for given in dicts]
         for done, step in enumerate(steps):
             try:
                 step.do()
             except BaseException:
                 _run_back(steps[: done + 1])
                 raise
-        self._back, self._laid, self._lines = steps, laid, lines
+        self._back, self._lines = steps, lines
+        self._laid = None if optimizer is None else (optimizer, optimizer._flats)
         self._left = _shapes(self.net)
         _count_as_written(concerned)
         return self
@@ -177,6 +177,11 @@ class Edit:
         _run_back(self._back)
         _count_as_written(self.action.concerned(Listing(self.net)))
         self._back = self._laid = self._lines = self._left = None
+
+    @property
+    def in_place(self) -> bool:
+        """Whether all arrays keep their shapes and their memory: compiled steps then go on as they are."""
+        return self.action.in_place
 
     def log(self, step: int, change: OutputChange | None = None) -> dict[str, Any]:
         """The entry for a log of edits."""
@@ -237,7 +242,14 @@ def _run_back(steps: Sequence[Step]) -> None:
         step.back()
 
 
-def _refill(given: dict[Any, Any], after: dict[Any, Any]) -> Step:
+def laying(optimizer: FlatOptimizer, layout: Layout) -> Step:
+    """The step that takes an optimizer's buffers into use."""
+    before = optimizer.layout()
+    return Step(lambda: optimizer.lay(layout), lambda: optimizer.lay(before))
+
+
+def refill(given: dict[Any, Any], after: dict[Any, Any]) -> Step:
+    """The step that replaces all that a dict holds."""
     before = dict(given)
 
     def fill(values: dict[Any, Any]) -> None:

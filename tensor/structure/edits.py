@@ -18,6 +18,7 @@ from tensor.structure.edit import Edit
 from tensor.structure.finding import Place, find, made_up, numbers, places
 from tensor.structure.heads import attentions, grow_heads
 from tensor.structure.resize import Resize
+from tensor.structure.rewrite import Rewrite, Shift
 from tensor.structure.sizes import MIXING
 from tensor.structure.units import Units
 
@@ -85,11 +86,19 @@ def prune(net: Module, name: str, units: Sequence[int], *, x: Any = None, reason
     mask = found.mask(group[gone])
     changes = [Change(key, axis, np.flatnonzero(~mask[roots])) for key, axis, roots in held]
     norms = _norms(found, mask, -len(gone), len(gone))
-    return _edit(found, "prune", name, changes, norms, reason, len(gone), x, found.plain, (LOST,))
+    edit = _edit(found, "prune", name, changes, norms, reason, len(gone), x, found.plain, (LOST,))
+    edit.numbers = tuple(gone.tolist())
+    return edit
 
 
-def reset_units(net: Module, name: str, units: Sequence[int], *, x: Any = None, reason: str = "") -> Edit:
-    """Start units anew in place: random weights in, zeros out, no moments and a step count of zero."""
+def reset_units(
+    net: Module, name: str, units: Sequence[int], *, x: Any = None, reason: str = "", shifts: Sequence[Shift] = ()
+) -> Edit:
+    """Start units anew in place: random weights in, zeros out, no moments and a step count of zero.
+
+    All arrays keep their memory, so a compiled step goes on as it is. ``shifts``: what the units said on average, for the biases
+    behind them.
+    """
     found, group = find("reset_units", net, name, x, inputs=False)
     again = numbers("reset_units", units, len(group))
     draw = Draws(found, "zero_out", len(again), len(group))
@@ -99,7 +108,10 @@ def reset_units(net: Module, name: str, units: Sequence[int], *, x: Any = None, 
         for key, axis, roots in places("reset_units", found, group)
     ]
     norms = _norms(found, mask, 0, len(again))
-    return _edit(found, "reset_units", name, changes, norms, reason, len(again), x, found.plain, (LOST,))
+    edit = _edit(found, "reset_units", name, changes, norms, reason, len(again), x, True, (LOST,))
+    assert isinstance(edit.action, Resize)
+    edit.action, edit.numbers = Rewrite(edit.action, shifts), tuple(again.tolist())
+    return edit
 
 
 CONVOLUTIONS = Conv1d, Conv2d, Conv3d

@@ -10,8 +10,8 @@ import numpy as np
 
 from tensor.autograd.tensor import Tensor
 from tensor.nn.module import Module
-from tensor.optim.flat_optimizer import FlatOptimizer, Layout
-from tensor.structure.edit import Step
+from tensor.optim.flat_optimizer import FlatOptimizer
+from tensor.structure.edit import Step, laying, refill
 from tensor.structure.listing import Listing
 from tensor.structure.resize import keep_grad, keep_values
 
@@ -33,6 +33,8 @@ class Arrangement(NamedTuple):
 
 class Rearrange:
     """New children for one module of a network, and new parameters beside those of ``near``, a layer's name."""
+
+    in_place = False
 
     def __init__(self, net: Module, arrangement: Arrangement, near: str) -> None:
         self.net, self.how, self.near = net, arrangement, near
@@ -82,7 +84,7 @@ class Rearrange:
         steps.append(Step(lambda: _set_children(parent, new), lambda: _set_children(parent, old)))
         return steps
 
-    def on_optimizer(self, kind: str, there: Listing, optimizer: FlatOptimizer) -> Layout:
+    def on_optimizer(self, kind: str, there: Listing, optimizer: FlatOptimizer) -> Step:
         near = {id(p) for p in there.modules[self.near].parameters()} or {id(p) for p in there.parameters.values()}
         group = next((k for k, g in enumerate(optimizer.param_groups) if any(id(p) in near for p in g["params"])), None)
         if group is None:
@@ -91,7 +93,8 @@ class Rearrange:
         added = [p for m in self.how.made for p in m.parameters()]
         known = {id(p) for p in optimizer._params()}
         removed = {id(self.before[name]) for name in self._removed}
-        return optimizer.moved({}, [p for p in added if id(p) not in known], removed, group, self._order())
+        new = [p for p in added if id(p) not in known]
+        return laying(optimizer, optimizer.moved({}, new, removed, group, self._order()))
 
     def _order(self) -> dict[int, int]:
         """The place of each parameter among the network's, once it is edited; by ids."""
@@ -99,7 +102,7 @@ class Rearrange:
         kept = {new: p for name, p in self.before.items() if (new := self._renamed(name))}
         return {id(kept[name] if name in kept else next(made)): i for i, name in enumerate(self.after)}
 
-    def on_dict(self, kind: str, given: dict[Any, Any]) -> dict[Any, Any]:
+    def on_dict(self, kind: str, given: dict[Any, Any]) -> Step:
         after: dict[Any, Any] = {}
         for key, value in given.items():
             name, *axis = key if isinstance(key, tuple) else (key,)
@@ -112,7 +115,7 @@ class Rearrange:
                 if name not in self._kept:
                     array = np.zeros_like(like._array if isinstance(like, Tensor) else like, shape=shape)
                     after[name] = Tensor(array) if isinstance(like, Tensor) else array
-        return after
+        return refill(given, after)
 
 
 def _freeze(p: Tensor) -> Step:

@@ -7,50 +7,26 @@ from typing import Any
 
 import numpy as np
 
-from tensor.autograd.inplace import bump
-from tensor.autograd.tensor import Tensor
 from tensor.nn.module import Module
 from tensor.structure.activity import Activity, Ear, outputs, renewable
-from tensor.structure.edit import tensors
+from tensor.structure.edit import Edit, tensors
 from tensor.structure.edits import reset_units
+from tensor.structure.rewrite import Shift
 from tensor.structure.tester import Tester
 
 __all__ = ["ContinualBackprop", "ReDo"]
 
 
-def _renew(
-    net: Module, layer: str, units: Any, x: Any, step: int, reason: str, optimizer: Any, followers: Sequence[Any],
-    activity: Activity | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """Reset units of a layer; with an ``activity`` what they say on average is left to the biases of their consumers."""
-    before = _said(net, x)
-    shifts = []
-    if activity is not None:
-        for module in (net, *(f for f in followers if isinstance(f, Module))):
-            shifts += _means_left(module, activity, units)
-    edit = reset_units(net, layer, units.tolist(), x=x, reason=reason).apply(optimizer, *followers)
-    for bias, shift in shifts:
-        bias._array[...] += shift
-        bump(bias)
-    change = np.abs(_said(net, x) - before).max() / max(float(np.abs(before).max()), 1e-30)
-    return {**edit.log(step), "numbers": units.tolist(), "output_change": float(change)}
+def _apply(edit: Edit, x: Any, step: int, optimizer: Any, followers: Sequence[Any]) -> dict[str, Any]:
+    """Apply a renewal; its entry in the log."""
+    before = _said(edit.net, x)
+    edit.apply(optimizer, *followers)
+    change = np.abs(_said(edit.net, x) - before).max() / max(float(np.abs(before).max()), 1e-30)
+    return {**edit.log(step), "numbers": list(edit.numbers), "output_change": float(change)}
 
 
 def _said(net: Module, x: Any) -> Any:
     return np.concatenate([t._array.ravel() for t in tensors(outputs(net, x))])
-
-
-def _means_left(module: Module, activity: Activity, units: Any) -> list[tuple[Tensor, Any]]:
-    """For each consumer's bias the mean of what units added to its outputs."""
-    shifts = []
-    for consumer, mean in activity.consumers:
-        layer: Any = module.get_submodule(consumer.name)
-        if layer.bias is not None:
-            gone = consumer.columns[np.isin(consumer.units, units)]
-            w = layer.weight._array[:, gone]
-            shift = (w * mean[gone].reshape(1, -1, *[1] * (w.ndim - 2))).sum(axis=tuple(range(1, w.ndim)))
-            shifts.append((layer.bias, shift.astype(w.dtype)))
-    return shifts
 
 
 class ContinualBackprop:
@@ -99,15 +75,22 @@ class ContinualBackprop:
 
     def step(self, x: Any) -> None:
         """Look at what units say on a batch ``x``, and renew those that are due; call it after the optimizer's step."""
+        for edit in self.plan(x):
+            self.events.append(_apply(edit, x, self.steps, self.optimizer, self.followers))
+
+    def plan(self, x: Any) -> list[Edit]:
+        """The same for who applies the edits, one for each layer with units that are due; these count as renewed from now on."""
         self.steps += 1
+        edits = []
         for name, seen in self._ear(x).items():
             tester = self._tester(name, seen)
             for mean, (_, new) in zip(self._means[name], seen.consumers, strict=True):
                 tester.blend(mean, new)
             due = tester.update(seen.utility)
             if due is not None:
-                self._replace(name, tester, np.flatnonzero(due), seen, x)
+                edits.append(self._renewal(name, tester, np.flatnonzero(due), seen, x))
                 tester.renewed(due)
+        return edits
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on: copies of arrays, and plain values."""
@@ -140,17 +123,16 @@ class ContinualBackprop:
             self._means[name] = [np.zeros(shape) for shape in shapes]
         return tester
 
-    def _replace(self, name: str, tester: Tester, units: Any, seen: Activity, x: Any) -> None:
-        correction = tester.correction
-        corrected = []
+    def _renewal(self, name: str, tester: Tester, units: Any, seen: Activity, x: Any) -> Edit:
+        """Units start anew; what they said on average is left to the biases behind them."""
+        correction, shifts = tester.correction, []
         for (consumer, _), mean in zip(seen.consumers, self._means[name], strict=True):
-            whole = mean.copy()
-            whole[consumer.columns] /= correction[consumer.units]
-            corrected.append((consumer, whole))
-            mean[consumer.columns[np.isin(consumer.units, units)]] = 0
-        activity = seen._replace(consumers=corrected)
+            gone = np.isin(consumer.units, units)
+            columns = consumer.columns[gone]
+            shifts.append(Shift(consumer.name, columns, mean[columns] / correction[consumer.units[gone]]))
+            mean[columns] = 0
         reason = f"least utility of {len(correction)} units"
-        self.events.append(_renew(self.net, name, units, x, self.steps, reason, self.optimizer, self.followers, activity))
+        return reset_units(self.net, name, units.tolist(), x=x, reason=reason, shifts=shifts)
 
 
 class ReDo:
@@ -191,15 +173,22 @@ class ReDo:
 
     def step(self, x: Any) -> None:
         """Count a step; when it is time, renew what is dormant on a batch ``x``."""
+        for edit in self.plan(x):
+            self.events.append(_apply(edit, x, self.steps, self.optimizer, self.followers))
+
+    def plan(self, x: Any) -> list[Edit]:
+        """The same for who applies the edits, one for each layer with dormant units."""
         self.steps += 1
+        edits: list[Edit] = []
         if self.steps % self.period:
-            return
+            return edits
         for name, seen in self._ear(x).items():
             mean = float(seen.size.mean())
             dormant = np.flatnonzero(seen.size <= self.threshold * mean)
             if 0 < dormant.size < len(seen.size):
                 reason = f"{dormant.size} of {len(seen.size)} units at most {self.threshold} of the mean"
-                self.events.append(_renew(self.net, name, dormant, x, self.steps, reason, self.optimizer, self.followers))
+                edits.append(reset_units(self.net, name, dormant.tolist(), x=x, reason=reason))
+        return edits
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on."""

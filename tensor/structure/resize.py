@@ -7,9 +7,9 @@ from typing import Any
 
 from tensor.autograd.tensor import Tensor
 from tensor.nn.module import Module
-from tensor.optim.flat_optimizer import FlatOptimizer, Layout
+from tensor.optim.flat_optimizer import FlatOptimizer
 from tensor.structure.change import Change, Changes
-from tensor.structure.edit import Step
+from tensor.structure.edit import Step, laying, refill
 from tensor.structure.listing import Listing
 from tensor.structure.sizes import names_of_sizes, sizes
 
@@ -17,7 +17,18 @@ __all__ = ["Resize", "keep_grad", "keep_values"]
 
 
 class Resize:
-    """Changes of axes of parameters and buffers, as these were when this was planned."""
+    """Changes of axes of parameters and buffers, as these were when this was planned; what an `Edit` of your own may do.
+
+    >>> import numpy as np, tensor as T
+    >>> from tensor import structure
+    >>> net = T.nn.Linear(2, 3)
+    >>> longer = structure.Change("bias", 0, np.array([0, 1, 2, -1]), fill=0.5), structure.Change("weight", 0, [0, 1, 2, -1])
+    >>> _ = structure.Edit(net, "widen", "", structure.Resize(net, longer)).apply()
+    >>> net.out_features, net.bias[-1].item()
+    (4, 0.5)
+    """
+
+    in_place = False
 
     def __init__(self, net: Module | Listing, changes: Sequence[Change], norms: Mapping[str, int] | None = None) -> None:
         self.norms = norms or {}  #: new sizes of norms without parameters, by their paths
@@ -66,10 +77,18 @@ class Resize:
                 steps.append(_renorm(part, (self.norms[path],)))
         return steps
 
-    def on_optimizer(self, kind: str, there: Listing, optimizer: FlatOptimizer) -> Layout:
-        return optimizer.moved({id(p): self.changes[name] for name, p in self.concerned(there).items()})
+    def on_optimizer(self, kind: str, there: Listing, optimizer: FlatOptimizer) -> Step:
+        return laying(optimizer, optimizer.moved(self.moves(there)))
 
-    def on_dict(self, kind: str, given: dict[Any, Any]) -> dict[Any, Any]:
+    def moves(self, there: Listing) -> dict[int, Changes]:
+        """The changes of parameters, by the parameters' ids."""
+        return {id(p): self.changes[name] for name, p in self.concerned(there).items()}
+
+    def on_dict(self, kind: str, given: dict[Any, Any]) -> Step:
+        return refill(given, self.dict_after(kind, given))
+
+    def dict_after(self, kind: str, given: dict[Any, Any]) -> dict[Any, Any]:
+        """What a dict holds after the changes."""
         after = dict(given)
         for key, value in given.items():
             name, axis = key if isinstance(key, tuple) else (key, None)

@@ -40,10 +40,11 @@ RUNS = {
         *["--env", "Pendulum-v1", "--agent", "stream-ac", "--steps", "1600", "--hidden-sizes", "16"],
         *["--num-envs", "2", "--sparsity", "0.5", "--structure", "stream-ac"],
     ],
+    "ppo-trials": ["--env", "CartPole-v1", "--agent", "ppo", "--steps", "4000", "--hidden-sizes", "8", "--structure", "trials"],
 }
 
 
-# In each, a layer of the user's own takes a place in the network, and grows.
+# In most, a layer of the user's own takes a place in the network, and grows.
 STRUCTURES = {
     "ppo": """
         [[rule]]
@@ -114,6 +115,18 @@ STRUCTURES = {
         policy = { name = "every", n = 2 }
         edit = { name = "prune", units = 1 }
     """,
+    "trials": """
+        [[rule]]
+        layer = ["actor.0", "critic.0"]
+        interval = 250
+        policy = { name = "continual_backprop", rate = 0.1, maturity = 2, decay = 0.9 }
+        [[rule]]
+        layer = ["actor.0", "critic.0"]
+        interval = 250
+        policy = { name = "every" }
+        edit = { name = "grow", units = 2, init = "random" }
+        trial = { episodes = 8, tolerance = 0.0, rest = 1 }
+    """,
 }
 
 
@@ -156,5 +169,5 @@ def test_killed_and_resumed_is_the_same_run(tmp_path, name):
     assert same(a["life"], b["life"])
     if "--structure" in arguments:
         edits = {entry["edit"] for entry in a["life"]["edits"]}
-        assert edits >= {"grow", "replace"}
+        assert edits >= ({"grow", "reset_units", "rollback"} if "trials" in name else {"grow", "replace"})
         assert len(a["life"]["edits"]) >= 6

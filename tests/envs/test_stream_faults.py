@@ -1,4 +1,4 @@
-"""What breaks between a sensor and a learner: a try of each of `benchmarks/faults.py`, where each is tried a hundred times."""
+"""What breaks between a learner and a sensor or a remote environment: a try of each of `benchmarks/faults.py`."""
 
 from __future__ import annotations
 
@@ -33,6 +33,9 @@ QUICK = (
     "publisher_killed", "subscriber_killed", "slow_subscriber", "reordered_and_duplicated", "clock_jumps", "truncated",
     "wrong_schema", "garbage_at_the_port", "wrong_key",
 )  # fmt: skip
+#: Of `remote_faults.py`.
+REMOTE = ("server_killed", "server_gone", "client_killed", "connection_broken")
+CABLED = ("cable_pulled", "server_killed_behind_a_cut")
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -41,11 +44,18 @@ def test_nothing_is_lost_in_silence(faults: Any, name: str) -> None:
     assert counts["received"] > 0
 
 
+@pytest.mark.parametrize("name", REMOTE)
+def test_no_step_is_lost_doubled_or_made_up(faults: Any, name: str) -> None:
+    counts = faults.FAULTS[name](random.Random(1))
+    assert counts["steps answered"] > 0
+
+
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("ip") is None, reason="network namespaces need root and iproute2")
-def test_a_network_that_is_cut(faults: Any) -> None:
-    result = faults.run("network_cut", 1)
+@pytest.mark.parametrize("name, answered", [("network_cut", "received"), ("server_killed_behind_a_cut", "steps answered")])
+def test_a_network_that_is_cut(faults: Any, name: str, answered: str) -> None:
+    result = faults.run(name, 1)
     assert result["failed"] == 0, result
-    assert result["received"] > 0
+    assert result[answered] > 0
 
 
 def test_fuzzed_frames(faults: Any) -> None:
@@ -53,7 +63,7 @@ def test_fuzzed_frames(faults: Any) -> None:
 
 
 def test_every_fault_is_tried(faults: Any) -> None:
-    assert set(faults.FAULTS) == {*QUICK, "network_cut"}
+    assert set(faults.FAULTS) == {*QUICK, "network_cut", *REMOTE, *CABLED}
 
 
 def test_what_is_larger_than_allowed_cuts_the_connection_and_is_told() -> None:

@@ -81,6 +81,11 @@ def test_grows_its_own_layer(tmp_path: Path):
     assert losses[-1] < losses[0] / 2
 
 
+def test_keeps_what_helps(tmp_path: Path):
+    output = run(ROOT / "examples" / "10_keep_what_helps.py", tmp_path, "5000")
+    assert re.search(r"^units 8 -> \d+$", output, re.MULTILINE), output
+
+
 def test_leave_nothing_behind(tmp_path: Path):
     run(ROOT / "examples" / "04_custom_agent.py", tmp_path, "200")
     assert not list(tmp_path.iterdir())
@@ -95,15 +100,26 @@ def test_three_addresses_make_one_network(tmp_path: Path):
     assert float(output.split()[-1]) < 1e-6
 
 
+def compiled(name: str, folder: Path) -> Path:
+    """A program of ours in C; skips the test where there is no compiler, or no libzmq to compile it with."""
+
+    def compile_c(source: Path, program: Path) -> subprocess.CompletedProcess[str]:
+        command = [shutil.which("cc") or "", "-Wall", "-Wextra", "-Werror", str(source), "-lzmq", "-lm", "-o", str(program)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    probe = folder / "probe.c"
+    probe.write_text("#include <zmq.h>\nint main(void) { return !zmq_ctx_new(); }\n", encoding="utf-8")
+    if shutil.which("cc") is None or compile_c(probe, folder / "probe").returncode:
+        pytest.skip("needs a C compiler and libzmq")
+    done = compile_c(ROOT / "examples" / f"{name}.c", folder / name)
+    assert done.returncode == 0, done.stderr
+    return folder / name
+
+
 def test_a_publisher_in_c(tmp_path: Path):
-    """Skipped where there is no C compiler or no libzmq to compile it with."""
     from envs.streams import open_stream
 
-    program = tmp_path / "publisher"
-    compiler = shutil.which("cc")
-    command = [str(compiler), "-Wall", "-Werror", str(ROOT / "examples" / "publisher.c"), "-lzmq", "-o", str(program)]
-    if compiler is None or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("needs a C compiler and libzmq")
+    program = compiled("publisher", tmp_path)
     address = f"zmq+ipc://{tmp_path}/imu"
     with (
         subprocess.Popen([program, address.removeprefix("zmq+"), "50"]),
@@ -115,5 +131,51 @@ def test_a_publisher_in_c(tmp_path: Path):
     assert stream.rejected == 0
 
 
-def test_the_publisher_in_c_is_short():
-    assert len((ROOT / "examples" / "publisher.c").read_text(encoding="utf-8").splitlines()) <= 60
+def test_an_environment_in_c(tmp_path: Path):
+    """It is an environment to Gymnasium and to us; killed and started anew it is as one of ours."""
+    import gymnasium
+    from gymnasium.utils.env_checker import check_env
+
+    import envs
+    from rlcore.errors import WorldError
+
+    program = compiled("serve_env", tmp_path)
+
+    def serve(at: str) -> tuple[subprocess.Popen[str], str]:
+        process = subprocess.Popen([program, at], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        return process, process.stdout.readline().strip()
+
+    server, uri = serve("tcp://127.0.0.1:*")
+    try:
+        env = gymnasium.make("rlcore/Remote-v0", address=uri)
+        assert env.action_space == gymnasium.spaces.Discrete(3)
+        check_env(env.unwrapped)
+        at, speed = first = env.reset(seed=4)[0].tolist()
+        for action in (2, 0, 1):
+            observation, reward, terminated, truncated, _ = env.step(action)
+            speed = 0.98 * speed + 0.1 * (action - 1)
+            at += 0.1 * speed
+            assert observation.tolist() == pytest.approx([at, speed], abs=1e-5)
+            assert reward == pytest.approx(1 - abs(at), abs=1e-5)
+            assert not terminated
+            assert not truncated
+        with pytest.raises(WorldError, match="expected num_envs 1: this program serves each client one environment"):
+            envs.make_world(uri, num_envs=2)
+        server.kill()
+        server.communicate()
+        server, again = serve(uri.removeprefix("remote+"))
+        assert again == uri
+        last, reward, terminated, truncated, info = env.step(0)
+        assert (last == observation).all()
+        assert (reward, terminated, truncated, info) == (0.0, False, True, {"server_restarted": True})
+        assert env.reset(seed=4)[0].tolist() == first
+        env.close()
+    finally:
+        server.kill()
+        server.communicate()
+
+
+@pytest.mark.parametrize("name, lines", [("publisher.c", 60), ("serve_env.c", 160)])
+def test_what_is_in_c_is_short(name: str, lines: int):
+    assert len((ROOT / "examples" / name).read_text(encoding="utf-8").splitlines()) <= lines

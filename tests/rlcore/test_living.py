@@ -146,6 +146,10 @@ def rule(**changes):
     return {"rule": [{**GROW["rule"][0], **changes}]}
 
 
+def renewal(name, **options):
+    return {"rule": [{"layer": "actor.0", "policy": {"name": name, **options}}]}
+
+
 @pytest.mark.parametrize(
     "tables,message",
     [
@@ -164,6 +168,30 @@ def rule(**changes):
         (rule(interval=0), "rule 1: interval: expected at least 1, got 0"),
         (rule(layer=3), "rule 1: layer: expected the name of a layer, such as 'actor.0', or a list of names, got 3"),
         (rule(budget={"unit": 1}), "rule 1: budget: unknown key 'unit'; did you mean 'units'?"),
+        (rule(budget={"units": 0}), "rule 1: budget: units: expected at least 1, got 0"),
+        ({**GROW, "budget": {"latency": 3}}, "budget: unknown key 'latency'; did you mean 'latency_ms'?"),
+        ({**GROW, "budget": {"latency_ms": 0}}, "budget: latency_ms: expected a positive number of milliseconds, got 0"),
+        ({**GROW, "budget": {"latency_ms": "1"}}, r"budget: latency_ms: expected a number or 'none', got '1' \(str\)"),
+        (rule(trial={"episode": 3}), "rule 1: trial: unknown key 'episode'; did you mean 'episodes'?"),
+        (rule(trial={"episodes": 0}), "rule 1: trial: episodes: expected at least 1, got 0"),
+        (rule(trial={"tolerance": -0.1}), "rule 1: trial: tolerance: expected at least 0, got -0.1"),
+        (rule(trial={"rest": -1}), "rule 1: trial: rest: expected at least 0, got -1"),
+        (rule(trial=5), "rule 1: trial: expected a table, got 5"),
+        (renewal("redo", treshold=0.1), "rule 1: policy: unknown key 'treshold'; did you mean 'threshold'?"),
+        (renewal("redo", threshold=-0.1), "rule 1: policy: threshold: expected a number of at least 0, got -0.1"),
+        (renewal("continual_backprop", rate=2.0), "rule 1: policy: rate: expected a number from 0 to 1, got 2.0"),
+        (renewal("continual_backprop", maturity=-1), "rule 1: policy: maturity: expected a number of at least 0, got -1"),
+        (renewal("continual_backprop", decay=1.0), "rule 1: policy: decay: expected a number from 0 to below 1, got 1.0"),
+        (renewal("continual_backprop", known=3), "rule 1: policy: unknown key 'known'"),
+        (renewal("continual_backprp"), "rule 1: policy: unknown policy 'continual_backprp'; did you mean 'continual_backprop'?"),
+        (
+            rule(policy={"name": "redo"}),
+            "rule 1: edit: policy 'redo' starts units anew by itself, ever again; leave this table out",
+        ),
+        (
+            {"rule": [{**renewal("continual_backprop")["rule"][0], "trial": {}}]},
+            "rule 1: trial: policy 'continual_backprop' starts units anew by itself, ever again; leave this table out",
+        ),
     ],
 )
 def test_a_file_with_anything_unknown_is_refused(tables, message):
@@ -186,6 +214,15 @@ def test_a_layer_that_is_not_there_is_said_before_anything_is_learnt(tmp_path, l
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("policy,kind", [("continual_backprop", "ContinualBackprop"), ("redo", "ReDo")])
+def test_a_layer_whose_units_cannot_start_anew_is_said_before_anything_is_learnt(tmp_path, policy, kind):
+    for layer, message in (("actor.7", "no layer '7'; there are 0, 1, 2"), ("actor.2", "cannot follow the units of '2'")):
+        tables = {"rule": [{**renewal(policy)["rule"][0], "layer": layer}]}
+        with pytest.raises(ConfigError, match=f"structure: rule 1: {kind}: {message}"):
+            train(tmp_path / "run", tables)
+        assert not (tmp_path / "run").exists()
+
+
 def test_the_command_line_reads_a_file_or_a_shipped_one(tmp_path, capsys):
     flags = ["train", "--env", "CartPole-v1", "--hidden-sizes", "4", "--steps", "400", "--quiet", "--dir", str(tmp_path / "run")]
     assert main([*flags, "--structure", "plateau"]) == 0
@@ -194,7 +231,10 @@ def test_the_command_line_reads_a_file_or_a_shipped_one(tmp_path, capsys):
     file = tmp_path / "growth.toml"
     file.write_text("[[rule]]\nlayer = 'actor.0'\n")
     assert main([*flags, "--overwrite", "--structure", str(file)]) == 2
-    assert "growth.toml: rule 1: expected a table [rule.policy] with a name, one of dormant, drift" in capsys.readouterr().err
+    assert (
+        "growth.toml: rule 1: expected a table [rule.policy] with a name, one of continual_backprop, dormant, drift"
+        in capsys.readouterr().err
+    )
 
 
 def look(number, value, more=True):

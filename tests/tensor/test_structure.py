@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tensor as T
-import tensor.structure.edit as edit_module
 import tensor.structure.resize as resize_module
 from tensor import nn, structure
 from tensor.optim.flat import Flat
@@ -198,7 +197,7 @@ def test_undo_puts_everything_back():
 @pytest.mark.parametrize("when", [1, 4, 9, 14, 20, 25])
 @pytest.mark.parametrize("owner, name", [
     (Slices, "apply"), (Flat, "_take"), (Flat, "place"), (resize_module, "sizes"),
-    (edit_module, "_refill"),
+    (resize_module, "refill"),
 ])  # fmt: skip
 def test_an_error_in_the_middle_changes_nothing(monkeypatch, owner, name, when):
     net, x = Image(2, 3), T.randn(4, 1, 3, 3)
