@@ -92,10 +92,15 @@ class LearningStep:
         if isinstance(self._call, jit.Compiled):
             self._call.wait()
 
+    @property
+    def stale(self) -> bool:
+        """Whether an edit has moved what machine code was made for; one in place has not. Where nothing is changed, always."""
+        laid = _layout(self._changes)
+        return not (laid and len(laid) == len(self._laid) and all(a is b for a, b in zip(laid, self._laid, strict=True)))
+
     def edited(self) -> bool:
         """The network was edited; says whether anything had to be made anew, or the edit was in place and all goes on."""
-        laid = _layout(self._changes)
-        if laid and _same(laid, self._laid):
+        if not self.stale:
             return False
         if isinstance(self._changes, FlatOptimizer):
             # Lays late elements in the order in which a checkpoint will have them: in another, sums may round differently.
@@ -118,10 +123,6 @@ def _layout(changes: FlatOptimizer | Sequence[Tensor]) -> list[Any]:
         return [tensor._array for tensor in changes]
     flats = [flat for group in changes._flats for flat in group]
     return flats + [flat.late is None and isinstance(flat.steps, int) for flat in flats]
-
-
-def _same(a: Sequence[Any], b: Sequence[Any]) -> bool:
-    return len(a) == len(b) and all(x is y for x, y in zip(a, b, strict=True))
 
 
 def restore(steps: Sequence[LearningStep], grace: Sequence[int] | int) -> None:

@@ -36,15 +36,15 @@ RUNS = {
         "--structure",
         "dqn",
     ],
+    "ppo-trials": ["--env", "CartPole-v1", "--agent", "ppo", "--steps", "4000", "--hidden-sizes", "8", "--structure", "trials"],
     "stream-ac-edited": [
         *["--env", "Pendulum-v1", "--agent", "stream-ac", "--steps", "1600", "--hidden-sizes", "16"],
         *["--num-envs", "2", "--sparsity", "0.5", "--structure", "stream-ac"],
     ],
-    "ppo-trials": ["--env", "CartPole-v1", "--agent", "ppo", "--steps", "4000", "--hidden-sizes", "8", "--structure", "trials"],
 }
 
 
-# In most, a layer of the user's own takes a place in the network, and grows.
+# In each, a layer of the user's own takes a place in the network, and grows.
 STRUCTURES = {
     "ppo": """
         [[rule]]
@@ -85,6 +85,18 @@ STRUCTURES = {
         policy = { name = "every" }
         edit = { name = "grow", units = 3 }
     """,
+    "trials": """
+        [[rule]]
+        layer = ["actor.0", "critic.0"]
+        interval = 250
+        policy = { name = "continual_backprop", rate = 0.1, maturity = 2, decay = 0.9 }
+        [[rule]]
+        layer = ["actor.0", "critic.0"]
+        interval = 250
+        policy = { name = "every" }
+        edit = { name = "grow", units = 2, init = "random" }
+        trial = { episodes = 8, tolerance = 0.0, rest = 1 }
+    """,
     "stream-ac": """
         [[rule]]
         layer = ["actor.0", "critic.0"]
@@ -114,18 +126,6 @@ STRUCTURES = {
         interval = 300
         policy = { name = "every", n = 2 }
         edit = { name = "prune", units = 1 }
-    """,
-    "trials": """
-        [[rule]]
-        layer = ["actor.0", "critic.0"]
-        interval = 250
-        policy = { name = "continual_backprop", rate = 0.1, maturity = 2, decay = 0.9 }
-        [[rule]]
-        layer = ["actor.0", "critic.0"]
-        interval = 250
-        policy = { name = "every" }
-        edit = { name = "grow", units = 2, init = "random" }
-        trial = { episodes = 8, tolerance = 0.0, rest = 1 }
     """,
 }
 
