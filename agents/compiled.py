@@ -94,7 +94,7 @@ class LearningStep:
 
     @property
     def stale(self) -> bool:
-        """Whether an edit has moved what machine code was made for; one in place has not. Where nothing is changed, always."""
+        """Whether an edit has moved what machine code was made for; one in place has not. Without an optimizer, always."""
         laid = _layout(self._changes)
         return not (laid and len(laid) == len(self._laid) and all(a is b for a, b in zip(laid, self._laid, strict=True)))
 
@@ -118,9 +118,9 @@ class LearningStep:
 
 
 def _layout(changes: FlatOptimizer | Sequence[Tensor]) -> list[Any]:
-    """What machine code depends on: the memory, and whether all elements count the same steps."""
+    """What machine code depends on: the memory, and whether all elements count the same steps; nothing where unknown."""
     if not isinstance(changes, FlatOptimizer):
-        return [tensor._array for tensor in changes]
+        return []
     flats = [flat for group in changes._flats for flat in group]
     return flats + [flat.late is None and isinstance(flat.steps, int) for flat in flats]
 

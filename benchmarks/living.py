@@ -4,6 +4,9 @@
 *plateau*: PPO on CartPole-v1 begins with 4 hidden units and grows by the shipped structure file `plateau`; beside it the same run
 without growth. 100 evaluation episodes of each seed.
 
+*trial*: PPO on CartPole-v1 begins with 64 hidden units and loses four at a time by the shipped structure file `slim`, on trial;
+beside it the same without trials, and without a structure file. 100 evaluation episodes of each seed.
+
 *new-action*: DQN on CoastingCartPole-v0, whose action set gains an action at step 30,000: the mean return of the 5,000 steps
 before, and of each stretch of 2,500 steps after; and how often the new action is taken in the 2,000 steps from 8,000 after on.
 
@@ -39,6 +42,7 @@ import numpy as np  # noqa: E402
 RUN_AGENT = (sys.executable, "-c", "import sys; from rlcore.cli import main; sys.exit(main())")
 SEEDS = range(5)
 PLATEAU = ("--env", "CartPole-v1", "--agent", "ppo", "--hidden-sizes", 4, "--steps", 150_000, "--no-anneal-learning-rate")
+SLIM = ("--env", "CartPole-v1", "--agent", "ppo", "--hidden-sizes", 64, "--steps", 150_000, "--no-anneal-learning-rate")
 CHANGE, PERIOD_MS = 30_000, 20.0
 NEW_ACTION = (
     "--env", "CoastingCartPole-v0", "--agent", "dqn", "--steps", 45_000, "--double", "--n-step", 3,
@@ -78,6 +82,27 @@ def plateau(seed: int, directory: Path) -> dict[str, Any]:
     print(
         f"plateau seed {seed}: grown {result['grown']['mean_return']:.1f}, fixed {result['fixed']['mean_return']:.1f}", flush=True
     )
+    return result
+
+
+def trial(seed: int, directory: Path) -> dict[str, Any]:
+    """Scores and units of networks that lose units, on trial and for good, and of those that lose none."""
+    text = (ROOT / "rlcore" / "structures" / "slim.toml").read_text()
+    for_good = directory / f"slim-{seed}.toml"
+    for_good.write_text(text[: text.index("[rule.trial]")])
+    result: dict[str, Any] = {"seed": seed}
+    for name, structure in {"on trial": ("--structure", "slim"), "for good": ("--structure", for_good), "untouched": ()}.items():
+        run = directory / f"trial-{name.replace(' ', '-')}-{seed}"
+        train(run, *SLIM, "--seed", seed, *structure)
+        score = run_agent("eval", run, "--episodes", 100, "--seed", 10_000 + seed)
+        history = run_agent("info", run)["structure"]
+        kinds = [edit["edit"] for edit in history["edits"]]
+        result[name] = {
+            "mean_return": score["mean_return"],
+            "units": history["now"]["actor.0"],
+            "rollbacks": kinds.count("rollback"),
+        }
+    print(f"trial seed {seed}: {result}", flush=True)
     return result
 
 
@@ -206,13 +231,13 @@ def seeds(task: Callable[[int, Path], dict[str, Any]], directory: Path, jobs: in
 def main() -> int:
     """Run, print, record; 1 where a floor is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=("plateau", "new-action", "stall", "live"), action="append")
+    parser.add_argument("--only", choices=("plateau", "trial", "new-action", "stall", "live"), action="append")
     parser.add_argument("--priority", action="store_true", help="run-agent live --priority, for a machine with other work")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--dir", type=Path, help="where runs are kept; runs that are there are gone on with")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "living.json")
     options = parser.parse_args()
-    names = options.only or ["plateau", "new-action", "stall", "live"]
+    names = options.only or ["plateau", "trial", "new-action", "stall", "live"]
     results: dict[str, Any] = json.loads(options.output.read_text()) if options.output.exists() else {}
     met = {}
     with tempfile.TemporaryDirectory() as temporary:
@@ -222,6 +247,9 @@ def main() -> int:
             runs = seeds(plateau, directory, options.jobs)
             met["plateau"] = all(run["grown"]["mean_return"] >= 475 for run in runs)
             results["plateau"] = {"command": list(map(str, PLATEAU)), "floor": ">= 475 in 5 of 5 seeds, grown", "seeds": runs}
+        if "trial" in names:
+            runs = seeds(trial, directory, options.jobs)
+            results["trial"] = {"command": list(map(str, SLIM)), "floor": "shown, no floor", "seeds": runs}
         if "new-action" in names:
             runs = seeds(new_action, directory, options.jobs)
             met["new-action"] = all(run["worst_share"] >= 0.9 and run["new_action_share"] >= 0.1 for run in runs)

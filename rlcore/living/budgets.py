@@ -35,7 +35,12 @@ class Over(NamedTuple):
 
 def over_budget(budget: Budget, rule: Rule, agent: EditableAgent, plan: Planner, x: Any, num_envs: int) -> Over | None:
     """The first budget that the edits of all layers of a rule would go over; None for none. Nothing has changed afterwards."""
-    most, units = budget.parameters, rule.budget.units
+    most, units, least = budget.parameters, rule.budget.units, rule.budget.least
+    if rule.edit_name == "prune" and least is not None:
+        goes: Any = rule.edit
+        for name in rule.layers:
+            if widths(agent.parts())[name] - goes.units < least:
+                return Over(f"fewer than {least} units would be left in {name}", False)
     if not rule.grows or (most is None and units is None and budget.latency_ms is None):
         return None
     parts, grown = agent.parts(), dict[str, Any]()

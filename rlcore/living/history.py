@@ -134,10 +134,10 @@ def _together(
     edits: Sequence[Mapping[str, Any]],
 ) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any], int, int, float | None]]:
     """Edits, or renewals of a layer that follow each other: first and last, how many, their units, the largest change."""
-    for renewed, group in groupby(edits, lambda e: e["edit"] == "reset_units" and "trial" not in e):
+    for renewed, group in groupby(edits, lambda e: e["edit"] == "reset_units"):
         layers: dict[Any, list[Mapping[str, Any]]] = {}
         for edit in group:
-            layers.setdefault(edit["layer"] if renewed else edit["number"], []).append(edit)
+            layers.setdefault((edit["layer"], edit.get("trial")) if renewed else edit["number"], []).append(edit)
         for some in layers.values():
             changes = [e["output_change"] for e in some if e["output_change"] is not None]
             yield some[0], some[-1], len(some), sum(e["units"] for e in some), max(changes, default=None)

@@ -67,11 +67,12 @@ class RuleBudget:
     """How far a rule may go."""
 
     edits: int | None = None
-    units: int | None = None
+    units: int | None = None  #: the most that a layer may have
+    least: int | None = None  #: the fewest that pruning may leave
 
     def __post_init__(self) -> None:
-        _at_least("edits", self.edits, 1)
-        _at_least("units", self.units, 1)
+        for name in ("edits", "units", "least"):
+            _at_least(name, getattr(self, name), 1)
 
 
 @dataclass(frozen=True)

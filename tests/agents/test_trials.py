@@ -309,6 +309,16 @@ def test_the_layers_of_a_rule_are_edited_together_or_not_at_all(short):
         assert run.agent.num_parameters == most
 
 
+@BOTH
+def test_pruning_leaves_the_fewest_units_that_the_budget_names(agent_class):
+    run = Run(agent_class, rule(agent_class, edit={"name": "prune", "units": 3}, budget={"least": 2}))
+    run.learn(4)
+    assert run.kinds == ["prune"] * 2 * len(LAYERS[agent_class])
+    (event,) = [e for e in run.life.take_events().edits if e["edit"] == "budget reached"]
+    assert event["reason"] == f"fewer than 2 units would be left in {LAYERS[agent_class][0]}"
+    assert run.life.edits[-1]["widths"][LAYERS[agent_class][0]] == 2
+
+
 # --- latency -------------------------------------------------------------------------------------------------------------
 
 

@@ -168,6 +168,7 @@ def renewal(name, **options):
         (rule(interval=0), "rule 1: interval: expected at least 1, got 0"),
         (rule(layer=3), "rule 1: layer: expected the name of a layer, such as 'actor.0', or a list of names, got 3"),
         (rule(budget={"unit": 1}), "rule 1: budget: unknown key 'unit'; did you mean 'units'?"),
+        (rule(budget={"least": 0}), "rule 1: budget: least: expected at least 1, got 0"),
         (rule(budget={"units": 0}), "rule 1: budget: units: expected at least 1, got 0"),
         ({**GROW, "budget": {"latency": 3}}, "budget: unknown key 'latency'; did you mean 'latency_ms'?"),
         ({**GROW, "budget": {"latency_ms": 0}}, "budget: latency_ms: expected a positive number of milliseconds, got 0"),

@@ -161,5 +161,5 @@ def test_edits_that_were_taken_back_are_not_made_again(run, tmp_path):
 def test_shipped_files_can_be_run(name, tmp_path):
     tables = read_structure(Path(name))
     assert tables["rule"]
-    settings = resolve("CartPole-v1", "ppo").overlay({"run": {"steps": 1}, "agent": {"hidden_sizes": [4]}}, where="test")
+    settings = resolve("CartPole-v1", "ppo").overlay({"run": {"steps": 1}, "agent": {"hidden_sizes": [8]}}, where="test")
     rlcore.train(type(settings)(settings.run, settings.agent, tables), tmp_path / "run", progress=SilentProgress())
