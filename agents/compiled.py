@@ -74,10 +74,20 @@ class LearningStep:
             if self._trials:
                 self._record(tensors, self._trials)
             self.settle()
-            self._ready, self.grace = True, 0
+            self._insist(tensors)
+            self._ready, self.grace, self._trials = True, 0, 0
             if self._changes == ():
                 for _ in range(3):
                     self._call(*tensors)
+
+    def _insist(self, tensors: tuple[Tensor, ...]) -> None:
+        """Try again where something has kept machine code from being made: what the calls saw was another moment's by then."""
+        for _ in range(TRIALS):
+            if not isinstance(self._call, jit.Compiled) or self._call.native:
+                return
+            self._record(tensors, 1)
+            self._call.hasten()
+            self.settle()
 
     def restored(self, grace: int = 0) -> None:
         """The optimizer's state was replaced, and with it the memory that machine code was made for."""

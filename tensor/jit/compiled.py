@@ -123,6 +123,18 @@ class Compiled:
         """
         _queue.join()
 
+    @property
+    def native(self) -> bool:
+        """Whether what was recorded or used last runs as machine code."""
+        return bool(self.plans) and self.plans[0].tier == 1
+
+    def hasten(self) -> None:
+        """Ask for all the machine code of what was recorded or used last, though another recording may follow soon."""
+        with self._lock:
+            if self.plans and not self.native:
+                self.plans[0].due = self.plans[0].hits
+                self._due(self.plans[0])
+
     def reset(self) -> None:
         """Forget all recordings, and what was found out about the function."""
         with self._lock:

@@ -230,6 +230,23 @@ def test_machine_code_takes_over() -> None:
 
 
 @pytest.mark.skipif(not codegen.available(), reason="no llvmlite")
+def test_machine_code_is_hastened_where_it_would_wait() -> None:
+    """A recording that follows another one waits for its machine code, unless somebody is in a hurry."""
+    if TIER[0] != "native":
+        pytest.skip("of machine code only")
+    double = T.compile(lambda x: x * 2 + x)
+    for n in (2, 3):
+        for _ in range(3):
+            double(T.ones(n))
+    double.wait()
+    assert not double.native  # the one for three elements, used last
+    double.hasten()
+    double.wait()
+    assert double.native
+    assert double(T.ones(3)).tolist() == [3.0, 3.0, 3.0]
+
+
+@pytest.mark.skipif(not codegen.available(), reason="no llvmlite")
 def test_machine_code_is_made_for_calls_in_a_mode_of_their_thread() -> None:
     if TIER[0] != "native":
         pytest.skip("of machine code only")
