@@ -17,9 +17,9 @@ from typing import Any
 from tensor.jit import codegen
 from tensor.jit.attempt import Attempt
 from tensor.jit.plan import Plan
+from tensor.jit.rehearsal import rehearse
 from tensor.jit.script import MISS
 from tensor.jit.seams import current
-from tensor.jit.watch import layout_is_known
 
 __all__ = ["Compiled", "compile"]
 
@@ -46,7 +46,7 @@ class Compiled:
         self.recorded = self.eager = self.missed = self._forgotten = 0
         self._patience = PATIENCE
         self._lock = threading.RLock()
-        layout_is_known()  # which is found out once, on objects made for it, and not in the middle of a call
+        rehearse()
         _all.add(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

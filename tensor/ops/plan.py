@@ -112,15 +112,8 @@ def _on_arrays(op: Operator, wanted: list[Any], slots: list[int], scope: dict[st
         return [*lines, f"{indent}return [wrapped(r) for r in raw_0{calls[0]}]"]
     for (i, _, _), name in zip(wanted, _wanted_names(op, wanted), strict=True):
         scope[f"raw_{i}"] = op.raw[name]
-        lines += [
-            f"{indent}r{i} = raw_{i}{calls[i]}",
-            f"{indent}if r{i}.__class__ is ndarray:",
-            f"{indent}    t = new_tensor(Tensor)",  # Tensor(r), written out
-            f"{indent}    t._array = r{i}",
-            f"{indent}    t._node = t._version = t._view = t._extra = None",
-            f"{indent}    r{i} = t",
-        ]
-    return [*lines, f"{indent}return {''.join(f'r{i}, ' if i in calls else 'None, ' for i in range(len(op.rules)))}"]
+    gradients = [f"wrapped(raw_{i}{calls[i]})" if i in calls else "None" for i in range(len(op.rules))]
+    return [*lines, f"{indent}return ({', '.join(gradients)},)"]
 
 
 def _wanted_names(op: Operator, wanted: list[Any]) -> list[str]:

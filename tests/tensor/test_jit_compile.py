@@ -10,7 +10,7 @@ import pytest
 from jit_worlds import TIER, World, compiled_by_tier, equal, learner, tier  # noqa: F401
 
 import tensor as T
-from tensor.jit import Compiled, codegen, compiled
+from tensor.jit import Compiled, codegen, compiled, rehearsal
 
 F = T.nn.functional
 nn = T.nn
@@ -260,3 +260,21 @@ def test_machine_code_is_made_for_calls_in_a_mode_of_their_thread() -> None:
         assert f.plans[0].tier == 1
         assert not f(x).requires_grad
     assert f(x).requires_grad
+
+
+def test_the_rehearsal_is_a_whole_recording_and_leaves_no_trace() -> None:
+    T.manual_seed(3)
+    expected = T.rand(2).tolist()
+    T.manual_seed(3)
+    plan = rehearsal._recorded()
+    assert plan is not None
+    assert T.rand(2).tolist() == expected
+
+
+def test_a_function_is_compiled_first_where_no_gradients_are_wanted() -> None:
+    rehearsal._once.cache_clear()
+    with T.no_grad():
+        double = T.compile(lambda x: x * 2 + x)
+        assert [double(T.ones(2)).tolist() for _ in range(3)] == [[3.0, 3.0]] * 3
+        assert not T.is_grad_enabled()
+    assert T.is_grad_enabled()
