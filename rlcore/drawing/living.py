@@ -186,6 +186,8 @@ def _curve(scene: Scene, box: tuple[float, float, float, float], last: int, curv
     scene.text((left + 48, top - 26), "mean of the last 100 episodes, and thin of the latest", 11, FAINT)
     seen = [*returns, *(r for r in latest if r is not None)]
     low, high = (min(seen), max(seen)) if seen else (0.0, 1.0)
+    if low == high:  # one record, or all alike
+        low, high = min(low, 0.0), max(high, 0.0) or 1.0
     low = 0.0 if 0 <= low < 0.5 * high else low
     ticks = _ticks(low, high)
     low, high = min(low, ticks[0]), max(high, ticks[-1])
@@ -205,6 +207,7 @@ def _curve(scene: Scene, box: tuple[float, float, float, float], last: int, curv
     if len(points) > 1:
         scene.line(points, GROUND, 4.5)
         scene.line(points, FIRST, 2.2)
+    if points:
         scene.circle(points[-1], 3.6, FIRST)
         scene.text((points[-1][0] + 9, points[-1][1] + 4), f"{returns[-1]:.4g}", 11, bold=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -111,6 +112,17 @@ def test_draw_writes_both_pictures(grown, capsys):
     assert len(colours) > 20
     assert main(["draw", str(grown[0]), "--out", "picture.jpg"]) == 2
     assert "--out: expected a file that ends with .svg or .png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("returns", [[25.6], [0.0], [-3.0, -3.0]])
+def test_draw_takes_a_log_of_one_return(grown, tmp_path, returns):
+    run = tmp_path / "short"
+    shutil.copytree(grown[0], run)
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    entries = [{**json.loads(line), "mean_return": r, "returns": [r]} for line, r in zip(lines, returns, strict=False)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    assert main(["draw", str(run), "--out", str(tmp_path / "picture.svg")]) == 0
+    assert f">{returns[-1]:.4g}<" in (tmp_path / "picture.svg").read_text()
 
 
 def test_earlier_weights_take_the_edits_on_request(grown, tmp_path):
