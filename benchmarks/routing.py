@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Networks whose path depends on the input: what they learn, and what a batch of trees costs.
 
-    python benchmarks/routing.py [--only copy,parity,logic,trees] [--seeds 0,1,2] [--json FILE]
+    python benchmarks/routing.py [--only copy,copy-lstm,parity,logic,trees] [--seeds 0,1,2] [--json FILE]
 
-*Copy*: a Neural Turing machine repeats sequences of 1 to 20 vectors of 8 bits (Graves et al. 2014); shown is the mean number of
-wrong bits in a sequence, over 200 sequences that it never saw, at length 20 (of 160) and at length 60 (of 480).
+*Copy*: a Neural Turing machine with a feed-forward controller repeats sequences of 1 to 20 vectors of 8 bits (Graves et al.
+2014); shown is the mean number of wrong bits in a sequence, over 200 sequences that it never saw, at length 20 (of 160) and at
+length 60 (of 480), and where its heads look in one of these. *Copy-lstm*: the same with an LSTM, without a floor.
 
 *Parity* and *logic*: two tasks of Graves 2016, smaller: the parity of up to 16 bits, all seen at once; and sequences of up to
 3 vectors, each of which holds bits and a chain of up to 6 binary gates, and whose first bit is the answer to the vector before. A
@@ -44,6 +45,8 @@ bce = nn.functional.binary_cross_entropy_with_logits
 # --- copy ---------------------------------------------------------------------------------------------------------------
 
 BITS = 8
+#: By the name of the measurement, whether the controller is feed-forward.
+CONTROLLERS = {"copy": True, "copy-lstm": False}
 
 
 def copy_task(rng: np.random.Generator, length: int, batch: int) -> tuple[Any, Any]:
@@ -73,7 +76,7 @@ def wrong_bits(cell: NTMCell, length: int, sequences: int = 200) -> float:
 
 
 def attention(cell: NTMCell, length: int) -> dict[str, Any]:
-    """Where both heads look in each step of a sequence: slots and weights of at least a fiftieth."""
+    """Where both heads look in each step of a sequence: "slot:weight slot:weight", for weights of at least a twentieth."""
     x, _ = copy_task(np.random.default_rng(12345), length, 1)
     state, seen = cell.initial_state(1), []
     with T.no_grad():
@@ -81,17 +84,19 @@ def attention(cell: NTMCell, length: int) -> dict[str, Any]:
             _, state = cell(row, state)
             seen.append(state.weights[0].numpy())
     heads = {
-        name: [[[int(slot), round(float(w[slot]), 2)] for slot in np.flatnonzero(w >= 0.02)] for w in weights]
+        name: [" ".join(f"{slot}:{w[slot]:.2f}" for slot in np.flatnonzero(w >= 0.05)) for w in weights]
         for name, weights in zip(("read", "write"), zip(*seen, strict=True), strict=True)
     }
     return {"length": length, "slots": cell.slots, **heads}
 
 
-def copy(seed: int, sequences: int, batch: int = 8, lr: float = 2e-3) -> dict[str, float]:
-    """Train on so many sequences and test."""
+def copy(
+    seed: int, sequences: int, feedforward: bool, batch: int = 8, lr: float = 2e-3
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Train on so many sequences and test; the figures, and where the heads of the trained machine look."""
     T.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    cell = NTMCell(BITS + 2, BITS)
+    cell = NTMCell(BITS + 2, BITS, feedforward=feedforward)
     step = T.compile(cell)
     optimizer = T.optim.Adam(cell.parameters(), lr=lr)
     start = time.process_time()
@@ -107,12 +112,13 @@ def copy(seed: int, sequences: int, batch: int = 8, lr: float = 2e-3) -> dict[st
         if seen % 800 == 0:
             print(f"  {seen} sequences: loss {loss.item():.4f}, {wrong_bits(cell, 20, 50):.2f} wrong bits of 160", flush=True)
     cpu = time.process_time() - start
-    return {
+    figures = {
         "sequences": sequences,
         "wrong bits at 20": wrong_bits(cell, 20),
         "wrong bits at 60": wrong_bits(cell, 60),
         "cpu s": round(cpu, 1),
     }
+    return figures, attention(cell, 60)
 
 
 # --- thinking -----------------------------------------------------------------------------------------------------------
@@ -331,8 +337,8 @@ def trees(rounds: int) -> dict[str, float]:
 def main() -> int:
     """Print the figures; 1 where one is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="copy,parity,logic,trees")
-    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--only", default="copy,copy-lstm,parity,logic,trees")
+    parser.add_argument("--seeds", default="0,1,2,3,4")
     parser.add_argument("--sequences", type=int, default=30_000)
     parser.add_argument("--steps", type=int, help="of parity and logic")
     parser.add_argument("--rounds", type=int, default=15)
@@ -341,11 +347,14 @@ def main() -> int:
     only, seeds = options.only.split(","), [int(seed) for seed in options.seeds.split(",")]
     result: dict[str, Any] = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
     missed = []
-    if "copy" in only:
-        for seed in seeds:
-            run = result.setdefault("copy", {})[f"seed {seed}"] = copy(seed, options.sequences)
-            print(run, flush=True)
-            missed += ["copy"] * (run["wrong bits at 20"] >= 0.01 or run["wrong bits at 60"] >= 0.6)
+    for name, feedforward in CONTROLLERS.items():
+        for seed in seeds if name in only else ():
+            run, seen = copy(seed, options.sequences, feedforward)
+            result.setdefault(name, {})[f"seed {seed}"] = run
+            if seed == seeds[0]:
+                result.setdefault("attention", {})[name] = {"seed": seed, **seen}
+            print(name, run, flush=True)
+            missed += ["copy"] * (name == "copy" and (run["wrong bits at 20"] >= 0.01 or run["wrong bits at 60"] >= 0.6))
     for name, task in TASKS.items():
         for seed in seeds if name in only else ():
             runs = {"one step": 1, "ACT": task.most}
