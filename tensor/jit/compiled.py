@@ -45,6 +45,7 @@ class Compiled:
         self.reasons: dict[str, int] = {}
         self.recorded = self.eager = self.missed = self._forgotten = 0
         self._patience = PATIENCE
+        self._edited = False  #: whether the call before this one found a network that was just edited
         self._lock = threading.RLock()
         rehearse()
         _all.add(self)
@@ -80,10 +81,15 @@ class Compiled:
             if i:
                 self.plans.insert(0, self.plans.pop(i))
             return result
-        if self._patience:
+        if self._patience and not self._put_off():
             return self._record(args, kwargs)
         self.eager += 1
         return self.function(*args, **kwargs)
+
+    def _put_off(self) -> bool:
+        """Whether to leave recording to the next call, since this step has already paid for an edit of the network."""
+        self._edited = bool(self.plans) and not self._edited and self.plans[0].resized()
+        return self._edited
 
     def _used(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """After a use that was not by the shortest way."""
@@ -226,7 +232,8 @@ The first call runs the function as it is and writes down what it does to arrays
 optimizer's step, writes in place,
 draws of random numbers. Later calls make the same NumPy calls with none of the Python between, as long as arguments have the same
 shapes and kinds, and everything else that the function can see is as it was; else they are recorded anew, and several recordings
-are kept. What cannot be followed (a side effect, a clock, a NumPy array) makes the function run as it is, and
+are kept. After an edit that gave tensors other shapes the first call runs as it is and the second one records, so that no single
+step pays for the edit and the recording both. What cannot be followed (a side effect, a clock, a NumPy array) makes the function run as it is, and
 ``compile.explain(f)`` says why. Tensors returned after a backward pass come without their history, which that pass has used.
 
 With the package llvmlite, machine code takes over as soon as a thread in the background has made it; its results differ from the
