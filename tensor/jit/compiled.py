@@ -5,12 +5,10 @@ from __future__ import annotations
 import functools
 import logging
 import queue
-import sys
 import threading
 import types
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from threading import get_ident
 from typing import Any
 
@@ -20,6 +18,7 @@ from tensor.jit.plan import Plan
 from tensor.jit.rehearsal import rehearse
 from tensor.jit.script import MISS
 from tensor.jit.seams import current
+from tensor.utils.turns import short_turns
 
 __all__ = ["Compiled", "compile"]
 
@@ -228,13 +227,13 @@ compile = _Compile()
 compile.__doc__ = """A function, or a module, that is recorded when it is called and replayed when nothing that it depends on has
 changed.
 
-The first call runs the function as it is and writes down what it does to arrays: forward, backward,
-optimizer's step, writes in place,
-draws of random numbers. Later calls make the same NumPy calls with none of the Python between, as long as arguments have the same
+The first call runs the function as it is and writes down what it does to arrays: forward, backward, optimizer's step,
+writes in place, draws of random numbers. Later calls make the same NumPy calls with none of the Python between, as long as arguments have the same
 shapes and kinds, and everything else that the function can see is as it was; else they are recorded anew, and several recordings
 are kept. After an edit that gave tensors other shapes the first call runs as it is and the second one records, so that no single
-step pays for the edit and the recording both. What cannot be followed (a side effect, a clock, a NumPy array) makes the function run as it is, and
-``compile.explain(f)`` says why. Tensors returned after a backward pass come without their history, which that pass has used.
+step pays for the edit and the recording both. What cannot be followed (a side effect, a clock, a NumPy array) makes the function
+run as it is, and ``compile.explain(f)`` says why. Tensors returned after a backward pass come without their history, which that
+pass has used.
 
 With the package llvmlite, machine code takes over as soon as a thread in the background has made it; its results differ from the
 function's by rounding. Without it, or with ``Compiled(f, native=False)``, they are the same to the last bit.
@@ -268,7 +267,7 @@ def in_background(plan: Any, whole: bool) -> None:
 
 
 def _work() -> None:
-    with _giving_way():
+    with short_turns(GIVE_WAY):
         if codegen.available():
             codegen.use_disk(codegen.default_directory())
         else:
@@ -276,7 +275,7 @@ def _work() -> None:
     while True:
         plan, whole = _queue.get()
         try:
-            with _giving_way():
+            with short_turns(GIVE_WAY):
                 if codegen.available() and plan.wanted():
                     plan.lower_quickly(codegen.checker())
                     if whole and plan.wanted():  # still: steps may have gone on with another one meanwhile
@@ -288,24 +287,13 @@ def _work() -> None:
             _queue.task_done()
         if _queue.empty() and codegen.available():
             try:
-                with _giving_way():
+                with short_turns(GIVE_WAY):
                     codegen.keep_on_disk()
             except Exception:
                 log.exception("compile: machine code could not be kept on disk")
 
 
-@contextmanager
-def _giving_way() -> Iterator[None]:
-    """Let other threads have the interpreter whenever they want it."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(min(interval, GIVE_WAY))
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(interval)
-
-
-#: Seconds for which machine code being made may keep other threads from running.
+#: Seconds for which making machine code may keep other threads from running.
 GIVE_WAY = 2e-4
 _queue: queue.LifoQueue[tuple[Plan, bool]] = queue.LifoQueue()  # what was recorded last is what runs now
 _worker: threading.Thread | None = None
