@@ -228,12 +228,12 @@ compile.__doc__ = """A function, or a module, that is recorded when it is called
 changed.
 
 The first call runs the function as it is and writes down what it does to arrays: forward, backward, optimizer's step, writes in
-place, draws of random numbers. Later calls make the same NumPy calls with none of the Python between, as long as arguments have the
-same shapes and kinds, and everything else that the function can see is as it was; else they are recorded anew, and several
-recordings are kept. After an edit that gave tensors other shapes the first call runs as it is and the second one records, so that
-no single step pays for the edit and the recording both. What cannot be followed (a side effect, a clock, a NumPy array) makes the
-function run as it is, and ``compile.explain(f)`` says why. Tensors returned after a backward pass come without their history, which
-that pass has used.
+place, draws of random numbers. Later calls make the same NumPy calls with none of the Python between, as long as arguments have
+the same shapes and kinds, and everything else that the function can see is as it was; else they are recorded anew, and several
+recordings are kept. After an edit that gave tensors other shapes the first call runs as it is and the second one records, so
+that no single step pays for the edit and the recording both. What cannot be followed (a side effect, a clock, a NumPy array)
+makes the function run as it is, and ``compile.explain(f)`` says why. Tensors returned after a backward pass come without their
+history, which that pass has used.
 
 With the package llvmlite, machine code takes over as soon as a thread in the background has made it; its results differ from the
 function's by rounding. Without it, or with ``Compiled(f, native=False)``, they are the same to the last bit.
