@@ -6,6 +6,7 @@ python scripts/draw_routing.py benchmarks/results/routing.json docs/_static/rout
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -76,16 +77,22 @@ def heads(seen: Mapping[str, Any], left: float, width: float) -> str:
     return "\n".join(parts)
 
 
+def ceiling(value: float) -> float:
+    """The next number above that divides well."""
+    power = 10.0 ** math.floor(math.log10(value or 1))
+    return next(step * power for step in (1, 2, 4, 6, 8, 10) if step * power >= value)
+
+
 def curves(
     runs: Sequence[Mapping[str, Any]], what: str, variants: Sequence[str], left: float, width: float, title: str, below: str
 ) -> str:
     """A thin line for each seed, by the difficulty of the input."""
     series = [(variant, run[variant][what]) for variant in variants for run in runs]
-    top = max(value for _, values in series for value in values)
+    top = ceiling(max(value for _, values in series for value in values))
     count = len(series[0][1])
 
     def y(value: float) -> float:
-        return BOTTOM - value / (top or 1) * (BOTTOM - TOP)
+        return BOTTOM - value / top * (BOTTOM - TOP)
 
     parts = [text(left, 20, title, size=13), legend(left, variants, variants)]
     for k in range(5):
