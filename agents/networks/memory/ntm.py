@@ -26,10 +26,10 @@ class NTMCell(nn.Module):
     """One step of a Neural Turing machine (Graves et al. 2014, arXiv 1410.5401): its heads read and write a memory.
 
     ``[batch, input_size]`` and a state to ``[batch, output_size]`` and the new state. Heads look for what is like a key, or move
-    from where they looked last. Memory starts as a small constant (Collier and Beel 2018, arXiv 1807.08518), the heads at slot
-    0; what is read at first is learnt. The controller is an LSTM, or with ``feedforward=True`` a layer of tanh units, which knows
-    of the past only what it reads and where its heads are: nothing in it can drift where a sequence becomes longer than those it
-    was trained on. The slots are state, not parameters: `add_slots` gives a running machine more of them.
+    from where they looked last; memory starts as a small constant (Collier and Beel 2018, arXiv 1807.08518), the heads at slot
+    0, and what is read at first is learnt. The controller is an LSTM, or with ``feedforward=True`` a layer of tanh units, which
+    knows of the past only what it reads: nothing in it can drift where a sequence is longer than those it learnt from. The slots
+    are state, not parameters: `add_slots` gives a running machine more of them.
 
     >>> cell = NTMCell(3, 2, hidden_size=8, slots=16, width=4)
     >>> y, state = cell(T.ones(5, 3))
