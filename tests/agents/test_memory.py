@@ -47,6 +47,18 @@ def test_gradients_reach_all_parameters_and_are_right(kind):
     assert T.autograd.gradcheck(loss, values)
 
 
+@pytest.mark.parametrize("kind", ["ntm", "feedforward ntm"])
+def test_a_key_singles_out_a_slot_from_the_start(kind):
+    cell = cell_of(kind, hidden_size=32, slots=128, width=8)
+    with T.no_grad():
+        h = T.rand(50, 32) * 2 - 1
+        strengths = nn.functional.softplus(cell.heads(h)[:, : 2 * 14].reshape(50, 2, 14)[..., 8:9])
+        memory = T.cat([T.eye(8), -T.eye(8).repeat(15, 1)]).expand(50, -1, -1)
+        weights = addressing.content(memory, T.eye(8)[:2].expand(50, -1, -1), strengths)
+    assert bool((weights.argmax(-1) == T.tensor([0, 1])).all())
+    assert float(weights.max(-1).values.mean().item()) > 0.3
+
+
 def test_a_feed_forward_controller_knows_of_the_past_only_what_it_reads():
     cell, x = cell_of("feedforward ntm"), T.randn(3, 2, 3)
     _, state = run(cell, x)
