@@ -10,7 +10,7 @@ from typing import Any
 from tensor.jit import watch
 from tensor.jit.codegen import host
 from tensor.jit.codegen.entry import builtin
-from tensor.jit.codegen.kernel import finish
+from tensor.jit.codegen.kernel import Finished, finish
 from tensor.jit.codegen.text import Function
 
 __all__ = ["checker", "make_check"]
@@ -126,12 +126,12 @@ def make_check(rows: Iterable[watch.Row], *kept: object) -> Callable[..., bool] 
     words = [len(rows), _address(api.PyDict_GetItemWithError), _address(api.Py_IncRef), id(True), id(False)]
     for row in rows:
         words += row
-    made: Callable[..., bool] = builtin(_compiled(), words, *kept)
+    made: Callable[..., bool] = builtin(_compiled().address, words, *kept)
     return made
 
 
 @functools.cache
-def _compiled() -> int:
+def _compiled() -> Finished:
     code = finish(_text(), [], "ptr %self, ptr %args, i64 %count", "ptr")
     return host.compiled([code])[code.name]
 
