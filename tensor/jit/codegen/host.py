@@ -10,7 +10,6 @@ import ctypes
 import ctypes.util
 import functools
 import hashlib
-import importlib.util
 import itertools
 import json
 import os
@@ -28,10 +27,9 @@ OPTIMIZATION = 1  # of the code generator; entries, run once a step, get 0. The 
 _lock = threading.RLock()
 
 
-@functools.cache
 def available() -> bool:
     """Whether programs can be compiled here: llvmlite is installed (`pip install llvmlite`)."""
-    return importlib.util.find_spec("llvmlite") is not None
+    return bool(llvm.libraries())
 
 
 _LIBM = (
@@ -148,6 +146,14 @@ def _used(found: dict[str, Finished]) -> None:
         _recent_size -= _recent.popitem(last=False)[1].size
 
 
+def forget_unused() -> None:
+    """Give back the memory of all code that no program uses."""
+    global _recent_size
+    with _lock:
+        _recent.clear()
+        _recent_size = 0
+
+
 def _loaded(codes: Sequence[Code]) -> dict[str, Finished]:
     """Those that are on disk."""
     store = objects.current()
@@ -166,7 +172,7 @@ def _made(codes: Sequence[Code], entry: Code | None) -> dict[str, Finished]:
     if not all(code.text for code in codes):
         raise Gone
     for name in sorted({name for code in codes for name in code.needs}):
-        if not image.c_function(name) and name not in _mathematics():  # linking would end the process
+        if not (image.SUPPORTED and image.c_function(name)) and name not in _mathematics():  # linking would end the process
             msg = f"codegen: expected the C function {name}, which the mathematical library of this system lacks"
             raise RuntimeError(msg)
     pieces = [(share, OPTIMIZATION) for share in _shares([code for code in codes if code is not entry])]

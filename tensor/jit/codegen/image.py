@@ -177,7 +177,7 @@ def is_image(content: bytes) -> bool:
 
 def load(found: Mapping[str, bytes]) -> dict[str, Finished]:
     """The functions in images, by their names; without those that cannot be run here."""
-    placed: dict[str, tuple[int, int]] = {}
+    placed: dict[str, int] = {}
     block = bytearray()
     for name, content in found.items():
         header, _, code = content[len(_MAGIC) :].partition(b"\n")
@@ -186,7 +186,7 @@ def load(found: Mapping[str, bytes]) -> dict[str, Finished]:
         if not all(addresses.values()):
             continue
         block += bytes(-len(block) % _ALIGNMENT)
-        placed[name] = len(block) + entry, len(code)
+        placed[name] = len(block) + entry
         start = len(block)
         block += code
         for place, address in addresses.items():
@@ -194,13 +194,19 @@ def load(found: Mapping[str, bytes]) -> dict[str, Finished]:
     memory = _executable(bytes(block)) if block else None
     if memory is None:
         return {}
-    return {name: Finished(memory.address + offset, size, memory) for name, (offset, size) in placed.items()}
+    return {name: Finished(memory.address + offset, memory.size // len(placed), memory) for name, offset in placed.items()}
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    """What this process has of C; made once, since each takes a while."""
+    return ctypes.CDLL(None)
 
 
 @functools.cache
 def c_function(name: str) -> int:
     """The address of a C function; 0 where there is none."""
-    found = getattr(ctypes.CDLL(None), name, None)
+    found = getattr(_library(), name, None)
     return 0 if found is None else ctypes.cast(found, ctypes.c_void_p).value or 0
 
 
@@ -230,7 +236,7 @@ def _executable(code: bytes) -> _Memory | None:
     pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ | mmap.PROT_WRITE)
     pages.write(code)
     memory = _Memory(pages)
-    protect = ctypes.CDLL(None).mprotect
+    protect = _library().mprotect
     protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     if protect(memory.address, size, mmap.PROT_READ | mmap.PROT_EXEC):
         return None

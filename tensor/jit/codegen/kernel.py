@@ -60,7 +60,7 @@ class Code:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class Finished:
-    """Machine code of a function, which may be called as long as somebody has hold of this."""
+    """Machine code of a function, which may be called as long as somebody has hold of this; ``size``: its share of the memory."""
 
     address: int
     size: int

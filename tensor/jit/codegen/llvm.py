@@ -52,8 +52,9 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {  # the result, then the arguments
 }  # fmt: skip
 
 
+@functools.cache
 def libraries() -> list[Path]:
-    """Where llvmlite has LLVM."""
+    """Where llvmlite has LLVM; nowhere if it is not installed."""
     spec = importlib.util.find_spec("llvmlite")
     places = () if spec is None else spec.submodule_search_locations or ()
     names = ("libllvmlite.so", "libllvmlite.dylib", "llvmlite.dll")
