@@ -271,7 +271,7 @@ def _work() -> None:
         try:
             with _giving_way():
                 if codegen.available() and plan.wanted():
-                    plan.lower_quickly(codegen.checker())
+                    plan.lower_quickly(codegen.checker)
                     if whole and plan.wanted():  # still: steps may have gone on with another one meanwhile
                         plan.lower(codegen.compile_program, codegen.checker())
         except Exception:

@@ -139,7 +139,7 @@ class _Job:
     def wanted(self) -> bool:
         return True
 
-    def lower_quickly(self, make_check: Any) -> None:
+    def lower_quickly(self, checker: Any) -> None:
         install()
 
 

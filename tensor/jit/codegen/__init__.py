@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -131,9 +132,16 @@ def _assembled(program: Program, made: Partition, flush_denormals: bool) -> Comp
 
 
 def keep_on_disk() -> None:
-    """Write what has been made since to disk, if anything is kept there; for a thread that has nothing more urgent to do."""
-    host.keep_on_disk()
-    partition.keep_on_disk()
+    """Write what has been made since to disk, if anything is kept there; for a thread that has nothing more urgent to do.
+
+    When it returns, all is there, also what another thread was writing.
+    """
+    with _keeping:
+        host.keep_on_disk()
+        partition.keep_on_disk()
+
+
+_keeping = threading.Lock()
 
 
 def is_native(program: Program, instruction: Instruction) -> bool:
