@@ -11,7 +11,7 @@ import functools
 import importlib.util
 import os
 import platform
-import sys
+import weakref
 from collections.abc import Callable
 from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint, c_uint64, c_void_p
 from pathlib import Path
@@ -159,8 +159,8 @@ class Linked:
         for name, address in symbols.items():
             _function("AddSymbol")(name.encode(), address)
         self._content = content  # LLVM reads it where it lies
-        self._context = _function("ContextCreate")()
-        module = _made("ParseAssembly", self._context, b"")
+        context = _function("ContextCreate")()
+        module = _made("ParseAssembly", context, b"")
         generator = Generator(processor, 1, movable=False)
         own_memory = platform.machine().lower() in ("arm64", "aarch64")  # as llvmlite has it
         self._engine = _made("CreateMCJITCompiler", module, generator.address, own_memory)
@@ -168,11 +168,12 @@ class Linked:
         _function("MCJITAddObjectFile")(self._engine, file)
         _function("DisposeObjectFile")(file)
         _function("FinalizeObject")(self._engine)
+        weakref.finalize(self, _forget, self._engine, context).atexit = False
 
     def address(self, name: str) -> int:
         return int(_function("GetFunctionAddress")(self._engine, name.encode()))
 
-    def __del__(self) -> None:
-        if hasattr(self, "_engine") and not sys.is_finalizing():
-            _function("DisposeExecutionEngine")(self._engine)
-            _function("ContextDispose")(self._context)
+
+def _forget(engine: int, context: int) -> None:
+    _function("DisposeExecutionEngine")(engine)
+    _function("ContextDispose")(context)
