@@ -97,7 +97,7 @@ def _pattern(argument: Argument) -> Any:
             return argument
 
 
-@functools.lru_cache(256)
+@functools.lru_cache(64)
 def _written(
     native: bool, flush: bool, scalars: int, externals: tuple[int, ...], patterns: tuple[tuple[Any, ...], ...]
 ) -> tuple[Code, tuple[Word, ...]]:

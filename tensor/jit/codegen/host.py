@@ -112,7 +112,7 @@ class Gone(LookupError):
 
 
 #: Bytes of code that stay though no program uses them any more, since the next one may.
-MOST_UNUSED = 1 << 21
+MOST_UNUSED = 1 << 20
 _finished: WeakValueDictionary[str, Finished] = WeakValueDictionary()
 _recent: OrderedDict[str, Finished] = OrderedDict()  # used last comes last
 _recent_size = 0

@@ -23,7 +23,7 @@ from tensor.jit.program import Call, Instruction, Literal, Program, Slot, View
 __all__ = ["Part", "Partition", "digest", "find", "keep", "keep_on_disk"]
 
 #: Programs remembered in the process; those seen last stay.
-MOST = 256
+MOST = 64
 
 
 @dataclass(frozen=True, slots=True)
