@@ -37,19 +37,29 @@ class Instruction:
 def references(x: Any) -> list[int]:
     """The slots among the arguments of an instruction."""
     found: list[int] = []
-    stack = [x]
-    while stack:
-        x = stack.pop()
-        kind = type(x)
-        if kind is Ref:
-            found.append(x.slot)
-        elif kind is slice:
-            stack += (x.step, x.stop, x.start)
-        elif isinstance(x, (tuple, list)):
-            stack += x[::-1]
-        elif isinstance(x, dict):
-            stack += list(x.values())[::-1]
+    _collect(x, found)
     return found
+
+
+def _collect(x: Any, found: list[int]) -> None:
+    kind = type(x)
+    if kind is Ref:
+        found.append(x.slot)
+    elif kind is tuple or kind is list:
+        for value in x:
+            if type(value) is Ref:  # most are, or are no more than themselves
+                found.append(value.slot)
+            elif type(value) not in _PLAIN:
+                _collect(value, found)
+    elif kind is slice:
+        _collect((x.start, x.stop, x.step), found)
+    elif isinstance(x, (tuple, list)):
+        _collect(tuple(x), found)
+    elif isinstance(x, dict):
+        _collect(tuple(x.values()), found)
+
+
+_PLAIN = frozenset((int, float, bool, str, type(None)))
 
 
 def needed(instructions: Sequence[Instruction], wanted: Iterable[int]) -> list[Instruction]:

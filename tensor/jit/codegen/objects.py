@@ -29,7 +29,7 @@ class Objects:
     """A directory of object files; `tag` is everything besides the text that the code depends on."""
 
     def __init__(self, directory: Path, tag: str) -> None:
-        self._directory = directory
+        self._directory, self._text = directory, os.fspath(directory)
         self._tag = hashlib.sha256(tag.encode()).hexdigest()[:12]
         self._written = 0
 
@@ -38,9 +38,10 @@ class Objects:
 
     def get(self, name: str) -> bytes | None:
         """The code of a function, if a sound file has it."""
-        path = self._path(name)
+        path = f"{self._text}/{name}-{self._tag}.o"
         try:
-            content = path.read_bytes()
+            with open(path, "rb", buffering=0) as file:  # noqa: PTH123  # a step that is on disk waits for thirty of them
+                content = file.read()
         except OSError:
             return None
         checksum, code = content[:CHECKSUM], content[CHECKSUM:]
