@@ -163,23 +163,23 @@ _OBJECTS: dict[str, Callable[[], int]] = {
 def _value(word: Word, codes: Sequence[Code], memory: Memory, addresses: dict[str, int]) -> int:
     """A word of a table."""
     match word:
+        case ("argument", int(i), int(j)):  # most are
+            argument = codes[i].arguments[j]
+            if isinstance(argument, Address):
+                return argument.offset * memory.program.buffers[argument.buffer].dtype.itemsize
+            assert isinstance(argument, Count)
+            return argument.value
+        case ("code", int(i)):
+            return addresses[codes[i].name]
+        case ("memory", int(buffer)):
+            data: int = memory.arrays[buffer].__array_interface__["data"][0]
+            return data
         case ("object", str(name)):
             return _OBJECTS[name]()
         case ("foreign", str(name)):
             return host.foreign(name)
         case ("message", int(arrays), int(scalars)):
             return _address(ctypes.c_char_p(_message(arrays, scalars)))
-        case ("memory", int(buffer)):
-            data: int = memory.arrays[buffer].ctypes.data
-            return data
-        case ("code", int(i)):
-            return addresses[codes[i].name]
-        case ("argument", int(i), int(j)):
-            argument = codes[i].arguments[j]
-            if isinstance(argument, Address):
-                return argument.offset * memory.program.buffers[argument.buffer].dtype.itemsize
-            assert isinstance(argument, Count)
-            return argument.value
         case _:
             raise TypeError(word)
 

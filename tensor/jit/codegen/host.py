@@ -187,8 +187,10 @@ def _made(codes: Sequence[Code], entry: Code | None) -> dict[str, Finished]:
         if not (image.SUPPORTED and image.c_function(name)) and name not in _mathematics():  # linking would end the process
             msg = f"codegen: expected the C function {name}, which the mathematical library of this system lacks"
             raise RuntimeError(msg)
-    pieces = [(share, OPTIMIZATION) for share in _shares([code for code in codes if code is not entry])]
-    pieces += [([code], 0) for code in codes if code is entry]
+    entries = [code for code in codes if code is entry]
+    kernels = [code for code in codes if code is not entry]
+    pieces = [(share, OPTIMIZATION) for share in _shares(kernels, sum(len(code.text) for code in entries) // 4)]
+    pieces += [([code], 0) for code in entries]
     made: dict[str, Finished] = {}
     found: dict[str, bytes] = {}
     contents = _generated_at_once(pieces, image.SUPPORTED)
@@ -207,14 +209,17 @@ def _made(codes: Sequence[Code], entry: Code | None) -> dict[str, Finished]:
 MUCH = 10_000
 
 
-def _shares(codes: Sequence[Code]) -> list[list[Code]]:
-    """What to compile in one piece, which is made faster than one each; two for two hands where it is much."""
+def _shares(codes: Sequence[Code], more: int) -> list[list[Code]]:
+    """What to compile in one piece, which is made faster than one each; two for two hands where it is much.
+
+    ``more``: characters of text that the second has to compile besides.
+    """
     if not codes:
         return []
     if _hands() < 2 or len(codes) < 2 or sum(len(code.text) for code in codes) < MUCH:
         return [list(codes)]
     shares: tuple[list[Code], list[Code]] = [], []
-    sizes = [0, 0]
+    sizes = [0, more]
     for code in sorted(codes, key=lambda code: -len(code.text)):
         lighter = sizes.index(min(sizes))
         shares[lighter].append(code)
