@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -136,12 +135,8 @@ def keep_on_disk() -> None:
 
     When it returns, all is there, also what another thread was writing.
     """
-    with _keeping:
-        host.keep_on_disk()
-        partition.keep_on_disk()
-
-
-_keeping = threading.Lock()
+    host.keep_on_disk()
+    partition.keep_on_disk()
 
 
 def is_native(program: Program, instruction: Instruction) -> bool:

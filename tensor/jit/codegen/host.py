@@ -267,13 +267,14 @@ def keep_on_disk() -> None:
 
     For a thread that has nothing more urgent to do.
     """
-    while _unkept:
-        with _lock:
-            store = objects.current()
-            if not _unkept or store is None:
+    while True:
+        with _lock:  # asked for even if nothing is left: another thread may be writing the last one
+            if not _unkept:
                 return
             code, optimization, made = _unkept.pop()
-            store.put(code.name, made or _generated([code], optimization, movable=False))
+            store = objects.current()
+            if store is not None:
+                store.put(code.name, made or _generated([code], optimization, movable=False))
 
 
 def _generated(codes: Sequence[Code], optimization: int, movable: bool, hand: int = 0) -> bytes:
