@@ -243,12 +243,15 @@ def _generated_at_once(pieces: Sequence[tuple[Sequence[Code], int]], movable: bo
         except BaseException as e:  # is raised where it is waited for
             found.append(e)
 
-    alone = len(pieces) < 2
     hand = threading.Thread(target=other, name="tensor.jit.hand", daemon=True)
-    if not alone:
-        hand.start()
-    mine = [_generated(*piece, movable) for piece in pieces[0 if alone else 1 :]]
-    if alone:
+    try:
+        if len(pieces) > 1:
+            hand.start()
+    except RuntimeError:  # there are no more threads to be had
+        pass
+    helped = hand.ident is not None
+    mine = [_generated(*piece, movable) for piece in pieces[helped:]]
+    if not helped:
         return mine
     hand.join()
     if isinstance(found[0], BaseException):
