@@ -16,6 +16,7 @@ import mmap
 import platform
 import struct
 import sys
+import threading
 import weakref
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -221,11 +222,13 @@ class _Memory:
 
 
 _living: weakref.WeakSet[_Memory] = weakref.WeakSet()
+_counting = threading.Lock()
 
 
 def resident() -> int:
     """How many bytes of memory there are for code."""
-    return sum(memory.size for memory in list(_living))
+    with _counting:
+        return sum(memory.size for memory in _living)
 
 
 def _executable(code: bytes) -> _Memory | None:
@@ -240,5 +243,6 @@ def _executable(code: bytes) -> _Memory | None:
     protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     if protect(memory.address, size, mmap.PROT_READ | mmap.PROT_EXEC):
         return None
-    _living.add(memory)
+    with _counting:
+        _living.add(memory)
     return memory

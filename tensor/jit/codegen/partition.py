@@ -85,7 +85,7 @@ def _spelt(x: Any) -> str:
 
 _known: dict[str, Partition] = {}
 _unkept: dict[str, Partition] = {}
-_keeping = threading.Lock()
+_knowing, _keeping = threading.Lock(), threading.Lock()
 
 
 def find(name: str) -> Partition | None:
@@ -100,9 +100,10 @@ def find(name: str) -> Partition | None:
 
 def keep(name: str, made: Partition) -> None:
     """Remember how a program was cut."""
-    _known[name] = made
-    while len(_known) > MOST:
-        _known.pop(next(iter(_known)), None)
+    with _knowing:
+        _known[name] = made
+        while len(_known) > MOST:
+            del _known[next(iter(_known))]
     if objects.current() is not None and _source():
         _unkept[name] = made
 
