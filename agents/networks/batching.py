@@ -6,43 +6,41 @@ function, inputs of the same shapes), and makes one call of them, on rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 import tensor as T
 from tensor import Tensor
-from tensor.ops.join import collect_rows
+from tensor.ops.join import append_rows, take_rows
 
 __all__ = ["DynamicBatch", "Later"]
 
 
 class Later:
-    """The value that a noted call will have: one row of a tensor that its group gives."""
+    """The value that a noted call will have: one row of what its group gives."""
 
-    __slots__ = ("calls_with", "function", "inputs", "kind", "parts", "row", "source", "waits")
+    __slots__ = ("row", "source")
 
-    function: Callable[..., Any]
-    inputs: tuple[Any, ...]
-    waits: int  #: for how many inputs
-    calls_with: Later | list[Later] | None  #: the call, or calls, that wait for this value
-    parts: dict[int, Later] | None  #: where the function gives several values, those that were asked for
-    kind: Hashable  #: None until it has run
-    source: Tensor
     row: int
+    source: Source
 
     def __getitem__(self, number: int) -> Later:
         """One of the values of a function that gives several."""
-        if self.kind is not None:
+        group = self.source.group
+        if group is None:
             msg = "Later: expected a call that has not run to take a value of, got one that has; take it before"
             raise RuntimeError(msg)
-        if self.parts is None:
-            self.parts = {}
-        one = self.parts.get(number)
-        if one is None:
-            one = self.parts[number] = Later()
-            one.kind = one.parts = one.calls_with = None
+        if self.source is not group.gives[None]:
+            msg = "Later: expected a call to take a value of, got one of the values of a call"
+            raise TypeError(msg)
+        one = Later()
+        one.source = group.gives.get(number) or group.give(number)
+        one.row = self.row
+        group.taken.append(one)
         return one
 
     def __iter__(self) -> Any:
@@ -54,15 +52,120 @@ class Later:
         raise TypeError(msg)
 
 
+class Source:
+    """What a group gives: rows of a pool from ``start`` on. No pool: it has not run, or what it gives are several values."""
+
+    __slots__ = ("depth", "group", "pool", "start")
+
+    depth: int  #: how many calls deep; -1 once it is there
+    group: Group | None  #: None once it has run
+    pool: Pool | None
+    start: int
+
+
+class Group:
+    """Calls of one function as deep as each other, so that none waits for another."""
+
+    __slots__ = ("calls", "classes", "depth", "every", "followers", "function", "gives", "inputs", "sources", "taken", "waits")
+
+    def __init__(self, function: Callable[..., Any], depth: int) -> None:
+        self.function, self.depth = function, depth
+        self.calls: list[Later] = []
+        self.inputs: list[tuple[Any, ...]] = []  #: of each call
+        self.gives: dict[int | None, Source] = {}  #: None: the one value that a function gives as it is
+        self.taken: list[Later] = []  #: the values that were asked for by number
+        self.every: list[Any] = []  #: all inputs of all calls
+        self.classes: set[type] = set()
+        self.sources: set[Source] = set()
+        self.followers: list[Group] = []
+        self.waits = 0  #: for how many other groups
+        self.give(None)
+
+    def give(self, number: int | None) -> Source:
+        source = self.gives[number] = Source()
+        source.group, source.depth, source.pool = self, self.depth, None
+        return source
+
+    def survey(self) -> set[Group]:
+        """See what the inputs are, and give the groups that have to run before."""
+        every = self.every = list(chain.from_iterable(self.inputs))
+        self.classes = set(map(type, every))
+        waiting = every if self.classes == _LATER else [x for x in every if x.__class__ is Later]
+        self.sources = set(map(_source_of, waiting))
+        return {source.group for source in self.sources if source.group is not None}
+
+    def kinds(self) -> tuple[Hashable, ...] | None:
+        """What each input is, if that is the same for all calls."""
+        arity = len(self.inputs[0])
+        if len(set(map(len, self.inputs))) > 1:
+            return None
+        if self.classes == _LATER and len(pools := {source.pool for source in self.sources}) == 1:
+            (pool,) = pools
+            if pool is not None:
+                return (pool.kind,) * arity
+        if self.classes == _TENSOR:
+            arrays = [x._array for x in self.every]
+            if len({a.shape for a in arrays}) == 1 and len({a.dtype for a in arrays}) == 1:
+                return ((arrays[0].shape, arrays[0].dtype),) * arity
+        kinds = [_kinds(column) for column in zip(*self.inputs, strict=True)]
+        return tuple([kind for (kind,) in kinds]) if sum(map(len, kinds)) == arity else None
+
+    def apart(self) -> dict[tuple[Hashable, ...], Group]:
+        """The calls by what their inputs are, as groups of their own."""
+        parts: dict[tuple[Hashable, ...], Group] = {}
+        moved = []
+        for call, inputs in zip(self.calls, self.inputs, strict=True):
+            kinds = tuple(map(_kind, inputs))
+            part = parts.get(kinds) or parts.setdefault(kinds, Group(self.function, self.depth))
+            moved.append((part, len(part.calls)))
+            part.calls.append(call)
+            part.inputs.append(inputs)
+        numbers = {source: number for number, source in self.gives.items()}
+        for one in (*self.calls, *self.taken):
+            number = numbers[one.source]
+            part, one.row = moved[one.row]
+            one.source = part.gives.get(number) or part.give(number)
+        for source in self.gives.values():  # some of what is deeper still points here
+            source.group = None
+        for part in parts.values():
+            part.survey()
+        return parts
+
+
+class Pool:
+    """Rows of one kind, of all groups that gave such: each group's below those of the last."""
+
+    __slots__ = ("kind", "memory", "values")
+
+    def __init__(self, kind: Hashable) -> None:
+        self.kind = kind
+        self.values: Any = None
+        self.memory: Any = None
+
+    def append(self, rows: Tensor, room: int) -> int:
+        """Take up rows, of ``room`` that may come, and say where they start."""
+        if self.values is None:
+            self.values = rows
+            return 0
+        above, below = self.values._array, rows._array
+        start, end = len(above), len(above) + len(below)
+        if above.__class__ is not np.ndarray or below.__class__ is not np.ndarray:
+            self.memory = None
+        elif self.memory is None or end > len(self.memory):
+            self.memory = np.empty((max(room, 2 * end), *above.shape[1:]), above.dtype)
+            self.memory[:start] = above
+        self.values = append_rows(self.values, rows, self.memory)
+        return start
+
+
 class DynamicBatch:
     """Notes calls for single examples and runs them in groups (Looks et al., arXiv 1702.02181; Neubig et al., arXiv 1705.07860).
 
     ``batch(function, *inputs)`` notes a call. The function works on rows: it gets each input with a new first dimension, and
     gives a tensor, or a tuple of tensors, whose rows belong to those of the inputs and to no others. Inputs are tensors of one
     example, what other calls will give, or hashable values, which the function gets as they are. Calls are alike where the
-    function, the shapes and these values are; of those that are ready, those of the function whose calls are
-    the shallowest on average go first. Gradients flow through
-    all of it.
+    function, the shapes and these values are; they run together once those as deep as each of them can. Of those that can,
+    those of the function whose calls are the shallowest on average go first. Gradients flow through all of it.
 
     >>> halve = T.nn.Linear(4, 2)
     >>> def combine(left, right):
@@ -78,32 +181,29 @@ class DynamicBatch:
     """
 
     def __init__(self) -> None:
-        self.calls = 0  #: how many were noted
-        self.groups = 0  #: in how many groups they ran
-        self._noted: list[Later] = []
-        self._ready: dict[tuple[Any, ...], list[Later]] = {}
+        self.groups = 0  #: in how many groups calls ran
+        self._ran = 0
+        self._noted: dict[tuple[Callable[..., Any], int], Group] = {}
+
+    @property
+    def calls(self) -> int:
+        """How many were noted."""
+        return self._ran + sum(len(group.calls) for group in self._noted.values())
 
     def __call__(self, function: Callable[..., Any], *inputs: Any) -> Later:
         """Note a call."""
-        call = Later()
-        call.function, call.inputs = function, inputs
-        call.kind = call.parts = call.calls_with = None
-        waits = 0
+        depth = 0
         for x in inputs:
-            if x.__class__ is Later and x.kind is None:
-                waits += 1
-                waiting = x.calls_with
-                if waiting is None:  # most often it is the only one: no list, which the garbage collector would count
-                    x.calls_with = call
-                elif isinstance(waiting, list):
-                    waiting.append(call)
-                else:
-                    x.calls_with = [waiting, call]
-        call.waits = waits
-        self.calls += 1
-        self._noted.append(call)
-        if not waits:
-            self._admit(call)
+            if x.__class__ is Later and x.source.depth >= depth:
+                depth = x.source.depth + 1
+        group = self._noted.get((function, depth))
+        if group is None:
+            group = self._noted[function, depth] = Group(function, depth)
+        call = Later()
+        call.source = group.gives[None]
+        call.row = len(group.calls)
+        group.calls.append(call)
+        group.inputs.append(inputs)
         return call
 
     def run(self, outputs: Sequence[Later | Tensor]) -> Tensor:
@@ -115,102 +215,146 @@ class DynamicBatch:
         if not outputs:
             msg = "DynamicBatch: expected at least one output, got none"
             raise ValueError(msg)
-        kinds: set[Any] = {y.kind if isinstance(y, Later) else _kind(y) for y in outputs}
-        if None in kinds or _SEVERAL in kinds:
-            got = "a call of several values" if _SEVERAL in kinds else "one of another batch that was not run"
-            msg = f"DynamicBatch: expected outputs of calls noted here that give one value each, got {got}"
-            raise RuntimeError(msg)
+        for y in outputs:
+            if isinstance(y, Later) and y.source.pool is None:
+                got = "a call of several values" if y.source.group is None else "one of another batch that was not run"
+                msg = f"DynamicBatch: expected outputs of calls noted here that give one value each, got {got}"
+                raise RuntimeError(msg)
+        kinds: set[Any] = _kinds(outputs)
         if len(kinds) > 1:
             msg = f"DynamicBatch: expected outputs of one shape, got {', '.join(sorted(str(list(k[0])) for k in kinds))}"
             raise RuntimeError(msg)
-        return _rows(outputs)
+        rows: Tensor = _column(outputs)
+        return rows
 
     def run_noted(self) -> None:
         """Run all that was noted; more may be noted afterwards, on what there is by then."""
-        ready, means = self._ready, None
+        noted = list(self._noted.values())
+        ready: dict[Callable[..., Any], list[Group]] = {}
+        ours = set(noted)
+        for group in noted:
+            before = group.survey()
+            if not before <= ours:
+                msg = "DynamicBatch: expected inputs that were noted here or have run, got one of another batch that was not run"
+                raise RuntimeError(msg)
+            group.waits = len(before)
+            for other in before:
+                other.followers.append(group)
+            if not before:
+                ready.setdefault(group.function, []).append(group)
+        room = sum(len(group.calls) for group in noted)
+        self._noted = {}
+        self._ran += room
+        pools: dict[Hashable, Pool] = {}
+        depths = _mean_depths(noted) if len(noted) > 1 else {}
         while ready:
-            key = next(iter(ready))
-            if len(ready) > 1:
-                means = means or self._mean_depths()
-                key = min(ready, key=lambda k: means[k[0]])
-            self._run_group(ready.pop(key))
-        self._noted.clear()
-
-    def _mean_depths(self) -> dict[Callable[..., Any], float]:
-        """How deep the calls left of each function are, on average: early ones do not wait for late ones."""
-        depths: dict[int, int] = {}
-        of_function: dict[Callable[..., Any], list[int]] = {}
-        for call in self._noted:
-            if call.kind is None:
-                depth = max((depths.get(id(x), 0) for x in call.inputs), default=0) + 1
-                for value in (call, *(call.parts or {}).values()):
-                    depths[id(value)] = depth
-                of_function.setdefault(call.function, []).append(depth)
-        return {function: sum(each) / len(each) for function, each in of_function.items()}
-
-    def _admit(self, call: Later) -> None:
-        """Put a call that waits for nothing to those like it."""
-        key = (call.function, *[x.kind if x.__class__ is Later else _kind(x) for x in call.inputs])
-        alike = self._ready.get(key)
-        if alike is None:
-            self._ready[key] = [call]
-        else:
-            alike.append(call)
-
-    def _run_group(self, calls: list[Later]) -> None:
-        function = calls[0].function
-        columns = zip(*[call.inputs for call in calls], strict=True)
-        result = function(*[_rows(column) if isinstance(column[0], (Later, Tensor)) else column[0] for column in columns])
-        several = isinstance(result, tuple)
-        values = [(y, _kind_of_rows(function, y, len(calls))) for y in (result if several else (result,))]
-        self.groups += 1
-        if several:
-            self._hand_out_parts(function, calls, values)
-            return
-        ((source, kind),) = values
-        for row, call in enumerate(calls):
-            if call.parts:
-                msg = f"DynamicBatch: expected a tuple of values from {_name(function)}, which were asked for by number, got one"
-                raise TypeError(msg)
-            call.source, call.kind, call.row, call.inputs = source, kind, row, ()
-            if call.calls_with is not None:
-                self._release(call)
-
-    def _hand_out_parts(self, function: Any, calls: list[Later], values: list[tuple[Tensor, Hashable]]) -> None:
-        for row, call in enumerate(calls):
-            if call.calls_with is not None:
-                msg = f"DynamicBatch: {_name(function)} gives {len(values)} values; take one by its number, as in y[0]"
-                raise TypeError(msg)
-            call.kind, call.inputs = _SEVERAL, ()
-            for number, part in (call.parts or {}).items():
-                if not 0 <= number < len(values):
-                    msg = f"DynamicBatch: {_name(function)} gives {len(values)} values; there is no number {number}"
-                    raise IndexError(msg)
-                part.source, part.kind = values[number]
-                part.row = row
-                self._release(part)
-
-    def _release(self, done: Later) -> None:
-        """Admit the calls that waited for this value only."""
-        waiting = done.calls_with
-        for call in waiting if isinstance(waiting, list) else () if waiting is None else (waiting,):
-            call.waits -= 1
-            if not call.waits:
-                self._admit(call)
-        done.calls_with = None
+            function = min(ready, key=depths.__getitem__) if len(ready) > 1 else next(iter(ready))
+            groups = ready.pop(function)
+            for alike in _by_kinds(groups).values():
+                self.groups += 1
+                _run_together(function, alike, pools, room)
+            for follower in chain.from_iterable([group.followers for group in groups]):
+                follower.waits -= 1
+                if not follower.waits:
+                    ready.setdefault(follower.function, []).append(follower)
 
 
-#: The kind of a call as a whole that gives several values.
-_SEVERAL = "several"
+_source_of = attrgetter("source")
+_node_of = attrgetter("_node")
+_LATER: set[type] = {Later}
+_TENSOR: set[type] = {Tensor}
+
+
+def _mean_depths(groups: Iterable[Group]) -> dict[Callable[..., Any], float]:
+    """How deep the calls of each function are, on average: early ones do not wait for late ones."""
+    totals: dict[Callable[..., Any], tuple[int, int]] = {}
+    for group in groups:
+        depth, count = totals.get(group.function, (0, 0))
+        totals[group.function] = depth + group.depth * len(group.calls), count + len(group.calls)
+    return {function: depth / count for function, (depth, count) in totals.items()}
+
+
+def _by_kinds(groups: list[Group]) -> dict[tuple[Hashable, ...], list[Group]]:
+    found: dict[tuple[Hashable, ...], list[Group]] = {}
+    for group in groups:
+        kinds = group.kinds()
+        for each, part in ({kinds: group} if kinds is not None else group.apart()).items():
+            found.setdefault(each, []).append(part)
+    return found
+
+
+def _run_together(function: Any, groups: list[Group], pools: dict[Hashable, Pool], room: int) -> None:
+    """Make one call of all calls of groups that are alike, and put what it gives into pools."""
+    count = sum([len(group.calls) for group in groups])
+    result = function(*_arguments(groups))
+    several = isinstance(result, tuple)
+    values: dict[Any, Any] = dict(enumerate(result)) if several else {None: result}
+    if several and any(group.gives[None] in follower.sources for group in groups for follower in group.followers):
+        msg = f"DynamicBatch: {_name(function)} gives {len(values)} values; take one by its number, as in y[0]"
+        raise TypeError(msg)
+    kinds = {number: _kind_of_rows(function, y, count) for number, y in values.items()}
+    for number in {number for group in groups for number in group.gives}:
+        if number in values:
+            kind = kinds[number]
+            pool = pools.get(kind) or pools.setdefault(kind, Pool(kind))
+            start = pool.append(values[number], room)
+            for group in groups:
+                if number in group.gives:
+                    group.gives[number].pool, group.gives[number].start = pool, start
+                start += len(group.calls)
+        elif number is not None:
+            _refuse_number(function, number, len(values) if several else 0)
+    for group in groups:
+        for source in group.gives.values():
+            source.group, source.depth = None, -1
+        group.calls, group.inputs, group.taken, group.every, group.sources = [], [], [], [], set()
+
+
+def _refuse_number(function: Any, number: int, count: int) -> None:
+    if count:
+        msg = f"DynamicBatch: {_name(function)} gives {count} values; there is no number {number}"
+        raise IndexError(msg)
+    msg = f"DynamicBatch: expected a tuple of values from {_name(function)}, which were asked for by number, got one"
+    raise TypeError(msg)
+
+
+def _arguments(groups: list[Group]) -> list[Any]:
+    """The inputs of calls as columns."""
+    inputs = list(chain.from_iterable([group.inputs for group in groups]))
+    classes = {each for group in groups for each in group.classes}
+    if classes == _LATER and len(pools := {source.pool for group in groups for source in group.sources}) == 1:
+        places = [x.source.start + x.row for group in groups for x in group.every]
+        values = pools.pop().values  # type: ignore[union-attr]  # what has run has a pool
+        return [take_rows(values, rows) for rows in np.array(places, np.intp).reshape(len(inputs), -1).T.copy()]
+    return [_stacked(column) if classes == _TENSOR else _column(column) for column in zip(*inputs, strict=True)]
 
 
 def _name(function: Any) -> str:
     return getattr(function, "__name__", type(function).__name__)
 
 
+def _kinds(xs: Iterable[Any]) -> set[Hashable]:
+    """The kinds of all these inputs."""
+    classes = set(map(type, xs))
+    if classes == _LATER:
+        return {_kind_of_source(source) for source in set(map(_source_of, xs))}
+    if classes == _TENSOR:
+        return {(x._array.shape, x._array.dtype) for x in xs}
+    return set(map(_kind, xs))
+
+
 def _kind(x: Any) -> Hashable:
     """What inputs have in common that can be put together."""
-    return (x._array.shape, x._array.dtype) if isinstance(x, Tensor) else ("value", x)
+    if isinstance(x, Later):
+        return _kind_of_source(x.source)
+    return (x._array.shape, x._array.dtype) if isinstance(x, Tensor) else (type(x), x)
+
+
+def _kind_of_source(source: Source) -> Hashable:
+    if source.pool is None:
+        msg = "DynamicBatch: an input is a call of several values; take one by its number, as in y[0]"
+        raise TypeError(msg)
+    return source.pool.kind
 
 
 def _kind_of_rows(function: Any, y: Any, rows: int) -> Hashable:
@@ -221,33 +365,27 @@ def _kind_of_rows(function: Any, y: Any, rows: int) -> Hashable:
     return y._array.shape[1:], y._array.dtype
 
 
-def _rows(column: Sequence[Any]) -> Tensor:
-    """The values of a column of inputs as the rows of one tensor."""
-    sources: dict[int, tuple[Tensor, list[int], list[int]]] = {}
+def _column(column: Sequence[Any]) -> Any:
+    """One input of several calls: the values as the rows of one tensor."""
+    if not isinstance(column[0], (Later, Tensor)):
+        return column[0]
     given: list[int] = []
-    last: Tensor | None = None
+    found: dict[Any, list[int]] = {}
     for i, x in enumerate(column):
-        if x.__class__ is not Later:
+        if x.__class__ is Later:
+            found.setdefault(x.source.pool, []).append(i)
+        else:
             given.append(i)
-            continue
-        if (source := x.source) is not last:
-            last = source
-            place = sources.get(id(source))
-            if place is None:
-                place = sources[id(source)] = source, [], []
-            _, into, rows = place
-        into.append(i)
-        rows.append(x.row)
+    blocks = [take_rows(pool.values, [column[i].source.start + column[i].row for i in places]) for pool, places in found.items()]
     if given:
-        stacked = _stacked([column[i] for i in given])
-        if not sources:
-            return stacked
-        sources[0] = stacked, given, list(range(len(given)))
-    places = list(sources.values())
-    return collect_rows([y for y, _, _ in places], [(into, rows) for _, into, rows in places])
+        blocks.append(_stacked([column[i] for i in given]))
+    if len(blocks) == 1:
+        return blocks[0]
+    order = np.argsort([*chain.from_iterable(found.values()), *given])
+    return take_rows(T.cat(blocks), order)
 
 
-def _stacked(tensors: list[Tensor]) -> Tensor:
-    if any(t._node is not None for t in tensors) or tensors[0]._array.__class__ is not np.ndarray:
+def _stacked(tensors: Sequence[Tensor]) -> Tensor:
+    if any(map(_node_of, tensors)) or tensors[0]._array.__class__ is not np.ndarray:
         return T.stack(tensors)
     return Tensor(np.array([t._array for t in tensors]))

@@ -83,47 +83,55 @@ def cat(tensors: Sequence[Array], dim: int = 0) -> Array:
 concat = concatenate = cat
 
 
-def _rows_rule(g: Tensor, tensors_shape: Sequence[tuple[int, ...]], places: Sequence[tuple[Any, Any]]) -> list[Any]:
-    if is_grad_enabled() or g._array.__class__ is not np.ndarray:
-        return [
-            g.new_zeros(shape).index_add(0, as_index(rows), g.index_select(0, as_index(into)))
-            for shape, (into, rows) in zip(tensors_shape, places, strict=True)
-        ]
-    a = g._array
-    return [Term(_scattered, (shape, rows, a[into])) for shape, (into, rows) in zip(tensors_shape, places, strict=True)]
+def _taken_rule(g: Tensor, x_shape: tuple[int, ...], rows: Any) -> Tensor:
+    return g.new_zeros(x_shape).index_add(0, Tensor(np.asarray(rows, np.intp)), g)
 
 
-def as_index(numbers: Any) -> Tensor:
-    """Row numbers as a tensor."""
-    return Tensor(np.asarray(numbers, np.intp))
+def _raw_taken_rule(g: Array, x_shape: tuple[int, ...], rows: Any) -> Term:
+    return Term(_added, (x_shape, rows, g), 0)
 
 
-def _scattered(parts: list[tuple[Any, Any, Array]]) -> Array:
-    """The gradient of what rows were taken from, from all takings."""
-    shape, rows, g = parts[0]
-    if len(parts) > 1:
-        rows = [i for _, some, _ in parts for i in some]
-        g = np.concatenate([some for _, _, some in parts])
-    total = np.zeros_like(g, shape=shape)
-    if len(set(rows)) == len(rows):
-        total[rows] = g
-    else:
-        np.add.at(total, rows, g)
+@operator({"x": _taken_rule}, method=False, raw={"x": _raw_taken_rule})
+def take_rows(x: Array, rows: Any) -> Array:
+    """The rows of these numbers."""
+    return x.take(rows, 0) if x.__class__ is np.ndarray else x[rows]
+
+
+def _appended_rule(g: Tensor, x_shape: tuple[int, ...], rows_shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    n = x_shape[0]
+    return g.narrow(0, 0, n), g.narrow(0, n, rows_shape[0])
+
+
+def _raw_appended_rule(g: Array, x_shape: tuple[int, ...], rows_shape: tuple[int, ...]) -> tuple[Term, Array]:
+    # What is taken from x as well is added to this part of g, which nobody else reads: one array serves a whole chain of appends.
+    return Term(_added, (x_shape, None, g[: x_shape[0]]), 0), g[x_shape[0] :]
+
+
+@operator(_appended_rule, method=False, raw=_raw_appended_rule)
+def append_rows(x: Array, rows: Array, memory: Any = None) -> Array:
+    """x and more rows below; x stays where it is if it is the beginning of ``memory``, of which the caller uses no more than that."""
+    if memory is None:
+        return np.concatenate([x, rows])
+    n, end = len(x), len(x) + len(rows)
+    memory[n:end] = rows
+    return memory[:end]
+
+
+def _added(parts: list[tuple[Any, Any, Array]]) -> Array:
+    """The gradient of what rows were taken from, or rows appended to, from all takings."""
+    total = next((g for _, rows, g in parts if rows is None), None)
+    if total is None:
+        shape, _, g = parts[0]
+        total = np.zeros(shape, g.dtype)
+    for _, rows, g in parts:
+        if rows is not None:
+            met = np.zeros(len(total), bool)
+            met[rows] = True
+            if np.count_nonzero(met) == len(rows):
+                total[rows] += g
+            else:
+                np.add.at(total, rows, g)
     return total
-
-
-@operator(_rows_rule, method=False)
-def collect_rows(tensors: Sequence[Array], places: Sequence[tuple[Any, Any]]) -> Array:
-    """One tensor of rows of several alike: for each of them (row numbers of the result, row numbers of it)."""
-    first = tensors[0]
-    if len(tensors) == 1:
-        ((into, rows),) = places
-        if into == list(range(len(into))):
-            return first[rows]
-    y = np.empty_like(first, shape=(sum(len(into) for into, _ in places), *first.shape[1:]))
-    for x, (into, rows) in zip(tensors, places, strict=True):
-        y[into] = x[rows]
-    return y
 
 
 def _cat_with(self: Tensor, *rest: Any) -> Tensor:

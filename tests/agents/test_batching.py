@@ -11,7 +11,7 @@ import tensor as T
 from agents.networks import BinaryTreeLSTM, ChildSumTreeLSTM, DynamicBatch, ProgramNetwork, parse
 from rlcore.errors import UnknownNameError
 from tensor import nn
-from tensor.ops.join import collect_rows
+from tensor.ops.join import append_rows, take_rows
 
 TREES = st.recursive(st.integers(0, 4), lambda t: st.lists(t, min_size=1, max_size=3).map(tuple), max_leaves=12)
 BINARY = st.recursive(st.integers(0, 4), lambda t: st.tuples(t, t), max_leaves=12)
@@ -154,15 +154,27 @@ def test_gradients_of_gradients_go_through():
     assert T.autograd.gradgradcheck(value, [w])
 
 
-def test_rows_taken_twice_give_both_gradients():
-    x, y = (T.randn(n, 2, dtype=T.float64, requires_grad=True) for n in (2, 3))
+@pytest.mark.parametrize("memory", [None, (7, 2)])
+def test_rows_appended_and_taken_in_between_give_all_gradients(memory):
+    x, y, z = (T.randn(n, 2, dtype=T.float64, requires_grad=True) for n in (2, 3, 1))
 
-    def collected(x, y):
-        return collect_rows([x, y], [([0, 2, 3], [1, 1, 0]), ([4, 1], [2, 2])])
+    def collected(x, y, z):
+        room = None if memory is None else np.full(memory, np.nan)
+        if room is not None:
+            room[:2] = x._array
+        two = append_rows(x, y, room)
+        taken = take_rows(two, [1, 3, 1])
+        three = append_rows(two, z, room)
+        return T.cat([taken.square(), take_rows(three, [5, 0, 4]), take_rows(three, [3])])
 
-    assert np.allclose(collected(x, y).detach().numpy(), T.stack([x[1], y[2], x[1], x[0], y[2]]).detach().numpy())
-    assert T.autograd.gradcheck(collected, [x, y])
-    assert T.autograd.gradgradcheck(collected, [x, y])
+    expected = T.stack([x[1] ** 2, y[1] ** 2, x[1] ** 2, z[0], x[0], y[2], y[1]])
+    assert np.array_equal(collected(x, y, z).detach().numpy(), expected.detach().numpy())
+    assert T.autograd.gradcheck(collected, [x, y, z])
+    assert T.autograd.gradgradcheck(collected, [x, y, z])
+    weight = T.randn(7, 2, dtype=T.float64)
+    collected(x, y, z).mul(weight).sum().backward()
+    for leaf, g in zip((x, y, z), T.autograd.grad(expected.mul(weight).sum(), (x, y, z)), strict=True):
+        assert np.allclose(leaf.grad.numpy(), g.numpy(), rtol=1e-14)
 
 
 def _several(x):
