@@ -11,8 +11,8 @@ import numpy as np
 from tensor import dtypes
 from tensor.autograd.tensor import Tensor
 from tensor.ops.complex_numbers import cj
-from tensor.ops.dispatch import as_array
-from tensor.ops.elementwise import binary, written_in_place
+from tensor.ops.dispatch import as_array, is_operand
+from tensor.ops.elementwise import as_operand, binary, written_in_place
 from tensor.ops.record import Array, attach, composite, operator
 from tensor.ops.shortcut import perhaps_any
 
@@ -271,7 +271,7 @@ def float_power(a: Any, b: Any) -> Tensor:
 
     def wide(x: Any) -> Any:
         if not isinstance(x, Tensor):
-            return complex(x) if isinstance(x, complex) else float(x)
+            return complex(x) if isinstance(x, complex) else float(as_operand(x, "float_power"))
         return x.to(dtypes.complex128 if x.is_complex() else dtypes.float64)
 
     a, b = wide(a), wide(b)
@@ -284,7 +284,7 @@ def float_power(a: Any, b: Any) -> Tensor:
 def xlogy(a: Any, b: Any) -> Tensor:
     """``a * log(b)``, 0 where a is 0 (unless b is nan)."""
     if not isinstance(b, Tensor):
-        b = a.new_tensor(b, dtype=a.dtype if a.is_floating_point() else None)
+        b = a.new_tensor(as_operand(b, "xlogy"), dtype=a.dtype if a.is_floating_point() else None)
     inside = b.log()
     zero = (a == 0) if isinstance(a, Tensor) else inside.new_full((), a == 0, dtype=dtypes.bool_)
     return mul(inside.masked_fill(zero & ~b.isnan(), 0), a)
@@ -390,7 +390,10 @@ def where(condition: Any, a: Any = None, b: Any = None) -> Any:
         return condition.nonzero(as_tuple=True)
     if condition.dtype is not dtypes.bool_:
         condition = condition != 0
-    operands = [x._array if isinstance(x, Tensor) else x for x in (a, b)]
+    operands = [
+        x._array if isinstance(x, Tensor) else x if isinstance(x, (int, float, complex)) else as_operand(x, "where")
+        for x in (a, b)
+    ]
     d = dtypes.as_dtype(dtypes.result_dtype(tuple(operands)))
     a, b = (x.to(d) if isinstance(x, Tensor) else condition.new_tensor(x, dtype=d) for x in (a, b))
     return select_where(condition, a, b)
@@ -464,9 +467,7 @@ for _name, _f in {"lt": lt, "le": le, "gt": gt, "ge": ge}.items():
 
 def _equals(f: Any, otherwise: bool) -> Any:
     def compare(self: Tensor, other: Any) -> Any:
-        if other is None or isinstance(other, (str, type)):
-            return otherwise
-        return f(self, other)
+        return f(self, other) if is_operand(other) else otherwise
 
     return compare
 

@@ -32,7 +32,7 @@ from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 from tensor import dtypes
 from tensor.autograd.inplace import assign, check_writable
 from tensor.autograd.modes import is_grad_enabled
-from tensor.autograd.node import MAKERS, Node, OutputNode, SeveralOutputs, op_node, version_of
+from tensor.autograd.node import MAKERS, Node, OutputNode, SeveralOutputs, version_of
 from tensor.autograd.tensor import Tensor
 from tensor.ops.dispatch import dispatcher
 from tensor.ops.out import accepting_out
@@ -58,6 +58,7 @@ class Operator:
     """All that is known of one operator."""
 
     __slots__ = (
+        "arity",
         "composite",
         "differentiable",
         "dtype",
@@ -102,6 +103,7 @@ class Operator:
         #: parameter positions that are tensors, and whether each is a sequence of them
         self.inputs: list[tuple[int, bool]] = []
         parameters = list(inspect.signature(forward).parameters.values()) if isinstance(forward, type(_kind_of)) else []
+        self.arity = len(parameters)
         for i, p in enumerate(parameters):
             kind = _kind_of(str(p.annotation))
             if kind:
@@ -170,10 +172,10 @@ class Operator:
         """Make the node of ``out``, or of ``several`` outputs."""
         plan = self.plans.get(mask) or self.plan(mask)
         if not several:
-            out._node = op_node(plan, edges, plan.save(bound, (out,)), out._array)
+            plan.record(out, edges, *bound)
             return
         parent = SeveralOutputs(plan, edges, len(several))
-        parent.saved = plan.save(bound, several)
+        parent.saved = plan.save(several, *bound)
         for i, t in enumerate(several):
             if t._array.dtype.kind in "fc":
                 t._node = OutputNode(parent, i, t._array.shape, t._array.dtype)
