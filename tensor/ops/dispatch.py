@@ -19,8 +19,9 @@ from tensor.autograd.inplace import link_view
 from tensor.autograd.modes import disabled, is_grad_enabled
 from tensor.autograd.samples import recover
 from tensor.autograd.tensor import Tensor
-from tensor.ops.aliases import NUMPY_NAMES, numpy_names
+from tensor.ops.aliases import NUMPY_NAMES, declared, defaults_of, numpy_names
 from tensor.ops.out import with_out, write_out
+from tensor.ops.written import Parameter, written
 
 if TYPE_CHECKING:
     from tensor.ops.record import Operator
@@ -33,7 +34,7 @@ new_tensor = Tensor.__new__
 
 def dispatcher(op: Operator, view: bool) -> Callable[..., Any]:
     """The function that users call for an operator."""
-    parameters = list(inspect.signature(op.forward).parameters.values())
+    parameters = op.parameters
     if op.outputs > 1:
         return _several_outputs(op, _binder(op.name, parameters), len(parameters))
     if parameters[-1].kind is inspect.Parameter.VAR_POSITIONAL:
@@ -41,13 +42,13 @@ def dispatcher(op: Operator, view: bool) -> Callable[..., Any]:
     return _written_out(op, parameters, view)
 
 
-def _binder(name: str, parameters: Sequence[inspect.Parameter]) -> Callable[..., tuple[Any, ...]]:
+def _binder(name: str, parameters: Sequence[Parameter]) -> Callable[..., tuple[Any, ...]]:
     """Fill in defaults and keywords: what Python does for a call, but in the order of the signature."""
     arity = len(parameters)
     defaults = tuple(p.default for p in parameters)
     index = {p.name: i for i, p in enumerate(parameters)}
     index |= {NUMPY_NAMES[name]: i for name, i in index.items() if name in NUMPY_NAMES}
-    required = sum(p.default is p.empty for p in parameters)
+    required = sum(p.required for p in parameters)
 
     def bind(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         given = len(args)
@@ -102,18 +103,31 @@ def _one_tensor_and_integers(op: Operator, arity: int, view: bool) -> Callable[.
     return call
 
 
-def _written_out(op: Operator, parameters: Sequence[inspect.Parameter], view: bool) -> Callable[..., Any]:
+def _written_out(op: Operator, parameters: Sequence[Parameter], view: bool) -> Callable[..., Any]:
     """A function with the forward's own signature, written out for its tensors: Python binds the arguments."""
+    scope: dict[str, Any] = {
+        **globals(),
+        **defaults_of(parameters),
+        "_forward": op.forward,
+        "_name": op.name,
+        "_op": op,
+        "_plans": op.plans,
+        "_cast": _caster(op.dtype or "", op.name),
+        "write_out": write_out,
+    }
+    function: Callable[..., Any] = written(scope, lambda: _lines(op, parameters, view))
+    return function
+
+
+def _lines(op: Operator, parameters: Sequence[Parameter], view: bool) -> list[str]:
     first_only = op.inputs == [(0, False)]
     parameters, keywords, renamed = numpy_names(parameters, op.name)
     tensors = [parameters[i].name for i, _ in op.inputs]
     many = any(sequence for _, sequence in op.inputs)  # then it is the only input
-    defaults = {f"_default_{p.name}": p.default for p in parameters if p.default is not p.empty}
-    signature = ", ".join(p.name + (f"=_default_{p.name}" if p.default is not p.empty else "") for p in parameters)
     arrays = ", ".join(f"_a_{p.name}" if p.name in tensors else p.name for p in parameters)
     names = ", ".join(p.name for p in parameters)
     lines = [
-        f"def call({', '.join([signature, 'out=None', *keywords])}):",
+        f"def call({', '.join([*map(declared, parameters), 'out=None', *keywords])}):",
         *renamed,
         "    if out is not None:",
         f"        return write_out(_name, call({names}), out)",
@@ -146,20 +160,7 @@ def _written_out(op: Operator, parameters: Sequence[inspect.Parameter], view: bo
             f"    if _base is not None and (_base is _a_{tensors[0]} or _base is _a_{tensors[0]}.base) or shares_memory(_r, _a_{tensors[0]}):",
             f"        link_view({tensors[0]}, out, (call, ({', '.join(names.split(', ')[1:])}{',' * (len(parameters) > 1)}), {{}}))",
         ]
-    lines.append("    return out")
-    scope: dict[str, Any] = {
-        **globals(),
-        **defaults,
-        "_forward": op.forward,
-        "_name": op.name,
-        "_op": op,
-        "_plans": op.plans,
-        "_cast": _caster(op.dtype or "", op.name),
-        "write_out": write_out,
-    }
-    exec("\n".join(lines), scope)
-    function: Callable[..., Any] = scope["call"]
-    return function
+    return [*lines, "    return out"]
 
 
 def _of_each(op: Operator, tensors: list[str], first_only: bool) -> tuple[list[str], list[str], str, str, str]:

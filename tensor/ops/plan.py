@@ -6,7 +6,6 @@ operator's rules the first time that a set of inputs wants a gradient.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
@@ -142,10 +141,7 @@ def _on_arrays(op: Operator, wanted: list[Any], slots: list[int], scope: dict[st
 
 
 def _wanted_names(op: Operator, wanted: list[Any]) -> list[str]:
-    if op.raw.keys() == {"x"}:
-        return ["x"] * len(wanted)
-    code = inspect.unwrap(op.forward).__code__
-    return [code.co_varnames[op.inputs[i][0]] for i, _, _ in wanted]
+    return [op.parameters[op.inputs[i][0]].name for i, _, _ in wanted]
 
 
 def wrapped(r: Any) -> Any:

@@ -24,7 +24,6 @@ The engine brings a gradient to the shape and dtype of its input, so rules of br
 from __future__ import annotations
 
 import functools
-import inspect
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
@@ -37,6 +36,7 @@ from tensor.autograd.tensor import Tensor
 from tensor.ops.dispatch import dispatcher
 from tensor.ops.out import accepting_out
 from tensor.ops.plan import Plan
+from tensor.ops.written import parameters
 
 __all__ = ["OPERATORS", "Array", "Operator", "attach", "composite", "operator"]
 
@@ -72,6 +72,7 @@ class Operator:
         "names",
         "onnx",
         "outputs",
+        "parameters",
         "plans",
         "raw",
         "rules",
@@ -102,13 +103,13 @@ class Operator:
         self.function: Callable[..., Any] = forward
         #: parameter positions that are tensors, and whether each is a sequence of them
         self.inputs: list[tuple[int, bool]] = []
-        parameters = list(inspect.signature(forward).parameters.values()) if isinstance(forward, type(_kind_of)) else []
-        self.arity = len(parameters)
-        for i, p in enumerate(parameters):
+        self.parameters = parameters(forward) if isinstance(forward, type(_kind_of)) else []
+        self.arity = len(self.parameters)
+        for i, p in enumerate(self.parameters):
             kind = _kind_of(str(p.annotation))
             if kind:
                 self.inputs.append((i, kind == "sequence"))
-        positions = {p.name: i for i, p in enumerate(parameters)}
+        positions = {p.name: i for i, p in enumerate(self.parameters)}
         if vjp and "y" in positions:
             msg = f"operator {name}: no parameter may be called y, which means the output in rules"
             raise TypeError(msg)
@@ -126,7 +127,7 @@ class Operator:
 
         def needs(rule: Callable[..., Any]) -> tuple[int, ...]:
             found = []
-            for name in list(inspect.signature(rule).parameters)[1:]:
+            for name in [p.name for p in parameters(rule)[1:]]:
                 if name not in seen:
                     if name == "y":
                         entry = ("output", 0)
