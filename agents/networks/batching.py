@@ -40,7 +40,6 @@ class Later:
         one = Later()
         one.source = group.gives.get(number) or group.give(number)
         one.row = self.row
-        group.taken.append(one)
         return one
 
     def __iter__(self) -> Any:
@@ -55,80 +54,73 @@ class Later:
 class Source:
     """What a group gives: rows of a pool from ``start`` on. No pool: it has not run, or what it gives are several values."""
 
-    __slots__ = ("depth", "group", "pool", "start")
+    __slots__ = ("depth", "group", "moved", "pool", "start")
 
     depth: int  #: how many calls deep; -1 once it is there
     group: Group | None  #: None once it has run
+    moved: list[tuple[Source, int]] | None  #: where each row is now, if the group was taken apart
     pool: Pool | None
     start: int
 
 
 class Group:
-    """Calls of one function as deep as each other, so that none waits for another."""
+    """Calls of one function as deep as each other, so that none waits for another.
 
-    __slots__ = ("calls", "classes", "depth", "every", "followers", "function", "gives", "inputs", "sources", "taken", "waits")
+    Their inputs are in two lists, one call after the other: a source and a row of it, or None and what was given. The calls
+    themselves are not kept: objects that die young cost little.
+    """
 
-    def __init__(self, function: Callable[..., Any], depth: int) -> None:
-        self.function, self.depth = function, depth
-        self.calls: list[Later] = []
-        self.inputs: list[tuple[Any, ...]] = []  #: of each call
-        self.gives: dict[int | None, Source] = {}  #: None: the one value that a function gives as it is
-        self.taken: list[Later] = []  #: the values that were asked for by number
-        self.every: list[Any] = []  #: all inputs of all calls
-        self.classes: set[type] = set()
-        self.sources: set[Source] = set()
+    __slots__ = ("arity", "count", "depth", "distinct", "followers", "function", "gives", "rows", "sources", "waits")
+
+    def __init__(self, function: Callable[..., Any], depth: int, arity: int) -> None:
+        self.function, self.depth, self.arity = function, depth, arity
+        self.count = 0
+        self.sources: list[Any] = []
+        self.rows: list[Any] = []
+        self.gives: dict[int | None, Source] = {}  #: by number; None: what the function gives as a whole
+        self.distinct: set[Any] = set()  #: the sources, once each
         self.followers: list[Group] = []
         self.waits = 0  #: for how many other groups
         self.give(None)
 
     def give(self, number: int | None) -> Source:
         source = self.gives[number] = Source()
-        source.group, source.depth, source.pool = self, self.depth, None
+        source.group, source.depth, source.pool, source.moved = self, self.depth, None, None
         return source
 
-    def survey(self) -> set[Group]:
-        """See what the inputs are, and give the groups that have to run before."""
-        every = self.every = list(chain.from_iterable(self.inputs))
-        self.classes = set(map(type, every))
-        waiting = every if self.classes == _LATER else [x for x in every if x.__class__ is Later]
-        self.sources = set(map(_source_of, waiting))
-        return {source.group for source in self.sources if source.group is not None}
+    def before(self) -> set[Group]:
+        """The groups that have to run before."""
+        self.distinct = set(self.sources)
+        return {source.group for source in self.distinct if source is not None and source.group is not None}
 
     def kinds(self) -> tuple[Hashable, ...] | None:
         """What each input is, if that is the same for all calls."""
-        arity = len(self.inputs[0])
-        if len(set(map(len, self.inputs))) > 1:
-            return None
-        if self.classes == _LATER and len(pools := {source.pool for source in self.sources}) == 1:
-            (pool,) = pools
-            if pool is not None:
-                return (pool.kind,) * arity
-        if self.classes == _TENSOR:
-            arrays = [x._array for x in self.every]
-            if len({a.shape for a in arrays}) == 1 and len({a.dtype for a in arrays}) == 1:
-                return ((arrays[0].shape, arrays[0].dtype),) * arity
-        kinds = [_kinds(column) for column in zip(*self.inputs, strict=True)]
-        return tuple([kind for (kind,) in kinds]) if sum(map(len, kinds)) == arity else None
+        if any(source.moved for source in self.distinct if source is not None):
+            _follow(self.sources, self.rows)
+            self.distinct = set(self.sources)
+        pool = _only_pool(self.distinct)
+        if pool is not None:
+            return (pool.kind,) * self.arity
+        kinds = [_kinds(self.sources[i :: self.arity], self.rows[i :: self.arity]) for i in range(self.arity)]
+        return tuple([kind for (kind,) in kinds]) if all(len(each) == 1 for each in kinds) else None
 
     def apart(self) -> dict[tuple[Hashable, ...], Group]:
         """The calls by what their inputs are, as groups of their own."""
         parts: dict[tuple[Hashable, ...], Group] = {}
         moved = []
-        for call, inputs in zip(self.calls, self.inputs, strict=True):
-            kinds = tuple(map(_kind, inputs))
-            part = parts.get(kinds) or parts.setdefault(kinds, Group(self.function, self.depth))
-            moved.append((part, len(part.calls)))
-            part.calls.append(call)
-            part.inputs.append(inputs)
-        numbers = {source: number for number, source in self.gives.items()}
-        for one in (*self.calls, *self.taken):
-            number = numbers[one.source]
-            part, one.row = moved[one.row]
-            one.source = part.gives.get(number) or part.give(number)
-        for source in self.gives.values():  # some of what is deeper still points here
-            source.group = None
+        for start in range(0, self.count * self.arity, self.arity):
+            sources, rows = self.sources[start : start + self.arity], self.rows[start : start + self.arity]
+            kinds = tuple(map(_kind, sources, rows))
+            part = parts.get(kinds) or parts.setdefault(kinds, Group(self.function, self.depth, self.arity))
+            moved.append((part, part.count))
+            part.count += 1
+            part.sources += sources
+            part.rows += rows
+        for number, source in self.gives.items():
+            source.moved = [(part.gives.get(number) or part.give(number), row) for part, row in moved]
         for part in parts.values():
-            part.survey()
+            part.followers = self.followers
+            part.before()
         return parts
 
 
@@ -183,12 +175,12 @@ class DynamicBatch:
     def __init__(self) -> None:
         self.groups = 0  #: in how many groups calls ran
         self._ran = 0
-        self._noted: dict[tuple[Callable[..., Any], int], Group] = {}
+        self._noted: dict[tuple[Callable[..., Any], int, int], Group] = {}
 
     @property
     def calls(self) -> int:
         """How many were noted."""
-        return self._ran + sum(len(group.calls) for group in self._noted.values())
+        return self._ran + sum(group.count for group in self._noted.values())
 
     def __call__(self, function: Callable[..., Any], *inputs: Any) -> Later:
         """Note a call."""
@@ -196,14 +188,22 @@ class DynamicBatch:
         for x in inputs:
             if x.__class__ is Later and x.source.depth >= depth:
                 depth = x.source.depth + 1
-        group = self._noted.get((function, depth))
+        key = function, depth, len(inputs)
+        group = self._noted.get(key)
         if group is None:
-            group = self._noted[function, depth] = Group(function, depth)
+            group = self._noted[key] = Group(*key)
+        sources, rows = group.sources, group.rows
+        for x in inputs:
+            if x.__class__ is Later:
+                sources.append(x.source)
+                rows.append(x.row)
+            else:
+                sources.append(None)
+                rows.append(x)
         call = Later()
         call.source = group.gives[None]
-        call.row = len(group.calls)
-        group.calls.append(call)
-        group.inputs.append(inputs)
+        call.row = group.count
+        group.count += 1
         return call
 
     def run(self, outputs: Sequence[Later | Tensor]) -> Tensor:
@@ -215,17 +215,20 @@ class DynamicBatch:
         if not outputs:
             msg = "DynamicBatch: expected at least one output, got none"
             raise ValueError(msg)
-        for y in outputs:
-            if isinstance(y, Later) and y.source.pool is None:
-                got = "a call of several values" if y.source.group is None else "one of another batch that was not run"
+        sources = [y.source if isinstance(y, Later) else None for y in outputs]
+        rows = [y.row if isinstance(y, Later) else y for y in outputs]
+        _follow(sources, rows)
+        for source in sources:
+            if source is not None and source.pool is None:
+                got = "a call of several values" if source.group is None else "one of another batch that was not run"
                 msg = f"DynamicBatch: expected outputs of calls noted here that give one value each, got {got}"
                 raise RuntimeError(msg)
-        kinds: set[Any] = _kinds(outputs)
+        kinds: set[Any] = _kinds(sources, rows)
         if len(kinds) > 1:
             msg = f"DynamicBatch: expected outputs of one shape, got {', '.join(sorted(str(list(k[0])) for k in kinds))}"
             raise RuntimeError(msg)
-        rows: Tensor = _column(outputs)
-        return rows
+        values: Tensor = _column(sources, rows)
+        return values
 
     def run_noted(self) -> None:
         """Run all that was noted; more may be noted afterwards, on what there is by then."""
@@ -233,7 +236,7 @@ class DynamicBatch:
         ready: dict[Callable[..., Any], list[Group]] = {}
         ours = set(noted)
         for group in noted:
-            before = group.survey()
+            before = group.before()
             if not before <= ours:
                 msg = "DynamicBatch: expected inputs that were noted here or have run, got one of another batch that was not run"
                 raise RuntimeError(msg)
@@ -242,7 +245,7 @@ class DynamicBatch:
                 other.followers.append(group)
             if not before:
                 ready.setdefault(group.function, []).append(group)
-        room = sum(len(group.calls) for group in noted)
+        room = sum(group.count for group in noted)
         self._noted = {}
         self._ran += room
         pools: dict[Hashable, Pool] = {}
@@ -259,10 +262,22 @@ class DynamicBatch:
                     ready.setdefault(follower.function, []).append(follower)
 
 
-_source_of = attrgetter("source")
-_node_of = attrgetter("_node")
-_LATER: set[type] = {Later}
-_TENSOR: set[type] = {Tensor}
+_pool_of = attrgetter("pool")
+
+
+def _only_pool(sources: set[Any]) -> Pool | None:
+    """The pool that all inputs are from, if that is one."""
+    if None in sources:
+        return None
+    pools: set[Pool | None] = set(map(_pool_of, sources))
+    return pools.pop() if len(pools) == 1 else None
+
+
+def _follow(sources: list[Any], rows: list[Any]) -> None:
+    """Where inputs are now whose groups were taken apart."""
+    for i, source in enumerate(sources):
+        if source is not None and source.moved is not None:
+            sources[i], rows[i] = source.moved[rows[i]]
 
 
 def _mean_depths(groups: Iterable[Group]) -> dict[Callable[..., Any], float]:
@@ -270,7 +285,7 @@ def _mean_depths(groups: Iterable[Group]) -> dict[Callable[..., Any], float]:
     totals: dict[Callable[..., Any], tuple[int, int]] = {}
     for group in groups:
         depth, count = totals.get(group.function, (0, 0))
-        totals[group.function] = depth + group.depth * len(group.calls), count + len(group.calls)
+        totals[group.function] = depth + group.depth * group.count, count + group.count
     return {function: depth / count for function, (depth, count) in totals.items()}
 
 
@@ -285,11 +300,11 @@ def _by_kinds(groups: list[Group]) -> dict[tuple[Hashable, ...], list[Group]]:
 
 def _run_together(function: Any, groups: list[Group], pools: dict[Hashable, Pool], room: int) -> None:
     """Make one call of all calls of groups that are alike, and put what it gives into pools."""
-    count = sum([len(group.calls) for group in groups])
+    count = sum([group.count for group in groups])
     result = function(*_arguments(groups))
     several = isinstance(result, tuple)
     values: dict[Any, Any] = dict(enumerate(result)) if several else {None: result}
-    if several and any(group.gives[None] in follower.sources for group in groups for follower in group.followers):
+    if several and any(group.gives[None] in follower.distinct for group in groups for follower in group.followers):
         msg = f"DynamicBatch: {_name(function)} gives {len(values)} values; take one by its number, as in y[0]"
         raise TypeError(msg)
     kinds = {number: _kind_of_rows(function, y, count) for number, y in values.items()}
@@ -301,13 +316,12 @@ def _run_together(function: Any, groups: list[Group], pools: dict[Hashable, Pool
             for group in groups:
                 if number in group.gives:
                     group.gives[number].pool, group.gives[number].start = pool, start
-                start += len(group.calls)
+                start += group.count
         elif number is not None:
             _refuse_number(function, number, len(values) if several else 0)
     for group in groups:
         for source in group.gives.values():
             source.group, source.depth = None, -1
-        group.calls, group.inputs, group.taken, group.every, group.sources = [], [], [], [], set()
 
 
 def _refuse_number(function: Any, number: int, count: int) -> None:
@@ -320,37 +334,32 @@ def _refuse_number(function: Any, number: int, count: int) -> None:
 
 def _arguments(groups: list[Group]) -> list[Any]:
     """The inputs of calls as columns."""
-    inputs = list(chain.from_iterable([group.inputs for group in groups]))
-    classes = {each for group in groups for each in group.classes}
-    if classes == _LATER and len(pools := {source.pool for group in groups for source in group.sources}) == 1:
-        places = [x.source.start + x.row for group in groups for x in group.every]
-        values = pools.pop().values  # type: ignore[union-attr]  # what has run has a pool
-        return [take_rows(values, rows) for rows in np.array(places, np.intp).reshape(len(inputs), -1).T.copy()]
-    return [_stacked(column) if classes == _TENSOR else _column(column) for column in zip(*inputs, strict=True)]
+    arity, sources, rows, distinct = groups[0].arity, groups[0].sources, groups[0].rows, groups[0].distinct
+    for group in groups[1:]:
+        sources, rows, distinct = sources + group.sources, rows + group.rows, distinct | group.distinct
+    pool = _only_pool(distinct)
+    if pool is not None:
+        places = np.array([source.start + row for source, row in zip(sources, rows, strict=True)], np.intp)
+        return [take_rows(pool.values, each) for each in places.reshape(-1, arity).T.copy()]
+    return [_column(sources[i::arity], rows[i::arity]) for i in range(arity)]
 
 
 def _name(function: Any) -> str:
     return getattr(function, "__name__", type(function).__name__)
 
 
-def _kinds(xs: Iterable[Any]) -> set[Hashable]:
-    """The kinds of all these inputs."""
-    classes = set(map(type, xs))
-    if classes == _LATER:
-        return {_kind_of_source(source) for source in set(map(_source_of, xs))}
-    if classes == _TENSOR:
-        return {(x._array.shape, x._array.dtype) for x in xs}
-    return set(map(_kind, xs))
+def _kinds(sources: Iterable[Any], rows: Iterable[Any]) -> set[Hashable]:
+    """The kinds of these inputs."""
+    distinct = set(sources)
+    if distinct == {None}:  # the same ones may have been given again and again
+        return {_kind(None, x) for x in dict(zip(map(id, rows), rows, strict=True)).values()}
+    return set(map(_kind, sources, rows)) if None in distinct else {_kind(source, 0) for source in distinct}
 
 
-def _kind(x: Any) -> Hashable:
+def _kind(source: Source | None, x: Any) -> Hashable:
     """What inputs have in common that can be put together."""
-    if isinstance(x, Later):
-        return _kind_of_source(x.source)
-    return (x._array.shape, x._array.dtype) if isinstance(x, Tensor) else (type(x), x)
-
-
-def _kind_of_source(source: Source) -> Hashable:
+    if source is None:
+        return (x._array.shape, x._array.dtype) if isinstance(x, Tensor) else (type(x), x)
     if source.pool is None:
         msg = "DynamicBatch: an input is a call of several values; take one by its number, as in y[0]"
         raise TypeError(msg)
@@ -365,27 +374,31 @@ def _kind_of_rows(function: Any, y: Any, rows: int) -> Hashable:
     return y._array.shape[1:], y._array.dtype
 
 
-def _column(column: Sequence[Any]) -> Any:
+def _column(sources: Sequence[Any], rows: Sequence[Any]) -> Any:
     """One input of several calls: the values as the rows of one tensor."""
-    if not isinstance(column[0], (Later, Tensor)):
-        return column[0]
-    given: list[int] = []
+    if sources[0] is None and not isinstance(rows[0], Tensor):
+        return rows[0]
     found: dict[Any, list[int]] = {}
-    for i, x in enumerate(column):
-        if x.__class__ is Later:
-            found.setdefault(x.source.pool, []).append(i)
-        else:
-            given.append(i)
-    blocks = [take_rows(pool.values, [column[i].source.start + column[i].row for i in places]) for pool, places in found.items()]
-    if given:
-        blocks.append(_stacked([column[i] for i in given]))
+    for i, source in enumerate(sources):
+        found.setdefault(None if source is None else source.pool, []).append(i)
+    blocks = [
+        _stacked([rows[i] for i in places])
+        if pool is None
+        else take_rows(pool.values, np.array([sources[i].start + rows[i] for i in places], np.intp))
+        for pool, places in found.items()
+    ]
     if len(blocks) == 1:
         return blocks[0]
-    order = np.argsort([*chain.from_iterable(found.values()), *given])
-    return take_rows(T.cat(blocks), order)
+    return take_rows(T.cat(blocks), np.argsort(list(chain.from_iterable(found.values()))))
 
 
 def _stacked(tensors: Sequence[Tensor]) -> Tensor:
-    if any(map(_node_of, tensors)) or tensors[0]._array.__class__ is not np.ndarray:
+    """Tensors as rows; those given again and again are put together once."""
+    ids = list(map(id, tensors))
+    once = dict(zip(ids, tensors, strict=True))
+    if 2 * len(once) <= len(ids):
+        place = dict(zip(once, range(len(once)), strict=True))
+        return take_rows(_stacked(list(once.values())), np.array([place[i] for i in ids], np.intp))
+    if any(t._node is not None for t in tensors) or tensors[0]._array.__class__ is not np.ndarray:
         return T.stack(tensors)
     return Tensor(np.array([t._array for t in tensors]))
