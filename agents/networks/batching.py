@@ -34,7 +34,7 @@ class Later:
         if group is None:
             msg = "Later: expected a call that has not run to take a value of, got one that has; take it before"
             raise RuntimeError(msg)
-        if self.source is not group.gives[None]:
+        if self.source is not group.whole:
             msg = "Later: expected a call to take a value of, got one of the values of a call"
             raise TypeError(msg)
         one = Later()
@@ -70,7 +70,7 @@ class Group:
     themselves are not kept: objects that die young cost little.
     """
 
-    __slots__ = ("arity", "count", "depth", "distinct", "followers", "function", "gives", "rows", "sources", "waits")
+    __slots__ = ("arity", "count", "depth", "distinct", "followers", "function", "gives", "rows", "sources", "waits", "whole")
 
     def __init__(self, function: Callable[..., Any], depth: int, arity: int) -> None:
         self.function, self.depth, self.arity = function, depth, arity
@@ -81,7 +81,7 @@ class Group:
         self.distinct: set[Any] = set()  #: the sources, once each
         self.followers: list[Group] = []
         self.waits = 0  #: for how many other groups
-        self.give(None)
+        self.whole = self.give(None)
 
     def give(self, number: int | None) -> Source:
         source = self.gives[number] = Source()
@@ -118,6 +118,7 @@ class Group:
             part.rows += rows
         for number, source in self.gives.items():
             source.moved = [(part.gives.get(number) or part.give(number), row) for part, row in moved]
+            source.group, source.depth = None, -1
         for part in parts.values():
             part.followers = self.followers
             part.before()
@@ -175,36 +176,46 @@ class DynamicBatch:
     def __init__(self) -> None:
         self.groups = 0  #: in how many groups calls ran
         self._ran = 0
-        self._noted: dict[tuple[Callable[..., Any], int, int], Group] = {}
+        self._noted: list[dict[Any, Group]] = []  #: by depth, then by function; with the number of inputs, if there are several
 
     @property
     def calls(self) -> int:
         """How many were noted."""
-        return self._ran + sum(group.count for group in self._noted.values())
+        return self._ran + sum(group.count for level in self._noted for group in level.values())
 
     def __call__(self, function: Callable[..., Any], *inputs: Any) -> Later:
         """Note a call."""
-        depth = 0
+        below = -1
         for x in inputs:
-            if x.__class__ is Later and x.source.depth >= depth:
-                depth = x.source.depth + 1
-        key = function, depth, len(inputs)
-        group = self._noted.get(key)
-        if group is None:
-            group = self._noted[key] = Group(*key)
+            if type(x) is Later:
+                depth = x.source.depth
+                if depth > below:
+                    below = depth
+        try:
+            group = self._noted[below + 1][function]
+        except (IndexError, KeyError):
+            group = self._new_group(function, below + 1, len(inputs), function)
+        if group.arity != len(inputs):
+            group = self._new_group(function, below + 1, len(inputs), (function, len(inputs)))
         sources, rows = group.sources, group.rows
         for x in inputs:
-            if x.__class__ is Later:
+            if type(x) is Later:
                 sources.append(x.source)
                 rows.append(x.row)
             else:
                 sources.append(None)
                 rows.append(x)
         call = Later()
-        call.source = group.gives[None]
+        call.source = group.whole
         call.row = group.count
         group.count += 1
         return call
+
+    def _new_group(self, function: Callable[..., Any], depth: int, arity: int, key: Any) -> Group:
+        while len(self._noted) <= depth:
+            self._noted.append({})
+        level = self._noted[depth]
+        return level.get(key) or level.setdefault(key, Group(function, depth, arity))
 
     def run(self, outputs: Sequence[Later | Tensor]) -> Tensor:
         """Run all that was noted, and give the values of some as rows of one tensor.
@@ -232,7 +243,7 @@ class DynamicBatch:
 
     def run_noted(self) -> None:
         """Run all that was noted; more may be noted afterwards, on what there is by then."""
-        noted = list(self._noted.values())
+        noted = [group for level in self._noted for group in level.values()]
         ready: dict[Callable[..., Any], list[Group]] = {}
         ours = set(noted)
         for group in noted:
@@ -246,7 +257,7 @@ class DynamicBatch:
             if not before:
                 ready.setdefault(group.function, []).append(group)
         room = sum(group.count for group in noted)
-        self._noted = {}
+        self._noted = []
         self._ran += room
         pools: dict[Hashable, Pool] = {}
         depths = _mean_depths(noted) if len(noted) > 1 else {}
@@ -304,7 +315,7 @@ def _run_together(function: Any, groups: list[Group], pools: dict[Hashable, Pool
     result = function(*_arguments(groups))
     several = isinstance(result, tuple)
     values: dict[Any, Any] = dict(enumerate(result)) if several else {None: result}
-    if several and any(group.gives[None] in follower.distinct for group in groups for follower in group.followers):
+    if several and any(group.whole in follower.distinct for group in groups for follower in group.followers):
         msg = f"DynamicBatch: {_name(function)} gives {len(values)} values; take one by its number, as in y[0]"
         raise TypeError(msg)
     kinds = {number: _kind_of_rows(function, y, count) for number, y in values.items()}
@@ -378,6 +389,8 @@ def _column(sources: Sequence[Any], rows: Sequence[Any]) -> Any:
     """One input of several calls: the values as the rows of one tensor."""
     if sources[0] is None and not isinstance(rows[0], Tensor):
         return rows[0]
+    if set(sources) == {None}:
+        return _stacked(rows)
     found: dict[Any, list[int]] = {}
     for i, source in enumerate(sources):
         found.setdefault(None if source is None else source.pool, []).append(i)

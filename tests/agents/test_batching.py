@@ -142,6 +142,52 @@ def test_running_goes_on_from_what_has_run():
     assert batch.run([batch(T.add, y, T.ones(2)), T.zeros(2)]).tolist() == [[2.0, 2.0], [0.0, 0.0]]
 
 
+def test_running_goes_on_from_values_of_several_shapes_and_runs():
+    batch, given = DynamicBatch(), [T.tensor(v, dtype=T.float64, requires_grad=True) for v in ([1.0], [2.0, 3.0], [4.0])]
+    values = [batch(_halves, x) for x in given]
+    parts = [(y[0], y[1]) for y in values]
+    batch.run_noted()
+    assert batch.groups == 2  # two shapes
+    doubled = [batch(T.add, a, b) for a, b in parts]
+    batch.run_noted()
+    other = DynamicBatch()
+    ends = [other(T.mul, doubled[0], parts[2][1]), other(T.mul, doubled[2], T.tensor([5.0], dtype=T.float64))]
+    result = other.run([*ends, doubled[0], parts[2][0]])
+    assert result.flatten().tolist() == [1.0 * 2.0, 4.0 * 5.0, 1.0, 2.0]
+    gradients = T.autograd.grad(result.sum(), given, allow_unused=True)
+    assert [g and g.tolist() for g in gradients] == [[2.0 + 1.0], None, [0.5 + 5.0 + 0.5]]
+
+
+def test_one_function_may_take_any_number_of_inputs():
+    batch = DynamicBatch()
+
+    def total(*xs):
+        return sum(xs)
+
+    x = T.tensor([1.0])
+    values = [batch(total, *[x] * n) for n in (1, 2, 1, 3)]
+    deeper = batch(total, *values)
+    assert batch.run([*values, deeper]).flatten().tolist() == [1.0, 2.0, 1.0, 3.0, 7.0]
+    assert batch.groups == 4
+
+
+@pytest.mark.parametrize("often", [1, 4])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_what_is_given_often_gets_all_its_gradients(often, mixed):
+    rows = T.randn(3, 2, dtype=T.float64, requires_grad=True)
+    batch, words = DynamicBatch(), rows.unbind(0)
+    values = [batch(T.exp, w) for w in [*words] * often]
+    if mixed:
+        values = [batch(T.mul, a, b) for a, b in zip(values, [*words, *values], strict=False)]
+    result = batch.run(values)
+    single = rows.exp().repeat(often, 1)
+    if mixed:
+        single = single * T.cat([rows, single])[: 3 * often]
+    assert np.array_equal(result.detach().numpy(), single.detach().numpy())
+    (mine, theirs) = (T.autograd.grad(y.square().sum(), rows)[0].numpy() for y in (result, single))
+    assert np.allclose(mine, theirs, rtol=1e-13)
+
+
 def test_gradients_of_gradients_go_through():
     w = T.tensor([0.3, -0.7], dtype=T.float64, requires_grad=True)
 
@@ -179,6 +225,10 @@ def test_rows_appended_and_taken_in_between_give_all_gradients(memory):
 
 def _several(x):
     return x, x
+
+
+def _halves(x):
+    return x / 2, x / 2
 
 
 @pytest.mark.parametrize(
@@ -243,6 +293,48 @@ def test_each_example_runs_its_own_program(programs):
     assert np.array_equal(got, expected)
     arities = {name: n for name, (n, _) in ARITHMETIC.items()} | {"x": 0, "y": 0}
     assert [parse(tokens(p), arities) for p in programs] == programs
+
+
+class Both(nn.Module):
+    """A learnt function of two values."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(6, 3)
+
+    def forward(self, a, b):
+        return self.inner(T.cat([a, b], 1)).tanh()
+
+
+LEARNT = st.recursive(
+    st.sampled_from(["x", "y"]),
+    lambda p: st.one_of(st.tuples(st.sampled_from(["and", "or"]), p, p), st.tuples(st.sampled_from(["find", "not"]), p)),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(LEARNT, min_size=1, max_size=8))
+def test_programs_together_learn_what_they_learn_alone(programs):
+    """Values, and gradients of all parameters and of the inputs."""
+    T.manual_seed(0)
+    modules = {"and": Both(), "or": Both(), "find": nn.Linear(3, 3), "not": nn.Sequential(nn.Linear(3, 3), nn.Sigmoid())}
+    net = ProgramNetwork(modules).double()
+    inputs = {name: T.randn(len(programs), 3, dtype=T.float64, requires_grad=True) for name in "xy"}
+
+    def alone(program, i):
+        if not isinstance(program, tuple):
+            return inputs[program][i : i + 1]
+        return modules[program[0]](*[alone(p, i) for p in program[1:]])
+
+    together, single = net(programs, **inputs), T.cat([alone(p, i) for i, p in enumerate(programs)])
+    assert np.allclose(together.detach().numpy(), single.detach().numpy(), atol=1e-12)
+    weight = T.randn(len(programs), 3, dtype=T.float64)
+    leaves = [*net.parameters(), *inputs.values()]
+    expected = gradients((single * weight).sum(), leaves)
+    assert close(gradients((together * weight).sum(), leaves), expected)
+    (net(programs, **inputs) * weight).sum().backward()  # not the same as `grad`: nothing is left out
+    assert close([np.zeros(leaf.shape) if leaf.grad is None else leaf.grad.numpy() for leaf in leaves], expected)
 
 
 def test_modules_learn_what_the_programs_say_of_them():
