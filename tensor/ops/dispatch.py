@@ -75,7 +75,7 @@ def _binder(name: str, parameters: Sequence[Parameter]) -> Callable[..., tuple[A
 
 def _one_tensor_and_integers(op: Operator, arity: int, view: bool) -> Callable[..., Any]:
     forward, name = op.forward, op.name
-    differentiable = op.differentiable
+    differentiable, plans = op.differentiable, op.plans
 
     def call(x: Any, *args: Any, **kwargs: Any) -> Any:
         if kwargs:  # the integers under their own name
@@ -92,12 +92,16 @@ def _one_tensor_and_integers(op: Operator, arity: int, view: bool) -> Callable[.
             r = recover(explain(e, name, (a,)), e, forward, (a, *args), view)
         if r.__class__ is not ndarray:
             r = as_array(r)
-        out = Tensor(r)
+        out = new_tensor(Tensor)  # Tensor(r), written out
+        out._array = r
+        out._node = out._version = out._view = out._extra = None
         node = x._node
         if node is not None and differentiable and (not disabled or get_ident() not in disabled) and r.dtype.kind in "fc":
-            op.record((x, args), (node,), 1, out)
-        if view and shares_memory(r, a):
-            link_view(x, out, (call, args, {}))
+            (plans.get(1) or op.plan(1)).record(out, (node,), x, args)
+        if view:
+            base = r.base  # most often the tensor's own array, or its owner
+            if (base is not None and (base is a or base is a.base)) or shares_memory(r, a):
+                link_view(x, out, (call, args, {}))
         return out
 
     return call

@@ -12,7 +12,8 @@ from tensor.autograd.modes import is_grad_enabled
 from tensor.autograd.node import Term
 from tensor.autograd.tensor import Tensor
 from tensor.ops.record import Array, attach, composite, operator
-from tensor.ops.shape import narrow, select, several, unsqueeze
+from tensor.ops.reduce import check_axis
+from tensor.ops.shape import narrow, select, several
 
 __all__ = [
     "atleast_1d",
@@ -142,14 +143,25 @@ def _cat_with(self: Tensor, *rest: Any) -> Tensor:
 attach(cat_with=_cat_with)
 
 
-@composite(method=False)
-def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+def _stack_rule(g: Tensor, tensors_shape: Sequence[tuple[int, ...]], dim: int) -> list[Tensor]:
+    return [g.select(dim, i) for i in range(len(tensors_shape))]
+
+
+def _raw_stack_rule(g: Array, tensors_shape: Sequence[tuple[int, ...]], dim: int) -> list[Array]:
+    lead = (slice(None),) * (dim % g.ndim)
+    return [g[(*lead, i, ...)] for i in range(len(tensors_shape))]
+
+
+@operator(_stack_rule, dtype="promote", method=False, raw=_raw_stack_rule)
+def stack(tensors: Sequence[Array], dim: int = 0) -> Array:
     """Tensors of one shape along a new dimension."""
     shapes = {tuple(x.shape) for x in tensors}
     if len(shapes) != 1:
-        msg = f"stack: expected tensors of one shape, got {sorted(shapes)}"
+        msg = f"stack: expected tensors of one shape, got {sorted(map(list, shapes))}"
         raise RuntimeError(msg)
-    return cat([unsqueeze(x, dim) for x in tensors], dim)
+    (shape,) = shapes
+    d = check_axis(dim, len(shape) + 1)
+    return np.concatenate([x.reshape((*shape[:d], 1, *shape[d:])) for x in tensors], d)
 
 
 def _atleast(n: int, xs: tuple[Any, ...], grow: Any) -> Any:
@@ -234,7 +246,7 @@ def split_with_sizes(x: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tup
         msg = f"split: sizes {list(split_sizes)} add up to {sum(split_sizes)}, expected {x.shape[dim]} along dimension {dim}"
         raise RuntimeError(msg)
     starts = np.cumsum([0, *split_sizes])
-    return tuple(narrow(x, dim, int(s), n) for s, n in zip(starts, split_sizes, strict=False))
+    return tuple([narrow(x, dim, int(s), n) for s, n in zip(starts, split_sizes, strict=False)])
 
 
 @composite()
@@ -243,8 +255,8 @@ def split(x: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) 
     size = split_size_or_sections
     if not isinstance(size, int):
         return split_with_sizes(x, size, dim)
-    total = x.shape[dim]
-    return tuple(narrow(x, dim, s, min(size, total - s)) for s in range(0, max(total, 1), size))
+    total = x._array.shape[dim]
+    return tuple([narrow(x, dim, s, min(size, total - s)) for s in range(0, max(total, 1), size)])
 
 
 @composite()
@@ -253,7 +265,7 @@ def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     if chunks < 1:
         msg = f"chunk: expected at least one chunk, got {chunks}"
         raise RuntimeError(msg)
-    return split(x, max(-(-x.shape[dim] // chunks), 1), dim)
+    return split(x, max(-(-x._array.shape[dim] // chunks), 1), dim)
 
 
 @composite()
@@ -290,4 +302,4 @@ def dsplit(x: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
 @composite()
 def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """A view for each index along ``dim``."""
-    return tuple(select(x, dim, i) for i in range(x.shape[dim]))
+    return tuple([select(x, dim, i) for i in range(x.shape[dim])])

@@ -126,6 +126,7 @@ RULED: dict[str, Case] = {
     "_scatter_extreme": Case(x(3, 3), 0, INDEX, x(2, 3) * SQRT3, True, ref=scattered(max)),
     "index_select": Case(x(3, 2), 0, np.array([2, 0, 2]), ref=lambda a, d, i: a[i]),
     "cat": Case([x(2, 1), x(2, 3)], 1, ref=np.concatenate),
+    "stack": Case([x(2, 3), x(2, 3)], 1, ref=np.stack),
     # products
     "matmul": Case(x(2, 1, 2, 3), x(4, 3, 2), ref=np.matmul),
     "take_rows": Case(x(3, 2), [2, 0, 2], ref=lambda a, i: a[i]),
