@@ -206,14 +206,17 @@ class Attempt:
             self.arguments.demand_grad(leaf, grad, recording)
         captured = None if recording.grads_seen else set(around.tensors)
         sources = self.sources
-        if self.history is None:
-            return Plan(around, self.arguments.condition, lambda: Script(recording, result, sources, bumps), captured)
-        replays = Replays(self.function, recording, self.history)
-        instructions = self.history.forward
+        replays = None if self.history is None else Replays(self.function, recording, self.history)
+        instructions = None if self.history is None else self.history.forward
         plan = Plan(
-            around, self.arguments.condition, lambda: Script(recording, result, sources, bumps, instructions, replays), captured
+            around,
+            self.arguments.condition,
+            lambda: Script(recording, result, sources, bumps, instructions, replays),
+            captured,
+            outside.resized,
         )
-        replays.plan = plan
+        if replays is not None:
+            replays.plan = plan
         return plan
 
 
@@ -232,6 +235,10 @@ class Outside:
             and (array is None or _alike(t._array, array))
             for t, node, array in self.tensors
         )
+
+    def resized(self) -> bool:
+        """Whether an array has another shape than the one that the function used: an edit of the network."""
+        return any(array is not None and t._array.shape != array.shape for t, _, array in self.tensors)
 
 
 def _hooks(node: Any) -> tuple[list[Any], list[Any]] | None:
