@@ -157,7 +157,7 @@ def stack(tensors: Sequence[Array], dim: int = 0) -> Array:
     """Tensors of one shape along a new dimension."""
     shapes = {tuple(x.shape) for x in tensors}
     if len(shapes) != 1:
-        msg = f"stack: expected tensors of one shape, got {sorted(map(list, shapes))}"
+        msg = f"stack: expected tensors of one shape, got {sorted(shapes)}"
         raise RuntimeError(msg)
     (shape,) = shapes
     d = check_axis(dim, len(shape) + 1)
