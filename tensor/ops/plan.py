@@ -146,7 +146,12 @@ def _wanted_names(op: Operator, wanted: list[Any]) -> list[str]:
 
 def wrapped(r: Any) -> Any:
     """A raw array as a tensor; a tensor, or a term, as it is."""
-    return Tensor(r) if r.__class__ is np.ndarray else r
+    if r.__class__ is not ndarray:
+        return r
+    t = new_tensor(Tensor)  # Tensor(r), written out
+    t._array = r
+    t._node = t._version = t._view = t._extra = None
+    return t
 
 
 #: How the raw value of slot ``s`` is got back from entry ``i``.
@@ -218,6 +223,7 @@ _LOAD = {
 }
 
 new_tensor = Tensor.__new__
+ndarray = np.ndarray
 
 
 def keep(x: Any) -> Any:
@@ -307,7 +313,7 @@ _NAMES: dict[str, Any] = {
     "changed": changed,
     "disabled": disabled,
     "get_ident": get_ident,
-    "ndarray": np.ndarray,
+    "ndarray": ndarray,
     "wrapped": wrapped,
     "intact": intact,
     "keep": keep,

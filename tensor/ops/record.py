@@ -31,7 +31,7 @@ from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 from tensor import dtypes
 from tensor.autograd.inplace import assign, check_writable
 from tensor.autograd.modes import is_grad_enabled
-from tensor.autograd.node import MAKERS, Node, OutputNode, SeveralOutputs, version_of
+from tensor.autograd.node import Node, OutputNode, SeveralOutputs, version_of
 from tensor.autograd.tensor import Tensor
 from tensor.ops.dispatch import dispatcher
 from tensor.ops.out import accepting_out
@@ -47,8 +47,6 @@ R = TypeVar("R")
 Array: TypeAlias = Any
 
 Rule: TypeAlias = Callable[..., Any] | None
-
-MAKERS.append(globals())
 
 #: Every operator by its public name.
 OPERATORS: dict[str, Operator] = {}
