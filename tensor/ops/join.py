@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -121,26 +122,26 @@ def append_rows(x: Array, rows: Array, memory: Any = None) -> Array:
 def _added(parts: list[tuple[Any, Any, Array]]) -> Array:
     """The gradient of what rows were taken from, or rows appended to, from all takings."""
     total = next((g for _, rows, g in parts if rows is None), None)
+    taken = [(rows, g) for _, rows, g in parts if rows is not None]
     if total is None:
         shape, _, g = parts[0]
         total = np.zeros(shape, g.dtype)
-    for _, rows, g in parts:
-        if rows is not None:
-            met = np.zeros(len(total), bool)
-            met[rows] = True
-            if np.count_nonzero(met) == len(rows):
-                _put_rows(total, rows, total.take(rows, 0) + g)
-            else:
-                np.add.at(total, rows, g)
+    if taken:
+        rows, g = taken[0] if len(taken) == 1 else map(np.concatenate, zip(*taken, strict=True))
+        met = np.zeros(len(total), bool)
+        met[rows] = True
+        if np.count_nonzero(met) != len(rows):
+            np.add.at(total, rows, g)
+        elif g.size:
+            g = total.take(rows, 0) + g
+            whole = _whole(g.nbytes // len(g))  # rows moved as one thing each take half the time of ``total[rows] = g``
+            total.reshape(len(total), -1).view(whole).put(rows, g.reshape(len(g), -1).view(whole))
     return total
 
 
-def _put_rows(x: Array, rows: Any, values: Array) -> None:
-    """``x[rows] = values`` of contiguous arrays: rows moved whole take half the time."""
-    size = values[0].nbytes if len(rows) else 0
-    if size:
-        whole = np.dtype((np.void, size))
-        x.reshape(len(x), -1).view(whole).put(rows, values.reshape(len(rows), -1).view(whole))
+@functools.cache
+def _whole(size: int) -> np.dtype[Any]:
+    return np.dtype((np.void, size))
 
 
 def _cat_with(self: Tensor, *rest: Any) -> Tensor:

@@ -200,12 +200,13 @@ def test_gradients_of_gradients_go_through():
     assert T.autograd.gradgradcheck(value, [w])
 
 
-@pytest.mark.parametrize("memory", [None, (7, 2)])
-def test_rows_appended_and_taken_in_between_give_all_gradients(memory):
-    x, y, z = (T.randn(n, 2, dtype=T.float64, requires_grad=True) for n in (2, 3, 1))
+@pytest.mark.parametrize("row", [(2,), (), (2, 3), (0,)])
+@pytest.mark.parametrize("memory", [None, 7])
+def test_rows_appended_and_taken_in_between_give_all_gradients(memory, row):
+    x, y, z = (T.randn(n, *row, dtype=T.float64, requires_grad=True) for n in (2, 3, 1))
 
     def collected(x, y, z):
-        room = None if memory is None else np.full(memory, np.nan)
+        room = None if memory is None else np.full((memory, *row), np.nan)
         if room is not None:
             room[:2] = x._array
         two = append_rows(x, y, room)
@@ -217,7 +218,7 @@ def test_rows_appended_and_taken_in_between_give_all_gradients(memory):
     assert np.array_equal(collected(x, y, z).detach().numpy(), expected.detach().numpy())
     assert T.autograd.gradcheck(collected, [x, y, z])
     assert T.autograd.gradgradcheck(collected, [x, y, z])
-    weight = T.randn(7, 2, dtype=T.float64)
+    weight = T.randn(7, *row, dtype=T.float64)
     collected(x, y, z).mul(weight).sum().backward()
     for leaf, g in zip((x, y, z), T.autograd.grad(expected.mul(weight).sum(), (x, y, z)), strict=True):
         assert np.allclose(leaf.grad.numpy(), g.numpy(), rtol=1e-14)
