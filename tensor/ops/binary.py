@@ -121,6 +121,12 @@ def _pow_base(g: Tensor, a: Any, b: Any) -> Tensor:
     return (g * slope).masked_fill(b == 0, 0)
 
 
+def _raw_pow_base(g: Array, a: Any, b: Any) -> Any:
+    if b.__class__ is not np.ndarray and b == 2:
+        return g * (a + a)
+    return _pow_base(Tensor(g), *(Tensor(x) if x.__class__ is np.ndarray else x for x in (a, b)))
+
+
 def _pow_exponent(g: Tensor, a: Any, b: Any, y: Tensor) -> Tensor:
     a, y = cj(a), cj(y)
     if not isinstance(a, Tensor):
@@ -184,10 +190,10 @@ def log_of_sum(a: Array, b: Array) -> Array:
 
 # fmt: off
 _add = binary("add", np.add, {"a": lambda g: g, "b": lambda g: g}, "a + b.", method=False, lowering="a + b", onnx="Add")
-_sub = binary("sub", np.subtract, {"a": lambda g: g, "b": lambda g: -g}, "a - b.", method=False, lowering="a - b", onnx="Sub")
-mul = binary("mul", np.multiply, {"a": lambda g, b: g * cj(b), "b": lambda g, a: g * cj(a)}, "a * b.", aliases=["multiply"], lowering="a * b", onnx="Mul")
-_div = binary("div", np.true_divide, {"a": lambda g, b: g / cj(b), "b": lambda g, b, y: -g * cj(y / b)}, "a / b.", dtype="float", method=False, lowering="a / b", onnx="Div")
-pow = binary("pow", _pow, {"a": _pow_base, "b": _pow_exponent}, "a to the power b.", lowering="pow(a, b)", onnx="Pow")
+_sub = binary("sub", np.subtract, {"a": lambda g: g, "b": lambda g: -g}, "a - b.", method=False, lowering="a - b", onnx="Sub", raw=True)
+mul = binary("mul", np.multiply, {"a": lambda g, b: g * cj(b), "b": lambda g, a: g * cj(a)}, "a * b.", aliases=["multiply"], lowering="a * b", onnx="Mul", raw=True)
+_div = binary("div", np.true_divide, {"a": lambda g, b: g / cj(b), "b": lambda g, b, y: -g * cj(y / b)}, "a / b.", dtype="float", method=False, lowering="a / b", onnx="Div", raw=True)
+pow = binary("pow", _pow, {"a": _pow_base, "b": _pow_exponent}, "a to the power b.", lowering="pow(a, b)", onnx="Pow", raw={"a": _raw_pow_base})
 floor_divide = binary("floor_divide", np.floor_divide, {"a": lambda g: g * 0, "b": lambda g: g * 0}, "a / b rounded down.", lowering="floor(a / b)")
 _trunc_divide = binary("trunc_divide", _truncate, {"a": lambda g: g * 0, "b": lambda g: g * 0}, "a / b rounded towards 0.", method=False)
 remainder = binary("remainder", np.remainder, {"a": lambda g: g, "b": _floor_quotient}, "a - b * floor(a / b): has b's sign.", lowering="a - b * floor(a / b)", onnx="Mod")

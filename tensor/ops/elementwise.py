@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from threading import get_ident
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -40,14 +40,14 @@ def unary(
     aliases: Sequence[str] = (),
     lowering: str | None = None,
     onnx: str | None = None,
-    raw: Rule = None,
+    raw: Rule | Literal[True] = None,
 ) -> Callable[..., Tensor]:
     """Declare an elementwise operator of one tensor; the rule may ask for ``x`` and ``y``."""
 
     def with_signature(x: Array) -> Array:
         return forward(x)
 
-    op = Operator(name, with_signature, {"x": rule}, dtype, lowering, onnx, raw=raw and {"x": raw})
+    op = Operator(name, with_signature, {"x": rule}, dtype, lowering, onnx, raw=raw if raw is True else raw and {"x": raw})
     op.forward = forward
     made_float = "biu" if dtype == "float" else ()
     recorded = rule is not None  # without a rule only what could have a gradient: using it is the error
@@ -94,13 +94,14 @@ def binary(
     aliases: Sequence[str] = (),
     lowering: str | None = None,
     onnx: str | None = None,
+    raw: Mapping[str, Rule] | Literal[True] | None = None,
 ) -> Callable[..., Tensor]:
     """Declare an elementwise operator of two broadcast operands ``a`` and ``b``, either of which may be a Python number."""
 
     def with_signature(a: Array, b: Array) -> Array:
         return forward(a, b)
 
-    op = Operator(name, with_signature, rules, dtype, lowering, onnx)
+    op = Operator(name, with_signature, rules, dtype, lowering, onnx, raw=raw)
     op.forward = forward
     recorded = bool(rules)
     saves_nothing = not op.names

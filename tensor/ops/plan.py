@@ -128,7 +128,7 @@ def _on_arrays(op: Operator, wanted: list[Any], slots: list[int], scope: dict[st
         lines += _LOAD_ARRAY.get(kind, "        a{s} = saved[{i}]").format(i=i, s=s).splitlines()
     indent = "        "
     if values:
-        lines.append(f"        if {' and '.join(f'a{s}.__class__ is ndarray' for s in values)}:")
+        lines.append(f"        if {' and '.join(_FIT.format(s=s) for s in values)}:")
         indent += "    "
     calls = {i: f"({', '.join(['a', *(f'a{s}' for s in needed)])})" for i, _, needed in wanted}
     if op.joint:
@@ -145,15 +145,19 @@ def _wanted_names(op: Operator, wanted: list[Any]) -> list[str]:
 
 
 def wrapped(r: Any) -> Any:
-    """A raw array as a tensor; a tensor, or a term, as it is."""
+    """A raw array, or a scalar that NumPy made of one, as a tensor; a tensor, or a term, as it is."""
     if r.__class__ is not ndarray:
-        return r
+        if not isinstance(r, np.generic):
+            return r
+        r = np.asarray(r)
     t = new_tensor(Tensor)  # Tensor(r), written out
     t._array = r
     t._node = t._version = t._view = t._extra = None
     return t
 
 
+#: What the raw value of a slot has to be.
+_FIT = "(a{s}.__class__ is ndarray and a{s}.dtype is a.dtype or a{s}.__class__ is float or a{s}.__class__ is int)"
 #: How the raw value of slot ``s`` is got back from entry ``i``.
 _LOAD_ARRAY = {
     "value": """\

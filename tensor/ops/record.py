@@ -11,8 +11,9 @@ A record is declared where its forward is written, with NumPy functions on raw a
 - The vjp table has one rule an input: ``g`` is the gradient of the output; the other parameter names say what the rule needs,
   and only that is kept: an input by its name, the output as ``y``, a shape as ``x_shape`` (of a sequence a list of them), a plain parameter by its name. Rules are
   written with differentiable operators, so gradients of any order follow. ``None`` for a rule: not differentiable, an error if used.
-- ``raw``: the rules once more, of the same parameters, on NumPy's arrays of floats: what runs where nothing is recorded, for operators
-  of which small networks are made. A tensor that such a rule gives instead of an array, or a `Term`, is taken as it is.
+- ``raw``: the rules once more, of the same parameters, on NumPy's arrays of one dtype and numbers: what runs where nothing is recorded, for
+  operators of which small networks are made. A tensor that such a rule gives instead of an array, or a `Term`, is taken as it is. True: the
+  rules themselves mean the same there.
 - ``outputs``: how many values the forward returns, as a tuple, when it is not one. Rules get ``g`` and ``y`` as tuples then; ``g`` has None for
   an output that nothing used.
 - ``dtype``: ``"promote"`` casts all tensor operands to their common dtype, ``"float"`` also integers to the default dtype, None
@@ -111,6 +112,8 @@ class Operator:
         if vjp and "y" in positions:
             msg = f"operator {name}: no parameter may be called y, which means the output in rules"
             raise TypeError(msg)
+        if raw is True:
+            self.raw = vjp
         self._bind_rules(vjp, positions)
         #: whether its nodes hold values, which a backward pass frees: without any, a graph may go backward again
         self.holds_values = any(kind in ("value", "output") for kind, _ in self.names)
