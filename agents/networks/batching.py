@@ -226,6 +226,10 @@ class DynamicBatch:
         if not outputs:
             msg = "DynamicBatch: expected at least one output, got none"
             raise ValueError(msg)
+        strange = {type(y).__name__ for y in outputs if not isinstance(y, (Later, Tensor))}
+        if strange:
+            msg = f"DynamicBatch: expected outputs that are calls or tensors, got {', '.join(sorted(strange))}"
+            raise TypeError(msg)
         sources = [y.source if isinstance(y, Later) else None for y in outputs]
         rows = [y.row if isinstance(y, Later) else y for y in outputs]
         _follow(sources, rows)
@@ -370,7 +374,12 @@ def _kinds(sources: Iterable[Any], rows: Iterable[Any]) -> set[Hashable]:
 def _kind(source: Source | None, x: Any) -> Hashable:
     """What inputs have in common that can be put together."""
     if source is None:
-        return (x._array.shape, x._array.dtype) if isinstance(x, Tensor) else (type(x), x)
+        if isinstance(x, Tensor):
+            return x._array.shape, x._array.dtype
+        if not isinstance(x, Hashable):
+            msg = f"DynamicBatch: expected inputs that are tensors, calls or hashable values, got {type(x).__name__}"
+            raise TypeError(msg)
+        return type(x), x
     if source.pool is None:
         msg = "DynamicBatch: an input is a call of several values; take one by its number, as in y[0]"
         raise TypeError(msg)

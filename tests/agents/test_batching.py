@@ -121,9 +121,9 @@ def test_the_last_calls_of_trees_of_different_depths_run_together():
 
 def test_plain_values_are_part_of_what_is_alike():
     batch, x = DynamicBatch(), T.tensor([2.0])
-    powers = [batch(operator.pow, x, n) for n in (1, 2, 2, 3)]
-    assert batch.run(powers).flatten().tolist() == [2.0, 4.0, 4.0, 8.0]
-    assert batch.groups == 3
+    powers = [batch(operator.pow, x, n) for n in (1, 2, 2, 3, 2.0)]
+    assert batch.run(powers).flatten().tolist() == [2.0, 4.0, 4.0, 8.0, 4.0]
+    assert batch.groups == 4  # 2 and 2.0 are not the same
 
 
 def test_a_value_may_be_used_often_and_mixed_with_given_ones():
@@ -238,6 +238,15 @@ def _halves(x):
         (lambda b: b.run([]), ValueError, "expected at least one output, got none"),
         (lambda b: b.run([b(T.sum, T.ones(2))]), RuntimeError, r"expected 1 rows from sum for as many calls, got shape \[\]"),
         (lambda b: b.run([b(len, T.ones(2))]), RuntimeError, "expected 1 rows from len for as many calls, got int"),
+        (lambda b: b.run([T.ones(2), 1.0]), TypeError, "expected outputs that are calls or tensors, got float"),
+        (lambda b: b.run([b(T.mul, T.ones(2), [2.0])]), TypeError, "tensors, calls or hashable values, got list"),
+        (
+            lambda b: b.run([b(T.exp, DynamicBatch()(T.exp, T.ones(2)))]),
+            RuntimeError,
+            "got one of another batch that was not run",
+        ),
+        (lambda b: b(_several, T.ones(2))[0][1], TypeError, "got one of the values of a call"),
+        (lambda b: (b.run([y := b(T.exp, T.ones(2))]), y[0]), RuntimeError, "got one that has; take it before"),
         (lambda b: b.run([T.ones(2), T.ones(3)]), RuntimeError, r"expected outputs of one shape, got \[2\], \[3\]"),
         (lambda b: b.run([b(_several, T.ones(2))]), RuntimeError, "one value each, got a call of several values"),
         (lambda b: b.run([DynamicBatch()(T.exp, T.ones(2))]), RuntimeError, "got one of another batch that was not run"),
