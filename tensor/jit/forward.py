@@ -28,7 +28,7 @@ from tensor.jit.traced import Traced, unwrap
 
 __all__ = ["History", "Target", "Unfollowed", "Way", "record_history", "settle", "with_history"]
 
-_op_node = node.op_node
+_new_node = node.new_node
 
 
 class Unfollowed(Exception):
@@ -106,7 +106,7 @@ def record_history(
     if refused is not None:
         what = "a hook" if refused.hooks else f"a {refused.name()}, whose backward may do anything"
         decline(f"it returns a tensor whose history has {what}")
-    if node.op_node is not _op_node or engine.watch.backward is not None:
+    if node.new_node is not _new_node or engine.watch.backward is not None:
         decline("nodes are watched as they are made")
     others = [a.slot for t in found if id(t) not in live and id(t) not in known and type(a := slot.__get__(t)) is Traced]
     every = tuple(range(len(outputs)))
