@@ -151,13 +151,16 @@ def _flags(config: Any) -> set[str]:
 
 
 def _first_paragraph(box: str) -> str:
-    """What tyro says within its box, up to the first rule or blank line, on one line."""
-    lines = []
+    """What tyro says within its box, below the title and up to the next rule, on one line.
+
+    Where a terminal has no lines to draw with, the title is a paragraph, and rules are dashes.
+    """
+    paragraphs: list[list[str]] = [[]]
     for line in box.splitlines():
-        text = re.sub(r"[\u2500-\u257f]", "", line).strip()
-        framed = re.search(r"[\u256d\u2570]", line)
-        if not framed and text:
-            lines.append(text)
-        elif lines:
-            break
-    return " ".join(lines) or "the command line could not be read; see --help"
+        text = re.sub("[\u2500-\u257f]", "", line).strip()
+        if re.search("[\u256d\u2570]", line) or not text.strip("-"):
+            paragraphs.append([])
+        else:
+            paragraphs[-1].append(text)
+    said = [" ".join(lines) for lines in paragraphs if lines]
+    return "".join(said[: 1 if "\u256d" in box else 2][-1:]) or "the command line could not be read; see --help"
