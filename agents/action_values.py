@@ -96,11 +96,14 @@ class ActionValues:
     def _take(self) -> None:
         """Take the network into use as it has become."""
         self.parameters = trained(self.network)
-        written = [*self.parameters, *self.scales.tensors, *(e for part in self.traces.tensors for e in part)]
         self._acting = [*self.network.parameters(), *self.scales.acting]
-        self._learn = LearningStep(self._step, written, compile=self.config.compile)
+        self._learn = LearningStep(self._step, self._written(), (self.network,), compile=self.config.compile)
         self._values = LearningStep(self._evaluate, (), compile=self.config.compile)
         self._described = structure.describe(self.network)
+
+    def _written(self) -> list[Tensor]:
+        """All that a step writes, as the network is now."""
+        return [*trained(self.network), *self.scales.tensors, *(e for part in self.traces.tensors for e in part)]
 
     @property
     def epsilon(self) -> float:
@@ -218,10 +221,11 @@ class ActionValues:
 
     def edited(self) -> None:
         """Learn with the network as it is now."""
-        self.version += 1
         self.traces.fit()
-        self._take()
-        restore((self._learn, self._values), [GRACE, GRACE])
+        if self._learn.stale(self._written()):
+            self.version += 1
+            self._take()
+            restore((self._learn, self._values), [GRACE, GRACE])
 
     def more(self, action_space: Space[Any]) -> int:
         """How many actions a space has more; SpaceError where it cannot be served."""

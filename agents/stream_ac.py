@@ -102,12 +102,15 @@ class StreamAC:
     def _take(self) -> None:
         """Take the networks into use as they have become."""
         self._policy_parameters, self._value_parameters = trained(self.actor), trained(self.critic)
-        parameters = [*self._policy_parameters, *self._value_parameters]
-        written = [*parameters, *self.scales.tensors, *self.intent.tensors, *(e for part in self.traces.tensors for e in part)]
         self._acting = [*self.actor.parameters(), *self.scales.acting]
-        self._learn = LearningStep(self._step, written, compile=self.config.compile)
+        self._learn = LearningStep(self._step, self._written(), (self.actor, self.critic), compile=self.config.compile)
         self._outputs = LearningStep(self._evaluate, (), compile=self.config.compile)
         self._described = {name: structure.describe(net) for name, net in self.traces.nets.items()}
+
+    def _written(self) -> list[Tensor]:
+        """All that a step writes, as the networks are now."""
+        traces = [e for part in self.traces.tensors for e in part]
+        return [*trained(self.actor), *trained(self.critic), *self.scales.tensors, *self.intent.tensors, *traces]
 
     @property
     def num_parameters(self) -> int:
@@ -232,10 +235,11 @@ class StreamAC:
 
     def edited(self) -> None:
         """Learn with the networks as they are now."""
-        self.version += 1
         self.traces.fit()
-        self._take()
-        restore((self._learn, self._outputs), [GRACE, GRACE])
+        if self._learn.stale(self._written()):
+            self.version += 1
+            self._take()
+            restore((self._learn, self._outputs), [GRACE, GRACE])
 
     def adapt(self, observation_space: Box, action_space: Space[Any]) -> Sequence[tuple[str, structure.Edit]]:
         """Serve spaces that have grown. What was seen before is learnt from before; a new component has no statistics yet."""
