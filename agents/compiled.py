@@ -111,7 +111,7 @@ class LearningStep:
             self._call.wait()
 
     def stale(self, changes: Sequence[Tensor] | None = None) -> bool:
-        """Whether an edit has moved what machine code was made for; one in place has not. ``changes``: the tensors changed by now.
+        """Whether an edit has moved what machine code was made for; one in place has not. ``changes``: the tensors of now.
 
         Always, where nothing is changed: what is read is not known.
         """
