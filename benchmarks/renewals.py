@@ -2,10 +2,10 @@
 """Whether units that start anew help an agent whose world keeps changing: `python benchmarks/renewals.py`.
 
 PPO, with two hidden layers of ReLUs, on a CartPole whose observation comes in another order every 40,000 steps, of which it is
-told nothing. Ten such tasks, five seeds, three agents: as it is; with *continual backprop* as shipped (`continual`); with *ReDo* as
-`docs/living.md` has it. Of each task the mean return of the episodes that end in its last quarter, when the agent has had time to
-learn it. It is lost plasticity if later tasks are learnt less well than early ones; the first is what a new network does. After
-Dohare et al. (Nature 632, 2024) and Abbas et al. (CoLLAs 2023), but hundreds of times shorter.
+told nothing. Ten such tasks, five seeds, three agents: as it is; with *continual backprop* as shipped (`continual`); with *ReDo*
+as `docs/living.md` has it. Of each task the mean return of the episodes that end in its last quarter, when the agent has had
+time to learn it. It is lost plasticity if later tasks are learnt less well than early ones; the first is what a new network does.
+After Dohare et al. (Nature 632, 2024) and Abbas et al. (CoLLAs 2023), but hundreds of times shorter.
 
 There is no floor: what comes out is recorded, with 95 % intervals over seeds (Student's t), also of the differences to plain PPO.
 """
