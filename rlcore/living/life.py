@@ -277,8 +277,9 @@ class Life:
         """A trial is decided: an edit stays, or all goes back to what it was before; further, where that has not helped."""
         if not trial.again:
             self._end(trial, "kept" if trial.kept else "taken back")
-        if not trial.kept and (not trial.again or self._trials.kept):
-            self._go_back(self._trials.kept.pop() if trial.again else trial, step, trial.verdict)
+        to = None if trial.kept else self._trials.fallen(trial.after.values) if trial.again else trial
+        if to is not None:
+            self._go_back(to, step, trial.verdict)
 
     def _go_back(self, to: Trial, step: int, why: str) -> None:
         """All goes back to what it was before an edit."""

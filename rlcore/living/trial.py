@@ -182,10 +182,14 @@ class Trials:
         return trial
 
     def harmed(self, rule: int) -> Trial | None:
-        """The edit kept last, where it is a rule's and the return has fallen since; it is no longer kept."""
+        """`fallen`, of the networks as they are, where the edit kept last is a rule's and nothing is on trial."""
         if self.now is not None or not self.kept or self.kept[-1].rule != rule:
             return None
-        return self.kept.pop() if self.kept[-1].lost(self.returns.values) else None
+        return self.fallen(self.returns.values)
+
+    def fallen(self, returns: Sequence[float]) -> Trial | None:
+        """The edit kept last, where returns are shown to be lower than those before it; it is no longer kept."""
+        return self.kept.pop() if self.kept and self.kept[-1].lost(returns) else None
 
     def gone_back(self, to: Trial) -> None:
         """The networks are again those from before an edit, which have to prove that."""

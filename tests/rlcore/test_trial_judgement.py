@@ -140,6 +140,20 @@ def test_where_a_rollback_does_not_bring_the_return_back_the_edit_before_goes_ba
     assert story.told[-1] == ("grow", "running")  # as far as it goes: from here on what there is, is compared with
 
 
+def test_nothing_goes_back_to_what_was_no_better():
+    story = Story(trial())
+    for reward in (50, 100):  # before the first edit, and after it
+        story.episodes(*[reward] * 4)
+        story.look()
+    story.episodes(20, 20, 20, 20)
+    story.look()
+    assert story.told == [("grow", "kept"), ("grow", "taken back"), ("rollback", None)]
+    story.episodes(60, 60, 60, 60)  # less than the 100 that were to come back, and yet more than before the first
+    story.look()
+    story.look()
+    assert story.told[3:] == [("grow", "running")]
+
+
 def test_harm_that_shows_after_the_trial_is_taken_back_and_told():
     story = Story(trial())
     story.episodes(100, 100, 100, 100)
