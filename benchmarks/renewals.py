@@ -124,19 +124,8 @@ def within(values: Any) -> list[float]:
     return [round(float(values.mean()), 1), round(half, 1)]
 
 
-def main() -> int:
-    """Run, print, record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
-    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "renewals.json")
-    options = parser.parse_args()
-    rlcore.ENVS.register("SwitchingCartPole-v0", SwitchingCartPole)
-    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in RENEWALS}
-    with tempfile.TemporaryDirectory() as temporary:
-        for seed in options.seeds:
-            for name in RENEWALS:
-                runs[name].append(run(name, seed, Path(temporary) / f"{name}-{seed}"))
-                print(seed, name, runs[name][-1], flush=True)
+def summary(runs: dict[str, list[dict[str, Any]]], seeds: list[int]) -> dict[str, Any]:
+    """What is recorded of the runs of all agents, seed by seed."""
     late = {name: np.array([one["late"] for one in each]) for name, each in runs.items()}
     figures = {
         name: {
@@ -150,12 +139,28 @@ def main() -> int:
         }
         for name, tasks in late.items()
     }
-    for name, each in figures.items():
-        print(f"{name}: {each}")
-    result = {
-        "tasks": {"steps": TASK, "number": TASKS}, "renewals": RENEWALS, "figures": figures, "seeds": options.seeds, "runs": runs,
+    return {
+        "tasks": {"steps": TASK, "number": TASKS}, "renewals": RENEWALS, "figures": figures, "seeds": seeds, "runs": runs,
         "machine": {"python": platform.python_version(), "processor": platform.machine(), "cores": os.cpu_count()},
     }  # fmt: skip
+
+
+def main() -> int:
+    """Run, print, record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "renewals.json")
+    options = parser.parse_args()
+    rlcore.ENVS.register("SwitchingCartPole-v0", SwitchingCartPole)
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in RENEWALS}
+    with tempfile.TemporaryDirectory() as temporary:
+        for seed in options.seeds:
+            for name in RENEWALS:
+                runs[name].append(run(name, seed, Path(temporary) / f"{name}-{seed}"))
+                print(seed, name, runs[name][-1], flush=True)
+    result = summary(runs, options.seeds)
+    for name, each in result["figures"].items():
+        print(f"{name}: {each}")
     options.output.write_text(json.dumps(result, indent=1) + "\n")
     return 0
 

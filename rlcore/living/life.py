@@ -171,6 +171,14 @@ class Life:
                 message = f"structure: rule {number} at step {step:,}: {error}"
                 raise RunError(message) from error
 
+    def finish(self, step: int) -> None:
+        """The run is over: an edit that is still on trial is decided by the returns that there are."""
+        if self._trials.now is not None and not self._trials.now.again:
+            self._trials.now.close()
+            trial = self._trials.end()
+            assert trial is not None
+            self._judge(trial, step)
+
     def take_events(self) -> Events:
         """What has happened since this was last asked."""
         events, self._events = self._events, Events()

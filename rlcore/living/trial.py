@@ -102,6 +102,11 @@ class Trial:
             return low + margin >= 0
         return statistics.fmean(after) - statistics.fmean(self.before) + margin >= 0 if last else None
 
+    def close(self) -> None:
+        """No more episodes will end: the means decide, and without any an edit has proved nothing."""
+        if self.kept is None:
+            self.kept = bool(self.after.values) and self._decide(self.after.values, last=True)
+
     def lost(self, returns: Sequence[float]) -> bool:
         """Whether the last of other returns are shown to be lower than those to hold, by more than is tolerated."""
         return len(returns) >= self.episodes and self._decide(returns[-self.episodes :], last=False) is False
@@ -129,8 +134,9 @@ class Trial:
 
 def said(after: Sequence[float], before: Sequence[float]) -> str:
     """Two means, for people."""
-    mean = statistics.fmean(after) if after else 0.0
-    return f"mean return {mean:.4g} of {len(after)} episodes, {statistics.fmean(before):.4g} before"
+    if not after:
+        return "no episode ended while it was on trial"
+    return f"mean return {statistics.fmean(after):.4g} of {len(after)} episodes, {statistics.fmean(before):.4g} before"
 
 
 class Trials:

@@ -188,6 +188,33 @@ def test_an_edit_that_is_not_on_trial_does_not_go_back_with_one_that_was():
     assert story.told == [("grow", "kept"), ("grow", None)]
 
 
+@pytest.mark.parametrize(
+    "returns, kept, reason",
+    [
+        ([80, 125], True, ""),
+        ([80, 105], False, "mean return 92.5 of 2 episodes, 100 before"),
+        ([90], False, "mean return 90 of 1 episodes, 100 before"),
+        ([], False, "no episode ended while it was on trial"),
+    ],
+)
+def test_at_the_end_of_a_run_the_returns_that_there_are_decide(returns, kept, reason):
+    story = Story(trial())
+    story.episodes(100, 100, 100, 100)
+    story.look()
+    story.episodes(*returns)
+    story.look()
+    assert story.told == [("grow", "running")]
+    story.life.finish(story.step)
+    if kept:
+        assert story.told == [("grow", "kept")]
+    else:
+        assert story.told == [("grow", "taken back"), ("rollback", None)]
+        assert story.life.edits[-1]["reason"] == reason
+    told = list(story.told)
+    story.life.finish(story.step)
+    assert story.told == told
+
+
 def test_a_checkpoint_knows_what_can_still_go_back():
     story = Story(trial())
     for _ in range(3):
