@@ -92,11 +92,11 @@ def test_the_log_has_the_rollbacks_and_the_outcomes(run):
 
 def test_no_trial_is_open_at_the_end_of_a_run(run, tmp_path):
     _, settings, _ = read(run)
-    early = dataclasses.replace(settings, run=dataclasses.replace(settings.run, steps=440))
+    early = dataclasses.replace(settings, run=dataclasses.replace(settings.run, steps=560))
     rlcore.train(early, tmp_path / "early", progress=SilentProgress())
     edits = rlcore.load(tmp_path / "early").edits
     (back,) = [e for e in edits if e["edit"] == "rollback"]
-    assert back["step"] == 440
+    assert back["step"] == 560
     assert back["reason"] == "no episode ended while it was on trial"
     assert {e["trial"] for e in edits if e["edit"] == "grow"} == {"taken back"}
     (record,) = [r for r in map(json.loads, (tmp_path / "early" / "metrics.jsonl").read_text().splitlines()) if "edits" in r]
