@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +27,7 @@ from rlcore.logging import Logger, Progress
 from rlcore.runner import Runner, check_step, deferred_signals, one_line
 from rlcore.types import Agent, Sensors, State, Step, World
 from tensor.structure import Adwin
+from tensor.utils.turns import short_turns
 
 __all__ = ["LiveRunner"]
 
@@ -134,7 +134,7 @@ class LiveRunner:
             message = f"hz: expected {self._sensors.rate:g}, the rate of {self._base.settings.run.env}, got {self.config.hz:g}"
             raise ConfigError(message)
         progress.start(self._base.tally.steps, self._base.settings.run.steps)
-        with deferred_signals() as received, _quick_turns(), self._watchdog():
+        with deferred_signals() as received, short_turns(_SWITCH), _lasting(), self._watchdog():
             self._thread.start(self._spaces)
             start = time.perf_counter()
             reason = "an error"
@@ -407,14 +407,11 @@ def _safe_action(world: World) -> NDArray[Any]:
 
 
 @contextlib.contextmanager
-def _quick_turns() -> Iterator[None]:
-    """Let threads take turns quickly, and the collector of garbage leave alone what is there for good."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(min(interval, _SWITCH))
+def _lasting() -> Iterator[None]:
+    """Have the collector of garbage leave alone what is there for good."""
     gc.collect()
     gc.freeze()
     try:
         yield
     finally:
         gc.unfreeze()
-        sys.setswitchinterval(interval)

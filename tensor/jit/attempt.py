@@ -15,7 +15,7 @@ from tensor.autograd.node import Leaf
 from tensor.autograd.tensor import Tensor
 from tensor.jit.arguments import Arguments
 from tensor.jit.calls import Calls
-from tensor.jit.forward import History, Target, Unfollowed, record_history, settle
+from tensor.jit.forward import History, Target, Unfollowed, record_history, settle, with_history
 from tensor.jit.guards import Surroundings
 from tensor.jit.places import Reader, attribute, settings
 from tensor.jit.plan import Plan
@@ -151,13 +151,18 @@ class Attempt:
         """Record the backward of what was returned."""
         self.history: History | None = None
         self.passes = self.recording.passes
-        if self.recording.reasons or all(t._node is None for t in tensors_in(result)):
+        found = list(tensors_in(result))
+        if self.recording.reasons or all(t._node is None for t in found):
             return
-        targets = [Target("", t) for t in self.surroundings.tensors.values() if type(t._node) is Leaf]
+        leaves = [t for t in self.surroundings.tensors.values() if type(t._node) is Leaf]
+        live = with_history(found, self.sources, {t._node for t in (*leaves, *self.histories.values())})
+        if not live:
+            return
+        targets = [Target("", t) for t in leaves]
         targets += [Target(text, t) for text, t in self.histories.items()]
         bumped = self._versions()
         try:
-            self.history = record_history(self.recording, result, self.sources, targets)
+            self.history = record_history(self.recording, found, live, self.sources, targets)
         except Unfollowed as why:
             self.recording.refuse(str(why))
         if self._versions() != bumped:
@@ -206,14 +211,17 @@ class Attempt:
             self.arguments.demand_grad(leaf, grad, recording)
         captured = None if recording.grads_seen else set(around.tensors)
         sources = self.sources
-        if self.history is None:
-            return Plan(around, self.arguments.condition, lambda: Script(recording, result, sources, bumps), captured)
-        replays = Replays(self.function, recording, self.history)
-        instructions = self.history.forward
+        replays = None if self.history is None else Replays(self.function, recording, self.history)
+        instructions = None if self.history is None else self.history.forward
         plan = Plan(
-            around, self.arguments.condition, lambda: Script(recording, result, sources, bumps, instructions, replays), captured
+            around,
+            self.arguments.condition,
+            lambda: Script(recording, result, sources, bumps, instructions, replays),
+            captured,
+            outside.resized,
         )
-        replays.plan = plan
+        if replays is not None:
+            replays.plan = plan
         return plan
 
 
@@ -232,6 +240,10 @@ class Outside:
             and (array is None or _alike(t._array, array))
             for t, node, array in self.tensors
         )
+
+    def resized(self) -> bool:
+        """Whether an array has another shape than the one that the function used: an edit of the network."""
+        return any(array is not None and t._array.shape != array.shape for t, _, array in self.tensors)
 
 
 def _hooks(node: Any) -> tuple[list[Any], list[Any]] | None:

@@ -1,6 +1,6 @@
 """What a function calls while it is recorded: code that was not found from it, and code that may look at numbers it has read.
 
-The first needs only a list of what was called, which the profiler written in C keeps almost for free. Once a number has left the
+The first needs only to know each piece of code that is run, which is cheap (`tensor.jit.called`). Once a number has left the
 arrays, every call of a C function is looked at too, since it may be given that number.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
+from tensor.jit.called import Watcher, watcher
 from tensor.jit.guards import trusted_file
 from tensor.jit.traced import ReadNumber
 from tensor.nn.module import Module
@@ -23,12 +24,6 @@ from tensor.optim.optimizer import Optimizer
 
 if TYPE_CHECKING:
     from tensor.jit.recorder import Recording
-
-Profiler: Any
-try:
-    from _lsprof import Profiler
-except ImportError:  # another Python than CPython
-    Profiler = None
 
 __all__ = ["Calls"]
 
@@ -50,25 +45,20 @@ class Calls:
     def __init__(self, recording: Recording, codes: set[types.CodeType]) -> None:
         self._recording, self._codes = recording, {id(code): code for code in codes}
         self._unseen: dict[int, types.CodeType] = {}
-        self._profiler: Any = None
+        self._watcher: Watcher | None = None
         self._before: Any = None
         self._away = False
 
     def __enter__(self) -> None:
         self._before = sys.getprofile()
         self._recording.calls = self
-        if self._before is None and Profiler is not None:
-            self._profiler = Profiler(subcalls=False, builtins=False)
-            try:
-                self.resume()
-            except ValueError:  # somebody else profiles
-                self._profiler = None
-        if self._profiler is None:
+        self._watcher = watcher(self._ran) if self._before is None else None
+        if self._watcher is None:
             sys.setprofile(self._watch)
 
     def __exit__(self, *exc: object) -> None:
         self._recording.calls = None
-        self._read_list()
+        self._stop()
         if hasattr(self._before, "enable"):  # a profiler written in C
             sys.setprofile(None)
             self._before.enable()
@@ -76,18 +66,19 @@ class Calls:
             sys.setprofile(self._before)
 
     def pause(self) -> bool:
-        """Look away for a while, if that is worth it: Python runs a third as fast while it is profiled."""
-        if self._profiler is None or self._away:
+        """Look away for a while, if that is worth it."""
+        watcher = self._watcher
+        if watcher is None or self._away or not watcher.pauses:
             return False
         self._away = True
-        self._profiler.disable()
+        watcher.look_away()
         return True
 
     def resume(self) -> None:
         """Look again, unless something looks closely since."""
         self._away = False
-        if self._profiler is not None:
-            self._profiler.enable(False, False)
+        if self._watcher is not None:
+            self._watcher.look()
 
     @contextmanager
     def away(self, certain: bool) -> Iterator[None]:
@@ -101,18 +92,19 @@ class Calls:
 
     def number_made(self) -> None:
         """A number has left the arrays: look closely from now on."""
-        if self._profiler is not None:
-            self._read_list()
+        if self._watcher is not None:
+            self._stop()
             sys.setprofile(self._watch)
 
-    def _read_list(self) -> None:
-        if self._profiler is not None:
-            self._profiler.disable()
-            codes = [each.code for each in self._profiler.getstats()]
-            for code in codes:
-                if id(code) not in _trusted:  # most are
-                    self._called(code)
-            self._profiler = None
+    def _stop(self) -> None:
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher = None
+
+    def _ran(self, codes: Iterable[types.CodeType]) -> None:
+        for code in codes:
+            if id(code) not in _trusted:  # most are
+                self._called(code)
 
     def _called(self, code: types.CodeType) -> None:
         key = id(code)

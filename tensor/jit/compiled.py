@@ -5,12 +5,10 @@ from __future__ import annotations
 import functools
 import logging
 import queue
-import sys
 import threading
 import types
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from threading import get_ident
 from typing import Any
 
@@ -20,6 +18,7 @@ from tensor.jit.plan import Plan
 from tensor.jit.rehearsal import rehearse
 from tensor.jit.script import MISS
 from tensor.jit.seams import current
+from tensor.utils.turns import short_turns
 
 __all__ = ["Compiled", "compile"]
 
@@ -45,6 +44,7 @@ class Compiled:
         self.reasons: dict[str, int] = {}
         self.recorded = self.eager = self.missed = self._forgotten = 0
         self._patience = PATIENCE
+        self._edited = False  #: whether the call before this one found a network that was just edited
         self._lock = threading.RLock()
         rehearse()
         _all.add(self)
@@ -80,10 +80,15 @@ class Compiled:
             if i:
                 self.plans.insert(0, self.plans.pop(i))
             return result
-        if self._patience:
+        if self._patience and not self._put_off():
             return self._record(args, kwargs)
         self.eager += 1
         return self.function(*args, **kwargs)
+
+    def _put_off(self) -> bool:
+        """Whether to leave recording to the next call, since this step has already paid for an edit of the network."""
+        self._edited = bool(self.plans) and not self._edited and self.plans[0].resized()
+        return self._edited
 
     def _used(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """After a use that was not by the shortest way."""
@@ -222,12 +227,13 @@ compile = _Compile()
 compile.__doc__ = """A function, or a module, that is recorded when it is called and replayed when nothing that it depends on has
 changed.
 
-The first call runs the function as it is and writes down what it does to arrays: forward, backward,
-optimizer's step, writes in place,
-draws of random numbers. Later calls make the same NumPy calls with none of the Python between, as long as arguments have the same
-shapes and kinds, and everything else that the function can see is as it was; else they are recorded anew, and several recordings
-are kept. What cannot be followed (a side effect, a clock, a NumPy array) makes the function run as it is, and
-``compile.explain(f)`` says why. Tensors returned after a backward pass come without their history, which that pass has used.
+The first call runs the function as it is and writes down what it does to arrays: forward, backward, optimizer's step, writes in
+place, draws of random numbers. Later calls make the same NumPy calls with none of the Python between, as long as arguments have
+the same shapes and kinds, and everything else that the function can see is as it was; else they are recorded anew, and several
+recordings are kept. After an edit that gave tensors other shapes the first call runs as it is and the second one records, so
+that no single step pays for the edit and the recording both. What cannot be followed (a side effect, a clock, a NumPy array)
+makes the function run as it is, and ``compile.explain(f)`` says why. Tensors returned after a backward pass come without their
+history, which that pass has used.
 
 With the package llvmlite, machine code takes over as soon as a thread in the background has made it; its results differ from the
 function's by rounding. Without it, or with ``Compiled(f, native=False)``, they are the same to the last bit.
@@ -261,7 +267,7 @@ def in_background(plan: Any, whole: bool) -> None:
 
 
 def _work() -> None:
-    with _giving_way():
+    with short_turns(GIVE_WAY):
         if codegen.available():
             codegen.use_disk(codegen.default_directory())
         else:
@@ -269,7 +275,7 @@ def _work() -> None:
     while True:
         plan, whole = _queue.get()
         try:
-            with _giving_way():
+            with short_turns(GIVE_WAY):
                 if codegen.available() and plan.wanted():
                     plan.lower_quickly(codegen.checker())
                     if whole and plan.wanted():  # still: steps may have gone on with another one meanwhile
@@ -281,24 +287,13 @@ def _work() -> None:
             _queue.task_done()
         if _queue.empty() and codegen.available():
             try:
-                with _giving_way():
+                with short_turns(GIVE_WAY):
                     codegen.keep_on_disk()
             except Exception:
                 log.exception("compile: machine code could not be kept on disk")
 
 
-@contextmanager
-def _giving_way() -> Iterator[None]:
-    """Let other threads have the interpreter whenever they want it."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(min(interval, GIVE_WAY))
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(interval)
-
-
-#: Seconds for which machine code being made may keep other threads from running.
+#: Seconds for which making machine code may keep other threads from running.
 GIVE_WAY = 2e-4
 _queue: queue.LifoQueue[tuple[Plan, bool]] = queue.LifoQueue()  # what was recorded last is what runs now
 _worker: threading.Thread | None = None

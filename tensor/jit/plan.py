@@ -21,13 +21,20 @@ class Plan:
     """One recording, ready to be repeated; `check(args, kwargs)` says whether it may be."""
 
     def __init__(
-        self, surroundings: Surroundings, guard: Callable[[], Any], script: Callable[[], Script], captured: set[int] | None
+        self,
+        surroundings: Surroundings,
+        guard: Callable[[], Any],
+        script: Callable[[], Script],
+        captured: set[int] | None,
+        resized: Callable[[], bool],
     ) -> None:
         """``guard`` and ``script`` make what their names say when it is first needed: many a recording is never used.
 
         ``captured``: the ids of the tensors that the function sees besides its arguments, None where the check needs Python.
+        ``resized`` says whether such tensors have got other shapes since.
         """
         self.surroundings, self._make_guard, self._make_script, self._captured = surroundings, guard, script, captured
+        self.resized = resized
         self.run: Callable[..., Any] = self._first_run
         self.check: Callable[..., Any] = _never  #: what is tried first; at its first use a plan is told of it
         self.hits = 0

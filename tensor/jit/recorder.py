@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Recording", "grad_of"]
 
+ndarray = np.ndarray
 #: One recording at a time in the whole process: it changes what classes do.
 _one = threading.Lock()
 
@@ -274,18 +275,25 @@ class Recording:
         if role is LOOKS:
             return function(*unwrap(args), **unwrap(kwargs))
         outs = kwargs.get("out") if kwargs else None
-        targets: list[Any] = [] if outs is None else list(outs) if isinstance(outs, tuple) else [outs]
+        targets: Sequence[Any] = () if outs is None else outs if isinstance(outs, tuple) else (outs,)
         if role is not None or getattr(function, "__name__", "") == "at":
-            targets.append(args[0])
+            targets = (*targets, args[0])
+        refs, refer, arguments, given = self._refs, self._refer, [], []
         for x in args:
-            if type(x) is np.ndarray and not is_dense(x) and all(x is not t for t in targets):
-                # A constant is kept without gaps, so the recording has to see it like that.
-                args = tuple([x if type(x) is not np.ndarray or is_dense(x) else x.copy(order="K") for x in args])
-                break
-        refs, refer = self._refs, self._refer
-        arguments = tuple([refs[x.slot] if type(x) is Traced and x.recording is self else refer(x) for x in args])
-        made = Instruction("call", function, arguments, refer(kwargs) if kwargs else {})
-        result = function(*[x.held if type(x) is Traced else unwrap(x) for x in args], **(unwrap(kwargs) if kwargs else {}))
+            if type(x) is Traced:
+                arguments.append(refs[x.slot] if x.recording is self else refer(x))
+                given.append(x.held)
+                continue
+            if type(x) is ndarray and not is_dense(x) and all(x is not t for t in targets):
+                x = x.copy(order="K")  # a constant is kept without gaps, so the recording has to see it like that
+            arguments.append(refer(x))
+            given.append(unwrap(x))
+        if kwargs:
+            made = Instruction("call", function, tuple(arguments), refer(kwargs))
+            result = function(*given, **unwrap(kwargs))
+        else:
+            made = Instruction("call", function, tuple(arguments))
+            result = function(*given)
         if targets:
             slots = []
             for x in targets:
@@ -311,8 +319,8 @@ class Recording:
     def _wrap_result(self, made: Instruction, result: Any) -> Any:
         if result is None:
             return None
-        if isinstance(result, np.ndarray):
-            if type(result) is not np.ndarray:
+        if isinstance(result, ndarray):
+            if type(result) is not ndarray:
                 self.refuse(f"{_name(made.function)} gives a {type(result).__name__}")
             known = self._by_id.get(id(result))
             if known is not None and known.held is result:  # out=, or the operand itself

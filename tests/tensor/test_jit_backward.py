@@ -385,11 +385,13 @@ def test_passes_leave_nothing_behind(ways: Ways, name: str, end: Any) -> None:
     passes(20)
     counts = [sys.getrefcount(x._array) for x in leaves]
     tracemalloc.start()
-    start, _ = tracemalloc.get_traced_memory()
-    passes(300)
-    grown = tracemalloc.get_traced_memory()[0] - start
+    grown = []
+    for _ in range(3):  # what a pass leaves, every round leaves; other threads may be at work in one
+        start, _ = tracemalloc.get_traced_memory()
+        passes(300)
+        grown.append(tracemalloc.get_traced_memory()[0] - start)
     tracemalloc.stop()
-    assert grown < 300 * 8
+    assert min(grown) < 300 * 8
     assert [sys.getrefcount(x._array) for x in leaves] == counts
 
 

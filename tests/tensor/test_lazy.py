@@ -417,12 +417,14 @@ def test_many_steps_in_one_block_do_not_grow_memory() -> None:
         steps(600)  # by then every list that is pruned now and then has been
         gc.collect()
         tracemalloc.start()
-        start, _ = tracemalloc.get_traced_memory()
-        steps(1500)
-        gc.collect()
-        end, _ = tracemalloc.get_traced_memory()
+        grown = []
+        for _ in range(2):  # what steps leave, every round leaves; other threads may be at work in one
+            start, _ = tracemalloc.get_traced_memory()
+            steps(1500)
+            gc.collect()
+            grown.append(tracemalloc.get_traced_memory()[0] - start)
         tracemalloc.stop()
-    assert end - start < 60_000  # forty bytes a step
+    assert min(grown) < 60_000  # forty bytes a step
 
 
 def test_explain_names_what_was_run_at_once() -> None:

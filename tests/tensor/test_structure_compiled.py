@@ -70,7 +70,7 @@ def test_sizes_of_all_kinds(
             if units:
                 T.manual_seed(units)
                 structure.grow(net, str(2 * (layer % (len(widths) - 1))), +units, x=T.ones(batch, 3)).apply(optimizer)
-        for _ in range(4):
+        for _ in range(5 if units else 4):  # after an edit, one runs as it is before the next one records
             x = T.tensor(rng.normal(size=(batch, 3)).astype("f"))
             eager, compiled = (step(x) for _, _, step in worlds)
             worlds[1][2].wait()
@@ -101,3 +101,20 @@ def test_a_compiled_step_follows_every_edit(native: bool) -> None:
         np.testing.assert_allclose(b.detach().numpy(), a.detach().numpy(), rtol=1e-3, atol=1e-4)
     assert worlds[1][2].hits > 8
     assert deepcopy(compiled_net)(T.ones(1, 3)).shape == (1, 2)
+
+
+def test_no_step_pays_for_both_an_edit_and_a_recording() -> None:
+    worlds = [learner(None), learner(False)]
+    x, y = T.ones(5, 3), T.zeros(5, 2)
+    counts = []
+    for edits in range(3):
+        for net, optimizer, _ in worlds:
+            if edits:
+                T.manual_seed(edits)
+                structure.grow(net, "0", +4, x=x).apply(optimizer)
+        for _ in range(3):
+            losses = [step(x, y).item() for _, _, step in worlds]
+            assert losses[0] == losses[1]
+            compiled = worlds[1][2]
+            counts.append((compiled.eager, compiled.recorded, compiled.hits))
+    assert counts == [(0, 1, 0), (0, 1, 1), (0, 1, 2), (1, 1, 2), (1, 2, 2), (1, 2, 3), (2, 2, 3), (2, 3, 3), (2, 3, 4)]

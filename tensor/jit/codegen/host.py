@@ -217,11 +217,13 @@ def keep_on_disk() -> None:
 
     For a thread that has nothing more urgent to do.
     """
-    while _unkept:
-        with _lock:
-            code, optimization = _unkept.pop() if _unkept else (None, 0)
+    while True:
+        with _lock:  # asked for even if nothing is left: another thread may be writing the last one
+            if not _unkept:
+                return
+            code, optimization = _unkept.pop()
             store = objects.current()
-            if code is not None and store is not None:
+            if store is not None:
                 content = None
                 if image.SUPPORTED:
                     content = image.flat(_generated([code], _machine(optimization, movable=True)), code.name)

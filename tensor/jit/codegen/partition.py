@@ -11,6 +11,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,7 @@ def _spelt(x: Any) -> str:
 
 _known: dict[str, Partition] = {}
 _unkept: dict[str, Partition] = {}
+_keeping = threading.Lock()
 
 
 def find(name: str) -> Partition | None:
@@ -102,11 +104,14 @@ def keep(name: str, made: Partition) -> None:
 
 def keep_on_disk() -> None:
     """Write what has been remembered since to disk, if anything is kept there."""
-    while _unkept:
-        name, made = _unkept.popitem()
-        store = objects.current()
-        if store is not None:
-            store.put(name, _encoded(made))
+    while True:
+        with _keeping:  # asked for even if nothing is left: another thread may be writing the last one
+            if not _unkept:
+                return
+            name, made = _unkept.popitem()
+            store = objects.current()
+            if store is not None:
+                store.put(name, _encoded(made))
 
 
 _ARGUMENTS = {kind.__name__: kind for kind in (Address, Number, Count, Foreign)}
