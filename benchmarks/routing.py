@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 """Networks whose path depends on the input: what they learn, and what a batch of trees costs.
 
-    python benchmarks/routing.py [--only copy,parity,trees] [--seeds 0,1,2] [--json FILE]
+    python benchmarks/routing.py [--only copy,copy-lstm,parity,logic,trees] [--seeds 0,1,2] [--json FILE]
 
-*Copy*: a Neural Turing machine repeats sequences of 1 to 20 vectors of 8 bits (Graves et al. 2014); shown is the mean number of
-wrong bits in a sequence, over 200 sequences that it never saw, at length 20 (of 160) and at length 60 (of 480).
+*Copy*: a Neural Turing machine with a feed-forward controller repeats sequences of 1 to 20 vectors of 8 bits (Graves et al.
+2014); shown is the mean number of wrong bits in a sequence, over 200 sequences that it never saw, at length 20 (of 160) and at
+length 60 (of 480), and where its heads look in one of these. *Copy-lstm*: the same with an LSTM, without a floor.
 
-*Parity*: of up to 16 bits, all seen at once (the task of Graves 2016, smaller); a recurrent cell with adaptive computation time
-beside the same cell that takes one step, both trained alike. Shown is the share of wrong answers on 10,000 vectors.
+*Parity* and *logic*: two tasks of Graves 2016, smaller: the parity of up to 16 bits, all seen at once; and sequences of up to
+3 vectors, each of which holds bits and a chain of up to 6 binary gates, and whose first bit is the answer to the vector before. A
+recurrent cell with adaptive computation time beside the same cell that takes one step, both trained alike. Shown is the share of
+10,000 new sequences with any answer wrong, and how long it thinks by the number of bits or gates.
 
 *Trees*: a learning step on random binary trees of 15 leaves, for each tree: 32 at a time by `DynamicBatch`, and relative to
 PyTorch, which takes one at a time (if it is installed). One thread; the variants take turns. The floor is what NumPy takes for
@@ -25,7 +28,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
@@ -43,6 +46,8 @@ bce = nn.functional.binary_cross_entropy_with_logits
 # --- copy ---------------------------------------------------------------------------------------------------------------
 
 BITS = 8
+#: By the name of the measurement, whether the controller is feed-forward.
+CONTROLLERS = {"copy": True, "copy-lstm": False}
 
 
 def copy_task(rng: np.random.Generator, length: int, batch: int) -> tuple[Any, Any]:
@@ -71,11 +76,28 @@ def wrong_bits(cell: NTMCell, length: int, sequences: int = 200) -> float:
     return float(wrong.sum().item() / sequences)
 
 
-def copy(seed: int, sequences: int, batch: int = 8, lr: float = 2e-3) -> dict[str, float]:
-    """Train on so many sequences and test."""
+def attention(cell: NTMCell, length: int) -> dict[str, Any]:
+    """Where both heads look in each step of a sequence: "slot:weight slot:weight", for weights of at least a twentieth."""
+    x, _ = copy_task(np.random.default_rng(12345), length, 1)
+    state, seen = cell.initial_state(1), []
+    with T.no_grad():
+        for row in x.unbind(0):
+            _, state = cell(row, state)
+            seen.append(state.weights[0].numpy())
+    heads = {
+        name: [" ".join(f"{slot}:{w[slot]:.2f}" for slot in np.flatnonzero(w >= 0.05)) for w in weights]
+        for name, weights in zip(("read", "write"), zip(*seen, strict=True), strict=True)
+    }
+    return {"length": length, "slots": cell.slots, **heads}
+
+
+def copy(
+    seed: int, sequences: int, feedforward: bool, batch: int = 8, lr: float = 2e-3
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Train on so many sequences and test; the figures, and where the heads of the trained machine look."""
     T.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    cell = NTMCell(BITS + 2, BITS)
+    cell = NTMCell(BITS + 2, BITS, feedforward=feedforward)
     step = T.compile(cell)
     optimizer = T.optim.Adam(cell.parameters(), lr=lr)
     start = time.process_time()
@@ -91,63 +113,134 @@ def copy(seed: int, sequences: int, batch: int = 8, lr: float = 2e-3) -> dict[st
         if seen % 800 == 0:
             print(f"  {seen} sequences: loss {loss.item():.4f}, {wrong_bits(cell, 20, 50):.2f} wrong bits of 160", flush=True)
     cpu = time.process_time() - start
-    return {
+    figures = {
         "sequences": sequences,
         "wrong bits at 20": wrong_bits(cell, 20),
         "wrong bits at 60": wrong_bits(cell, 60),
         "cpu s": round(cpu, 1),
     }
+    return figures, attention(cell, 60)
 
 
-# --- parity -------------------------------------------------------------------------------------------------------------
+# --- thinking -----------------------------------------------------------------------------------------------------------
+
+
+class Thinker(nn.Module):
+    """A recurrent cell that takes up to ``most`` steps on each vector of a sequence, and answers each."""
+
+    def __init__(self, cell: nn.Module, hidden: int, most: int) -> None:
+        super().__init__()
+        self.think = ACT(cell, hidden, most=most, halt_bias=-1.0, skip=False)
+        self.answer = nn.Linear(hidden, 1)
+
+    def forward(self, x: Any) -> tuple[Any, Any]:
+        """Logits and the time taken, [vectors, n], of [vectors, n, features]."""
+        state, logits, ponders = None, [], []
+        for vectors in x.unbind(0):
+            h, state, ponder = self.think(vectors, state)
+            logits.append(self.answer(h).squeeze(-1))
+            ponders.append(ponder)
+        return T.stack(logits), T.stack(ponders)
+
+
+class Examples(NamedTuple):
+    """Of a task: what is seen, the answers, which vectors count, and how hard each is."""
+
+    x: Any  #: [vectors, n, features]
+    y: Any  #: [vectors, n]
+    counts: Any  #: [vectors, n], 1 or 0
+    difficulty: Any  #: [vectors, n]
+
+
+class Task(NamedTuple):
+    """What is to be thought about, and how both nets are trained."""
+
+    draw: Callable[[np.random.Generator, int], Examples]
+    cell: Callable[[], nn.Module]
+    hidden: int
+    most: int
+    steps: int
+    lr: float
+    cost: float
+
 
 PARITY = 16
 
 
-def parity_task(rng: np.random.Generator, n: int) -> tuple[Any, Any]:
+def parity_examples(rng: np.random.Generator, n: int) -> Examples:
     """Vectors of up to 16 numbers, -1 or 1 and then zeros, and whether the ones are odd in number."""
     signs, count = rng.choice([-1.0, 1.0], (n, PARITY)), rng.integers(1, PARITY + 1, n)
     x = (signs * (np.arange(PARITY) < count[:, None])).astype(np.float32)
-    return T.tensor(x), T.tensor(((x == 1).sum(1) % 2).astype(np.float32))
+    return Examples(x[None], ((x == 1).sum(1) % 2).astype(np.float32)[None], np.ones((1, n), np.float32), count[None])
 
 
-class Thinker(nn.Module):
-    """A recurrent cell that takes up to ``most`` steps on a vector, and answers."""
-
-    def __init__(self, most: int, hidden: int = 32) -> None:
-        super().__init__()
-        self.think = ACT(nn.GRUCell(PARITY + 1, hidden), hidden, most=most, halt_bias=-1.0)
-        self.answer = nn.Linear(hidden, 1)
-
-    def forward(self, x: Any) -> tuple[Any, Any]:
-        h, _, ponder = self.think(x)
-        return self.answer(h).squeeze(-1), ponder
+VECTORS, GATES = 3, 6
+#: What the ten gates of the paper give for the inputs (0, 0), (0, 1), (1, 0), (1, 1).
+TABLES = np.array([
+    [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 1, 1, 0], [1, 1, 1, 0],
+    [0, 0, 0, 1], [1, 0, 0, 1], [1, 1, 0, 1], [1, 0, 1, 1], [0, 1, 1, 1],
+])  # fmt: skip
 
 
-def parity(seed: int, most: int, steps: int, lr: float = 3e-3, cost: float = 1e-3) -> dict[str, float]:
-    """Train on batches of 64 and test."""
+def logic_examples(rng: np.random.Generator, n: int) -> Examples:
+    """Sequences of up to 3 vectors: two bits and a chain of up to 6 gates, each of which gets the last two results.
+
+    A vector's first bit is the answer to the one before, which is not shown again.
+    """
+    x, y = np.zeros((VECTORS, n, 2 + GATES * len(TABLES)), np.float32), np.zeros((VECTORS, n), int)
+    used, rows = rng.integers(1, GATES + 1, (VECTORS, n)), np.arange(n)
+    for i in range(VECTORS):
+        before, now = (y[i - 1] if i else rng.integers(0, 2, n)), rng.integers(0, 2, n)
+        x[i, :, 0], x[i, :, 1] = before * (i == 0), now
+        for gate, chosen in enumerate(rng.integers(0, len(TABLES), (GATES, n))):
+            on = gate < used[i]
+            x[i, rows[on], 2 + gate * len(TABLES) + chosen[on]] = 1
+            after = np.where(on, TABLES[chosen, 2 * now + before], now)
+            before, now = np.where(on, now, before), after
+        y[i] = now
+    counts = np.arange(VECTORS)[:, None] < rng.integers(1, VECTORS + 1, n)
+    return Examples(x, y.astype(np.float32), counts.astype(np.float32), used)
+
+
+TASKS = {
+    "parity": Task(parity_examples, lambda: nn.GRUCell(PARITY + 1, 32), 32, 10, 16_000, 3e-3, 1e-3),
+    "logic": Task(logic_examples, lambda: nn.LSTMCell(2 + GATES * len(TABLES) + 1, 48), 48, 6, 16_000, 4e-3, 3e-3),
+}
+
+
+def think(task: Task, seed: int, most: int, steps: int) -> dict[str, Any]:
+    """Train on batches of 64 sequences and test; the error is the share of sequences with any answer wrong."""
     T.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    net = Thinker(most)
-    optimizer = T.optim.Adam(net.parameters(), lr=lr)
-    start = time.process_time()
-    for step in range(steps):
-        x, y = parity_task(rng, 64)
+    net = Thinker(task.cell(), task.hidden, most)
+    optimizer = T.optim.Adam(net.parameters(), lr=task.lr)
+
+    @T.compile
+    def learn(x: Any, y: Any, counts: Any) -> None:
         logits, ponder = net(x)
         optimizer.zero_grad()
-        (bce(logits, y) + cost * ponder.mean()).backward()
+        (((bce(logits, y, reduction="none") + task.cost * ponder) * counts).sum() / counts.sum()).backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.param_groups[0]["lr"] = lr * (1 - step / steps)
         optimizer.step()
+
+    start = time.process_time()
+    for step in range(steps):
+        examples = task.draw(rng, 64)
+        optimizer.param_groups[0]["lr"] = task.lr * (1 - step / steps)
+        learn(*map(T.tensor, examples[:3]))
     cpu = time.process_time() - start
-    x, y = parity_task(np.random.default_rng(12345), 10_000)
+    test = task.draw(np.random.default_rng(12345), 10_000)
     with T.no_grad():
-        logits, ponder = net(x)
-    error = float(((logits > 0) != (y > 0.5)).float().mean().item())
+        logits, ponder = (values.numpy() for values in net(T.tensor(test.x)))
+    counted = test.counts > 0
+    wrong = ((logits > 0) != (test.y > 0.5)) & counted
+    levels = [counted & (test.difficulty == level) for level in range(1, int(test.difficulty.max()) + 1)]
     return {
         "steps": steps,
-        "error": round(error, 5),
-        "mean ponder": round(float(ponder.mean().item()), 2),
+        "error": round(float(wrong.any(0).mean()), 5),
+        "mean ponder": round(float(ponder[counted].mean()), 2),
+        "ponder by difficulty": [round(float(ponder[level].mean()), 2) for level in levels],
+        "error by difficulty": [round(float(wrong[level].mean()), 4) for level in levels],
         "cpu s": round(cpu, 1),
     }
 
@@ -306,27 +399,31 @@ def trees(rounds: int) -> dict[str, float]:
 def main() -> int:
     """Print the figures; 1 where one is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="copy,parity,trees")
-    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--only", default="copy,copy-lstm,parity,logic,trees")
+    parser.add_argument("--seeds", default="0,1,2,3,4")
     parser.add_argument("--sequences", type=int, default=30_000)
-    parser.add_argument("--steps", type=int, default=16_000, help="of the parity task")
+    parser.add_argument("--steps", type=int, help="of parity and logic")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     only, seeds = options.only.split(","), [int(seed) for seed in options.seeds.split(",")]
     result: dict[str, Any] = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
     missed = []
-    if "copy" in only:
-        for seed in seeds:
-            run = result.setdefault("copy", {})[f"seed {seed}"] = copy(seed, options.sequences)
-            print(run, flush=True)
-            missed += ["copy"] * (run["wrong bits at 20"] >= 0.01 or run["wrong bits at 60"] >= 0.6)
-    if "parity" in only:
-        for seed in seeds:
-            pair = {"one step": parity(seed, 1, options.steps), "ACT": parity(seed, 10, options.steps)}
-            result.setdefault("parity", {})[f"seed {seed}"] = pair
-            print(pair, flush=True)
-            missed += ["parity"] * (pair["ACT"]["error"] > pair["one step"]["error"] / 4)
+    for name, feedforward in CONTROLLERS.items():
+        for seed in seeds if name in only else ():
+            run, seen = copy(seed, options.sequences, feedforward)
+            result.setdefault(name, {})[f"seed {seed}"] = run
+            if seed == seeds[0]:
+                result.setdefault("attention", {})[name] = {"seed": seed, **seen}
+            print(name, run, flush=True)
+            missed += ["copy"] * (name == "copy" and (run["wrong bits at 20"] >= 0.01 or run["wrong bits at 60"] >= 0.6))
+    for name, task in TASKS.items():
+        for seed in seeds if name in only else ():
+            runs = {"one step": 1, "ACT": task.most}
+            pair = {run: think(task, seed, most, options.steps or task.steps) for run, most in runs.items()}
+            result.setdefault(name, {})[f"seed {seed}"] = pair
+            print(name, pair, flush=True)
+            missed += [name] * (pair["ACT"]["error"] > pair["one step"]["error"] / 4)
     if "trees" in only:
         result["trees"] = trees(options.rounds)
         print(result["trees"])

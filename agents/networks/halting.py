@@ -26,6 +26,15 @@ def _add(total: State, rows: Tensor, part: State, weight: Tensor) -> State:
     return total.index_add(0, rows, part * weight.reshape(-1, *[1] * (part.ndim - 1)))
 
 
+def _weighted(part: State, weight: Tensor, total: State) -> State:
+    """``total``, if any, with ``weight * part`` added to all rows."""
+    if isinstance(part, tuple):
+        totals = (None,) * len(part) if total is None else total
+        return tuple(_weighted(a, weight, b) for a, b in zip(part, totals, strict=True))
+    scaled = part * weight.reshape(-1, *[1] * (part.ndim - 1))
+    return scaled if total is None else total + scaled
+
+
 def _like(state: State, n: int) -> State:
     if isinstance(state, tuple):
         return tuple(_like(part, n) for part in state)
@@ -41,7 +50,8 @@ class ACT(nn.Module):
     it gets are the means over its steps. Rows that have stopped are not computed any further. The result: the output, the state,
     and for each row how long it thought (steps plus remainder, ``[n]``), whose mean times a small number is to be added to the
     loss. ``halt_bias`` is where the bias of the unit that stops starts: at the paper's 1 it thinks for two steps at first, at -1
-    for five.
+    for five. With ``skip=False`` every row is computed for all ``most`` steps, and those after it stopped count nothing: the same
+    result, from a forward that does not branch on values, so that a learning step compiles.
 
     >>> think = ACT(nn.GRUCell(3 + 1, 8), 8)
     >>> y, state, ponder = think(T.randn(5, 3))
@@ -51,13 +61,20 @@ class ACT(nn.Module):
     """
 
     def __init__(
-        self, cell: nn.Module, hidden_size: int, *, most: int = 20, epsilon: float = 0.01, halt_bias: float = 1.0
+        self,
+        cell: nn.Module,
+        hidden_size: int,
+        *,
+        most: int = 20,
+        epsilon: float = 0.01,
+        halt_bias: float = 1.0,
+        skip: bool = True,
     ) -> None:
         super().__init__()
         if most < 1 or not 0 < epsilon < 1:
             msg = f"ACT: expected at least 1 step and an epsilon between 0 and 1, got {most} and {epsilon}"
             raise ValueError(msg)
-        self.most, self.epsilon = most, epsilon
+        self.most, self.epsilon, self.skip = most, epsilon, skip
         self.cell = cell
         self.halt = nn.Linear(hidden_size, 1)
         assert self.halt.bias is not None
@@ -65,17 +82,25 @@ class ACT(nn.Module):
 
     def forward(self, input: Tensor, state: State = None) -> tuple[Tensor, State, Tensor]:
         """The mean output, the mean state, and the time taken."""
+        mean, ponder = (self._skipping if self.skip else self._masking)(input, state)
+        return (mean[0] if isinstance(mean, tuple) else mean), mean, ponder
+
+    def _step(self, step: int, input: Tensor, state: State, left: Tensor) -> tuple[State, Tensor, Tensor, Tensor]:
+        """The next state, the probability to stop, whether that is enough, and what the state weighs in the mean."""
+        flag = input.new_full((len(input), 1), float(step == 1))
+        state = self.cell(T.cat([input, flag], 1), state)
+        h = state[0] if isinstance(state, tuple) else state
+        p = self.halt(h).sigmoid().squeeze(-1)
+        stop = (left - p <= self.epsilon) if step < self.most else T.ones_like(left, dtype=bool)
+        return state, p, stop, T.where(stop, left, p)
+
+    def _skipping(self, input: Tensor, state: State) -> tuple[State, Tensor]:
         n = len(input)
         rows, left = T.arange(n), input.new_ones(n)
         mean: State = None
         ponder = input.new_zeros(n)
         for step in range(1, self.most + 1):
-            flag = input.new_full((len(rows), 1), float(step == 1))
-            state = self.cell(T.cat([input, flag], 1), state)
-            h = state[0] if isinstance(state, tuple) else state
-            p = self.halt(h).sigmoid().squeeze(-1)
-            stop = (left - p <= self.epsilon) if step < self.most else T.ones_like(left, dtype=bool)
-            weight = T.where(stop, left, p)
+            state, p, stop, weight = self._step(step, input, state, left)
             mean = _add(_like(state, n) if mean is None else mean, rows, state, weight)
             # the remainder is what a gradient can shorten; the number of steps is not differentiable
             ponder = ponder.index_add(0, rows, T.where(stop, left + step, T.zeros_like(left)))
@@ -85,10 +110,22 @@ class ACT(nn.Module):
             if len(going) < len(rows):
                 rows, input, state, left, p = (_rows(x, going) for x in (rows, input, state, left, p))
             left = left - p
-        return (mean[0] if isinstance(mean, tuple) else mean), mean, ponder
+        return mean, ponder
+
+    def _masking(self, input: Tensor, state: State) -> tuple[State, Tensor]:
+        left = input.new_ones(len(input))
+        going, nothing = T.ones_like(left, dtype=bool), T.zeros_like(left)
+        mean: State = None
+        ponder = nothing
+        for step in range(1, self.most + 1):
+            state, p, stop, weight = self._step(step, input, state, left)
+            mean = _weighted(state, T.where(going, weight, nothing), mean)
+            ponder = ponder + T.where(going & stop, left + step, nothing)
+            going, left = going & ~stop, left - p
+        return mean, ponder
 
     def extra_repr(self) -> str:
-        return f"most={self.most}, epsilon={self.epsilon}"
+        return f"most={self.most}, epsilon={self.epsilon}, skip={self.skip}"
 
 
 class Pondered(NamedTuple):

@@ -1,6 +1,7 @@
 """Neural Turing machines and differentiable neural computers: addressing, gradients, slots that come while they run."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import tensor as T
 from agents.networks.memory import DNCCell, NTMCell, add_slots, addressing
 from tensor import nn, structure
 
-CELLS = {"ntm": NTMCell, "dnc": DNCCell}
+CELLS = {"ntm": NTMCell, "feedforward ntm": partial(NTMCell, feedforward=True), "dnc": DNCCell}
 ALL = pytest.mark.parametrize("kind", list(CELLS))
 
 
@@ -44,6 +45,16 @@ def test_gradients_reach_all_parameters_and_are_right(kind):
 
     assert all(g.abs().sum() > 0 for g in T.autograd.grad(loss(*values), values))
     assert T.autograd.gradcheck(loss, values)
+
+
+def test_a_feed_forward_controller_knows_of_the_past_only_what_it_reads():
+    cell, x = cell_of("feedforward ntm"), T.randn(3, 2, 3)
+    _, state = run(cell, x)
+    changed = state._replace(hidden=T.randn(2, 6), cell=T.randn(2, 6))
+    y, after = cell(x[0], state)
+    again, _ = cell(x[0], changed)
+    assert np.array_equal(y.detach().numpy(), again.detach().numpy())
+    assert bool((after.cell == 0).all())
 
 
 @settings(max_examples=40, deadline=None)
@@ -135,10 +146,10 @@ def test_new_slots_are_empty_and_the_old_keep_what_they_held(kind):
     with T.no_grad():
         _, state = run(cell, x)
         add_slots(cell, "", 2).apply()
-        asked = cell.heads if kind == "ntm" else cell.interface
+        asked = cell.interface if kind == "dnc" else cell.heads
         asked.weight.zero_()
         asked.bias.fill_(-60.0)  # nothing is erased, and the DNC's gate of writing is shut
-        if kind == "ntm":
+        if kind != "dnc":
             asked.bias[-4:] = 0
         _, after = cell(x[0], state)
     assert np.allclose(after.memory[:, :5].numpy(), state.memory.numpy(), atol=1e-4)

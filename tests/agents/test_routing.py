@@ -169,10 +169,11 @@ def one_at_a_time(think, x):
     raise AssertionError
 
 
+@pytest.mark.parametrize("skip", [True, False])
 @pytest.mark.parametrize("kind", list(CELLS))
-def test_act_is_the_papers(kind):
+def test_act_is_the_papers(kind, skip):
     T.manual_seed(0)
-    think = ACT(CELLS[kind](3 + 1, 5), 5, most=7)
+    think = ACT(CELLS[kind](3 + 1, 5), 5, most=7, skip=skip)
     with T.no_grad():
         think.halt.weight.mul_(8)
         think.halt.bias.fill_(-1)
@@ -199,9 +200,34 @@ def test_act_computes_only_what_still_thinks():
     assert cell.rows[-1] < cell.rows[0] == 30
 
 
-def test_gradients_of_act():
+def test_act_that_skips_nothing_compiles_and_has_the_same_gradients():
+    T.manual_seed(1)
+    x, before = T.randn(12, 3) * 2, T.randn(2, 12, 5).unbind(0)
+    skipping = ACT(nn.LSTMCell(3 + 1, 5), 5, most=7, halt_bias=-1.0)
+    with T.no_grad():
+        skipping.halt.weight.mul_(8)
+    masking = ACT(nn.LSTMCell(3 + 1, 5), 5, most=7, skip=False)
+    masking.load_state_dict(skipping.state_dict())
+
+    def step(think):
+        y, (_, c), ponder = think(x, before)
+        (y.square().sum() + c.sum() + 0.3 * ponder.sum()).backward()
+        return ponder
+
+    ponder = step(skipping)
+    assert len(set(ponder.ceil().tolist())) > 1
+    compiled = T.compile(lambda: step(masking))
+    for _ in range(3):
+        masking.zero_grad()
+        assert np.allclose(compiled().detach().numpy(), ponder.detach().numpy(), atol=1e-5)
+        for ours, theirs in zip(masking.parameters(), skipping.parameters(), strict=True):
+            assert np.allclose(ours.grad.numpy(), theirs.grad.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_gradients_of_act(skip):
     T.manual_seed(2)
-    think = ACT(nn.GRUCell(3, 3), 3, most=5).double()
+    think = ACT(nn.GRUCell(3, 3), 3, most=5, skip=skip).double()
     with T.no_grad():
         think.halt.bias.fill_(-0.5)
     x = T.randn(3, 2, dtype=T.float64)

@@ -16,18 +16,20 @@ class NTMState(NamedTuple):
     """What a Neural Turing machine keeps between steps."""
 
     hidden: Tensor  #: of the controller, [batch, hidden_size]
-    cell: Tensor  #: of the controller, [batch, hidden_size]
+    cell: Tensor  #: of the controller, [batch, hidden_size]; zero where that is feed-forward
     memory: Tensor  #: [batch, slots, width]
     weights: Tensor  #: where the heads look, those that read first, [batch, heads, slots]
     seen: Tensor  #: what was read last, [batch, reads * width]
 
 
 class NTMCell(nn.Module):
-    """One step of a Neural Turing machine (Graves et al. 2014, arXiv 1410.5401): an LSTM whose heads read and write a memory.
+    """One step of a Neural Turing machine (Graves et al. 2014, arXiv 1410.5401): its heads read and write a memory.
 
     ``[batch, input_size]`` and a state to ``[batch, output_size]`` and the new state. Heads look for what is like a key, or move
-    from where they looked last. Memory starts as a small constant (Collier and Beel 2018, arXiv 1807.08518), the heads at slot
-    0; what is read at first is learnt. The slots are state, not parameters: `add_slots` gives a running machine more of them.
+    from where they looked last; memory starts as a small constant (Collier and Beel 2018, arXiv 1807.08518), the heads at slot
+    0, and what is read at first is learnt. The controller is an LSTM, or with ``feedforward=True`` a layer of tanh units, which
+    knows of the past only what it reads: nothing in it can drift where a sequence is longer than those it learnt from. The slots
+    are state, not parameters: `add_slots` gives a running machine more of them.
 
     >>> cell = NTMCell(3, 2, hidden_size=8, slots=16, width=4)
     >>> y, state = cell(T.ones(5, 3))
@@ -48,11 +50,17 @@ class NTMCell(nn.Module):
         *,
         reads: int = 1,
         writes: int = 1,
+        feedforward: bool = False,
     ) -> None:
         super().__init__()
         self.input_size, self.output_size, self.hidden_size = input_size, output_size, hidden_size
-        self.width, self.reads, self.writes = width, reads, writes
-        self.controller = nn.LSTMCell(input_size + reads * width, hidden_size)
+        self.width, self.reads, self.writes, self.feedforward = width, reads, writes, feedforward
+        controller_size = input_size + reads * width
+        self.controller: nn.Module = (
+            nn.Sequential(nn.Linear(controller_size, hidden_size), nn.Tanh())
+            if feedforward
+            else nn.LSTMCell(controller_size, hidden_size)
+        )
         # for each head a key, its strength, a gate, three shifts and a power; what is erased and added for those that write
         self.heads = nn.Linear(hidden_size, (reads + writes) * (width + 6) + writes * 2 * width)
         self.output = nn.Linear(hidden_size + reads * width, output_size)
@@ -79,8 +87,12 @@ class NTMCell(nn.Module):
         elif more := new_slots(state.memory.shape[1], self.slots, "NTMCell"):
             memory, weights = extend(state.memory, (1,), more, SMALL), extend(state.weights, (2,), more)
             state = state._replace(memory=memory, weights=weights)
-        h, c = self.controller(T.cat([input, state.seen], 1), (state.hidden, state.cell))
-        c = c.clone()  # both are views of one tensor, which a compiled step could not return
+        given, c = T.cat([input, state.seen], 1), state.cell
+        if self.feedforward:
+            h = self.controller(given)
+        else:
+            h, c = self.controller(given, (state.hidden, c))
+            c = c.clone()  # both are views of one tensor, which a compiled step could not return
         asked = self.heads(h)
         reads, writes, width = self.reads, self.writes, self.width
         heads = reads + writes
@@ -97,4 +109,5 @@ class NTMCell(nn.Module):
         return self.output(T.cat([h, seen], 1)), NTMState(h, c, memory, weights, seen)
 
     def extra_repr(self) -> str:
-        return f"slots={self.slots}, width={self.width}, reads={self.reads}, writes={self.writes}"
+        sizes = f"slots={self.slots}, width={self.width}, reads={self.reads}, writes={self.writes}"
+        return f"{sizes}, feedforward={self.feedforward}"
