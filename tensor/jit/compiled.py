@@ -126,7 +126,8 @@ class Compiled:
         >>> double(T.ones(3))
         tensor([3., 3., 3.])
         """
-        _queue.join()
+        with codegen.awaited():
+            _queue.join()
 
     @property
     def native(self) -> bool:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+import tensor as T
+from tensor.jit import compiled
 from tensor.jit.codegen import available, host
 from tensor.jit.codegen.kernel import Code, finish
 from tensor.jit.codegen.text import SCALARS, Function, Lanes
@@ -54,7 +57,7 @@ def test_all_is_made_by_one_hand_or_two(hands: int, threads: list[str], monkeypa
     made = host._made(codes, codes[0])
     assert set(made) == {code.name for code in codes}
     assert len({function.address for function in made.values()}) == 7
-    assert (len(threads), len(set(threads))) == (hands + 1, 2)  # an entry is a piece of its own
+    assert (len(threads), len(set(threads))) == (hands + 1, hands)  # an entry is a piece of its own
 
 
 def test_shares_are_about_as_large(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +70,8 @@ def test_shares_are_about_as_large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("place", [0, 1])
-def test_an_error_of_either_hand(place: int, threads: list[str]) -> None:
+def test_an_error_of_either_hand(place: int, threads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "_hands", lambda: 2)
     pieces = [([code], 1) for code in kernels(2)]
     pieces[place] = ([broken()], 1)
     with pytest.raises(RuntimeError, match=r"^codegen: LLVM: ParseAssembly: .*expected"):
@@ -75,11 +79,24 @@ def test_an_error_of_either_hand(place: int, threads: list[str]) -> None:
     assert len(set(threads)) == 2
 
 
+def test_a_processor_is_left_to_steps_that_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "_processors", lambda: 2)
+    assert host._hands() == 1
+    with host.awaited():
+        assert host._hands() == 2
+    assert host._hands() == 1
+    waited: list[int] = []
+    monkeypatch.setattr(compiled, "_queue", SimpleNamespace(join=lambda: waited.append(host._hands())))
+    T.compile(lambda x: x).wait()
+    assert waited == [2]
+
+
 def test_where_no_thread_is_to_be_had(threads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(self: threading.Thread) -> None:
         msg = "can't start new thread"
         raise RuntimeError(msg)
 
+    monkeypatch.setattr(host, "_hands", lambda: 2)
     monkeypatch.setattr(threading.Thread, "start", refused)
     codes = kernels(2)
     made = host._generated_at_once([([code], 1) for code in codes], True)

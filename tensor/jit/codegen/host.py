@@ -6,6 +6,7 @@ before, in whatever program, costs nothing. Machine code lives as long as a prog
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import ctypes.util
 import functools
@@ -16,7 +17,7 @@ import os
 import platform
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -227,14 +228,31 @@ def _shares(codes: Sequence[Code], more: int) -> list[list[Code]]:
     return list(shares)
 
 
-@functools.cache
 def _hands() -> int:
-    """How many threads may run at the same time."""
+    """How many threads may compile: one processor is left to the steps that go on meanwhile, unless somebody waits."""
+    return _processors() if _waiting else _processors() - 1
+
+
+@functools.cache
+def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+_waiting: list[None] = []
+
+
+@contextlib.contextmanager
+def awaited() -> Iterator[None]:
+    """Nothing but machine code is waited for in this block, so that it may have all processors."""
+    _waiting.append(None)
+    try:
+        yield
+    finally:
+        _waiting.pop()
+
+
 def _generated_at_once(pieces: Sequence[tuple[Sequence[Code], int]], movable: bool) -> list[bytes]:
-    """An object file for each piece; the first by another thread if there are several, since LLVM needs no interpreter."""
+    """An object file for each piece; the first of several by a second hand if there is one: LLVM needs no interpreter."""
     found: list[bytes | BaseException] = []
 
     def other() -> None:
@@ -245,7 +263,7 @@ def _generated_at_once(pieces: Sequence[tuple[Sequence[Code], int]], movable: bo
 
     hand = threading.Thread(target=other, name="tensor.jit.hand", daemon=True)
     try:
-        if len(pieces) > 1:
+        if len(pieces) > 1 and _hands() > 1:
             hand.start()
     except RuntimeError:  # there are no more threads to be had
         pass
