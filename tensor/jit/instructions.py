@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Instruction", "Ref", "needed", "references"]
+__all__ = ["Instruction", "Ref", "flat", "needed", "references"]
 
 
 @dataclass(slots=True, unsafe_hash=True)  # not frozen: one is made for every array recorded, in a third of the time
@@ -32,6 +32,15 @@ class Instruction:
     errors: dict[str, Any] | None = None  #: NumPy's error handling, where it was not the usual
     used: bool = False  #: of a number: whether what was done depends on it in ways that are not recorded
     late: bool = False  #: whether something that cannot be taken back was done before
+
+
+def flat(x: Any) -> Iterator[Any]:
+    """What is in nested tuples and lists."""
+    if isinstance(x, (tuple, list)):
+        for v in x:
+            yield from flat(v)
+    else:
+        yield x
 
 
 def references(x: Any) -> list[int]:

@@ -21,7 +21,7 @@ import numpy as np
 
 from tensor.autograd.tensor import Tensor
 from tensor.jit.functions import DRAWS, INTO, LOOKS, ROLES, STATIC_SHAPE
-from tensor.jit.instructions import Instruction, Ref, references
+from tensor.jit.instructions import Instruction, Ref, flat, references
 from tensor.jit.memory import is_dense, owner_of
 from tensor.jit.seams import grad_slot, install, plain_step, remove, slot
 from tensor.jit.traced import ReadNumber, Traced, unwrap
@@ -357,7 +357,7 @@ class Recording:
             return
         if isinstance(getattr(f, "__self__", f), np.ufunc):
             return
-        if f is operator.getitem and not any(self._is_mask(x) for x in _flat(made.args[1])):
+        if f is operator.getitem and not any(self._is_mask(x) for x in flat(made.args[1])):
             return
         made.shape = [self.shapes[s][0] for s in made.out] if isinstance(made.out, list) else self.shapes[made.out][0]
         self._before_effects(f"the shape that {_name(f)} gives depends on values")
@@ -416,7 +416,7 @@ class Recording:
         source = generator.__dict__["numpy"]
         if not self.active or get_ident() != self.thread:
             return getattr(source, method)(*args, **kwargs)
-        if method not in DRAWS or any(isinstance(x, np.ndarray) for x in _flat((args, list(kwargs.values())))):
+        if method not in DRAWS or any(isinstance(x, np.ndarray) for x in flat((args, list(kwargs.values())))):
             self.refuse(f"the generator's {method} is called in a way that cannot be followed")
             return getattr(source, method)(*unwrap(args), **unwrap(kwargs))
         made = Instruction("draw", (generator, method), self._refer(args), self._refer(kwargs))
@@ -498,11 +498,3 @@ def grad_of(t: Tensor) -> Tensor | None:
 
 def _name(function: Any) -> str:
     return getattr(function, "__name__", repr(function))
-
-
-def _flat(x: Any) -> Iterator[Any]:
-    if isinstance(x, (tuple, list)):
-        for v in x:
-            yield from _flat(v)
-    else:
-        yield x
