@@ -121,7 +121,7 @@ def within(values: Any) -> list[float]:
     """Mean and half of the 95 % interval."""
     values = np.asarray(values, float)
     half = float(stdtrit(len(values) - 1, 0.975)) * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
-    return [round(float(values.mean()), 1), round(half, 1)]
+    return [round(float(values.mean()), 1), round(float(half), 1)]
 
 
 def summary(runs: dict[str, list[dict[str, Any]]], seeds: list[int]) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from agents.checks import OBSERVATION, Driver, same, small
 from agents.dqn import DQN
+from rlcore.drawing.births import births
 from rlcore.living import Life, read_plan
-from rlcore.living.history import widths
+from rlcore.living.history import standing, widths
 from rlcore.living.trial import DEPTH, Returns, Trial, interval
 from rlcore.types import EpisodeEnd
 
@@ -134,6 +135,8 @@ def test_where_a_rollback_does_not_bring_the_return_back_the_edit_before_goes_ba
         assert story.life.edits[-1]["back_to"] == DEPTH + 1 - back
         assert story.life.edits[-1]["reason"] == f"mean return 10 of 4 episodes, {100 + DEPTH + 1 - max(back - 1, 0)} before"
     assert [kind for _, kind in story.told[: DEPTH + 2]] == ["kept"] + ["taken back"] * (DEPTH + 1)
+    assert [e["number"] for e in standing(story.life.edits)] == [0]
+    assert len(births(story.life.start, story.life.edits)["network.0"]) == story.units == start + 2
     story.episodes(10, 10, 10, 10)
     story.look()
     story.look()
