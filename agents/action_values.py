@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete, Space
@@ -16,32 +17,22 @@ from agents.growing import cautious, more_actions, more_inputs, new_outputs, reb
 from agents.intentional import intentional
 from agents.networks import sparse_mlp
 from agents.obgd import obgd
-from agents.settings import at_least, check, fraction, positive
+from agents.settings import at_least, check, fraction
 from agents.state import copies, generator_state, load_generator, pack, put, unpack
-from agents.streaming import Numbers, Recent, Scales, Traces, Transition, trained
+from agents.streaming import Numbers, Recent, Scales, StreamingConfig, Traces, Transition, trained, transitions
 from rlcore.errors import SpaceError
 from rlcore.types import Part, State
 from tensor import Tensor, nn, structure
 
-__all__ = ["ActionValues", "ActionValuesConfig"]
+__all__ = ["ActionValueAgent", "ActionValues", "ActionValuesConfig"]
 
 
 @dataclass
-class ActionValuesConfig:
+class ActionValuesConfig(StreamingConfig):
     """What the agents that learn action values from single steps have in common; each has a docstring of its own for the help."""
 
-    gamma: float = 0.99
-    """Discount."""
-    trace_decay: float = 0.8
-    """Lambda: how fast eligibility traces decay; 0 one step, 1 Monte Carlo."""
-    step_rule: Literal["obgd", "intentional"] = "obgd"
-    """How long steps are: bounded by what would overshoot, or such that each takes a fixed part of its error away."""
-    step_size: float = 1.0
-    """With obgd: the largest step; samples that would overshoot take smaller ones."""
     kappa: float = 2.0
     """With obgd: how much smaller than the bound the steps stay."""
-    error_reduction: float = 0.5
-    """With intentional: the part of its error that a step takes away."""
     exploration_fraction: float = 0.1
     """Part of the run over which exploration is lowered."""
     exploration_initial_epsilon: float = 1.0
@@ -52,21 +43,12 @@ class ActionValuesConfig:
     """Uses of an action that appeared in mid-run until it is taken whenever it seems best; before, ever more often."""
     hidden_sizes: tuple[int, ...] = (64, 64)
     """Units of the hidden layers."""
-    sparsity: float = 0.9
-    """Part of each unit's first weights that is zero."""
-    standardize_observations: bool = True
-    """Standardise observations by the mean and deviation of all so far."""
-    scale_rewards: bool = True
-    """Divide rewards by the deviation of the discounted return so far."""
-    compile: bool = True
-    """Learn by compiled steps (`T.compile`): much faster, and equal up to rounding."""
 
     def __post_init__(self) -> None:
-        check(self, positive, "step_size", "kappa", "error_reduction")
+        super().__post_init__()
         check(self, at_least(1), "kappa")
         check(self, at_least(0), "new_action_tries")
-        check(self, fraction, "gamma", "trace_decay", "sparsity", "exploration_fraction", "error_reduction")
-        check(self, fraction, "exploration_initial_epsilon", "exploration_final_epsilon")
+        check(self, fraction, "exploration_fraction", "exploration_initial_epsilon", "exploration_final_epsilon")
 
 
 class ActionValues:
@@ -108,20 +90,20 @@ class ActionValues:
         self._take()
 
     def _see(self, inputs: int) -> None:
-        c = self.config
         self.inputs, self.recent = inputs, Recent(inputs)
-        self.scales = Scales(
-            inputs, self.num_envs, c.gamma, observations=c.standardize_observations, rewards=c.scale_rewards
-        )  # fmt: skip
+        self.scales = Scales.of(self.config, inputs, self.num_envs)
 
     def _take(self) -> None:
         """Take the network into use as it has become."""
         self.parameters = trained(self.network)
-        written = [*self.parameters, *self.scales.tensors, *(e for part in self.traces.tensors for e in part)]
         self._acting = [*self.network.parameters(), *self.scales.acting]
-        self._learn = LearningStep(self._step, written, compile=self.config.compile)
+        self._learn = LearningStep(self._step, self._written(), (self.network,), compile=self.config.compile)
         self._values = LearningStep(self._evaluate, (), compile=self.config.compile)
         self._described = structure.describe(self.network)
+
+    def _written(self) -> list[Tensor]:
+        """All that a step writes, as the network is now."""
+        return [*trained(self.network), *self.scales.tensors, *(e for part in self.traces.tensors for e in part)]
 
     @property
     def epsilon(self) -> float:
@@ -239,10 +221,11 @@ class ActionValues:
 
     def edited(self) -> None:
         """Learn with the network as it is now."""
-        self.version += 1
         self.traces.fit()
-        self._take()
-        restore((self._learn, self._values), [GRACE, GRACE])
+        if self._learn.stale(self._written()):
+            self.version += 1
+            self._take()
+            restore((self._learn, self._values), [GRACE, GRACE])
 
     def more(self, action_space: Space[Any]) -> int:
         """How many actions a space has more; SpaceError where it cannot be served."""
@@ -337,3 +320,78 @@ class ActionValues:
         if given["inputs"] != self.inputs:
             self._see(given["inputs"])
         self._take()
+
+
+class ActionValueAgent(ABC):
+    """What the agents of action values hand on to their `ActionValues`; how they learn from what they have seen is their own."""
+
+    values: ActionValues
+    _seen: list[Transition]
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers are learnt."""
+        return sum(p.numel() for p in self.values.network.parameters())
+
+    @property
+    def version(self) -> int:
+        """Of the structure: how often the network was edited."""
+        return self.values.version
+
+    def prepare(self) -> None:
+        """Have machine code made before the first step."""
+        self.values.prepare()
+
+    def prepare_to_act(self) -> None:
+        """Have machine code made for acting."""
+        self.values.prepare_to_act()
+
+    def act(self, observation: NDArray[np.float32], *, deterministic: bool = False) -> NDArray[Any]:
+        """The best action, or with a probability that falls any; never any with ``deterministic``."""
+        return self.values.act(observation, deterministic=deterministic)
+
+    def observe(
+        self,
+        observation: NDArray[np.float32],
+        action: NDArray[Any],
+        reward: NDArray[np.float32],
+        next_observation: NDArray[np.float32],
+        terminated: NDArray[np.bool_],
+        truncated: NDArray[np.bool_],
+        valid: NDArray[np.bool_],
+    ) -> None:
+        """Hold a step until `learn`."""
+        self._seen += transitions(observation, action, reward, next_observation, terminated, truncated, valid)
+        self.values.took(observation, action, valid)
+
+    @abstractmethod
+    def learn(self) -> Mapping[str, float] | None:
+        """Learn from the steps held."""
+
+    def parts(self) -> Mapping[str, Part]:
+        """``network``, from standardised observations to values; the traces of all environments follow."""
+        return self.values.parts()
+
+    def sample(self) -> NDArray[np.float32] | None:
+        """The latest observations, as the network takes them."""
+        return self.values.sample()
+
+    def edited(self) -> None:
+        """Learn with the network as it is now."""
+        self.values.edited()
+
+    def snapshot(self) -> State:
+        """Structure and weights."""
+        return self.values.snapshot()
+
+    def roll_back(self, state: State) -> None:
+        """Take the network of a `snapshot` into use, with traces that begin anew; all else stays as it is."""
+        self.values.roll_back(state)
+
+    def policy(self) -> State:
+        """What `act` depends on, as copies."""
+        return self.values.policy()
+
+    def load_policy(self, state: State) -> None:
+        """Act as the agent that gave `policy` does."""
+        self.values.load_policy(state)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensor as T
-from tensor import Tensor, jit
+from tensor import Tensor, jit, nn
 from tensor.optim.flat_optimizer import FlatOptimizer
 
 __all__ = ["GRACE", "LearningStep", "restore"]
@@ -20,7 +20,8 @@ TRIALS = 2
 class LearningStep:
     """A function of tensors that learns; compiled unless told otherwise.
 
-    ``changes`` is what it changes in place: an optimizer with its parameters, or tensors.
+    ``changes`` is what it changes in place: an optimizer with its parameters, or tensors. ``nets`` are the networks it runs,
+    whose structure machine code depends on, too.
 
     Machine code rounds differently from NumPy, and `T.compile` makes it while the first calls already run. So that a run
     depends on its seed alone, and goes on bit for bit from a checkpoint, no call that counts is made before there is machine
@@ -43,13 +44,20 @@ class LearningStep:
     (tensor(2.), tensor([0.5000, 0.5000]))
     """
 
-    def __init__(self, function: Callable[..., Any], changes: FlatOptimizer | Sequence[Tensor], *, compile: bool = True) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        changes: FlatOptimizer | Sequence[Tensor],
+        nets: Sequence[nn.Module] = (),
+        *,
+        compile: bool = True,
+    ) -> None:
         self._call = T.compile(function) if compile else function
         self._function = function
-        self._changes = changes
+        self._changes, self._nets = changes, nets
         self._ready = not compile
         self._trials = 0 if self._ready else TRIALS  # calls still to be made for machine code to be made
-        self._laid = _layout(changes)
+        self._laid = _layout(changes, nets)
         self.grace = 0  #: how many calls will still run as they are; part of an agent's state
 
     def __call__(self, *tensors: Tensor) -> Any:
@@ -91,7 +99,7 @@ class LearningStep:
 
     def restored(self, grace: int = 0) -> None:
         """The optimizer's state was replaced, and with it the memory that machine code was made for."""
-        self._laid = _layout(self._changes)
+        self._laid = _layout(self._changes, self._nets)
         if isinstance(self._call, jit.Compiled):
             self._call.reset()
             self._ready, self._trials = False, TRIALS
@@ -102,15 +110,17 @@ class LearningStep:
         if isinstance(self._call, jit.Compiled):
             self._call.wait()
 
-    @property
-    def stale(self) -> bool:
-        """Whether an edit has moved what machine code was made for; one in place has not. Without an optimizer, always."""
-        laid = _layout(self._changes)
-        return not (laid and len(laid) == len(self._laid) and all(a is b for a, b in zip(laid, self._laid, strict=True)))
+    def stale(self, changes: Sequence[Tensor] | None = None) -> bool:
+        """Whether an edit has moved what machine code was made for; one in place has not. ``changes``: the tensors of now.
+
+        Always, where nothing is changed: what is read is not known.
+        """
+        laid = _layout(self._changes if changes is None else changes, self._nets)
+        return not laid or len(laid) != len(self._laid) or not all(map(_alike, laid, self._laid))
 
     def edited(self) -> bool:
         """The network was edited; says whether anything had to be made anew, or the edit was in place and all goes on."""
-        if not self.stale:
+        if not self.stale():
             return False
         if isinstance(self._changes, FlatOptimizer):
             # Lays late elements in the order in which a checkpoint will have them: in another, sums may round differently.
@@ -127,12 +137,18 @@ class LearningStep:
         put_back()
 
 
-def _layout(changes: FlatOptimizer | Sequence[Tensor]) -> list[Any]:
-    """What machine code depends on: the memory, and whether all elements count the same steps; nothing where unknown."""
+def _layout(changes: FlatOptimizer | Sequence[Tensor], nets: Sequence[nn.Module]) -> list[Any]:
+    """What machine code depends on: the memory, the modules, and whether all elements count the same steps."""
+    modules = [module for net in nets for module in net.modules()]
+    structure = [*modules, *(module._structure for module in modules)]
     if not isinstance(changes, FlatOptimizer):
-        return []
+        return [*structure, *(tensor._array for tensor in changes)]
     flats = [flat for group in changes._flats for flat in group]
-    return flats + [flat.late is None and isinstance(flat.steps, int) for flat in flats]
+    return [*structure, *flats, *(flat.late is None and isinstance(flat.steps, int) for flat in flats)]
+
+
+def _alike(one: Any, other: Any) -> bool:
+    return one is other or (isinstance(one, int) and one == other)
 
 
 def restore(steps: Sequence[LearningStep], grace: Sequence[int] | int) -> None:

@@ -154,7 +154,7 @@ class DQN:
     def _learn_with(self, parameters: list[Tensor]) -> None:
         self._parameters = list(self.network.parameters())
         self.optimizer = optim.Adam(parameters, lr=self.config.learning_rate)
-        self._gradient_step = LearningStep(self._step, self.optimizer, compile=self.config.compile)
+        self._gradient_step = LearningStep(self._step, self.optimizer, (self.network,), compile=self.config.compile)
         self._values = LearningStep(self._evaluate, (), compile=self.config.compile)
 
     def _remember(self, inputs: int) -> None:

@@ -128,7 +128,7 @@ class PPO:
         self._parameters = list(self.networks.parameters())
         parameters = self._parameters if names is None else optimized(self.networks, names)
         self.optimizer = optim.Adam(parameters, lr=self.config.learning_rate, eps=1e-5)
-        self._gradient_step = LearningStep(self._step, self.optimizer, compile=self.config.compile)
+        self._gradient_step = LearningStep(self._step, self.optimizer, (self.networks,), compile=self.config.compile)
         self._outputs = LearningStep(self._evaluate, (), compile=self.config.compile)
 
     def _collect(self, inputs: int) -> None:

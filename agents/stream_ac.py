@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete, Space
@@ -24,9 +24,9 @@ from agents.growing import (
 from agents.intentional import PolicyIntent, intentional
 from agents.networks import make_head, sparse_mlp
 from agents.obgd import obgd
-from agents.settings import at_least, check, fraction, positive
+from agents.settings import at_least, check, positive
 from agents.state import copies, generator_state, load_generator, pack, put, unpack
-from agents.streaming import Numbers, Recent, Scales, Traces, Transition, trained, transitions
+from agents.streaming import Numbers, Recent, Scales, StreamingConfig, Traces, Transition, trained, transitions
 from rlcore.types import Part, State
 from tensor import Tensor, nn, structure
 
@@ -34,43 +34,25 @@ __all__ = ["StreamAC", "StreamACConfig"]
 
 
 @dataclass
-class StreamACConfig:
+class StreamACConfig(StreamingConfig):
     """Stream AC(lambda): a streaming actor-critic for discrete and continuous actions, which keeps no step it has learnt from."""
 
-    gamma: float = 0.99
-    """Discount."""
-    trace_decay: float = 0.8
-    """Lambda: how fast eligibility traces decay; 0 one step, 1 Monte Carlo."""
-    step_rule: Literal["obgd", "intentional"] = "obgd"
-    """How long steps are: bounded by what would overshoot, or such that each changes values and policy by what is intended."""
-    step_size: float = 1.0
-    """With obgd: the largest step, of policy and values; samples that would overshoot take smaller ones."""
     kappa_policy: float = 3.0
     """With obgd: how much smaller than the bound the policy's steps stay."""
     kappa_value: float = 2.0
     """With obgd: how much smaller than the bound the values' steps stay."""
-    error_reduction: float = 0.5
-    """With intentional: the part of the values' error that a step takes away."""
     policy_change: float = 0.05
     """With intentional: the largest change that a step makes to the log-probability of the action taken."""
     entropy_coefficient: float = 0.01
     """Weight of the bonus for random policies."""
     hidden_sizes: tuple[int, ...] = (128, 128)
     """Units of the hidden layers, of the policy and of the value network each."""
-    sparsity: float = 0.9
-    """Part of each unit's first weights that is zero."""
-    standardize_observations: bool = True
-    """Standardise observations by the mean and deviation of all so far."""
-    scale_rewards: bool = True
-    """Divide rewards by the deviation of the discounted return so far."""
-    compile: bool = True
-    """Learn by compiled steps (`T.compile`): much faster, and equal up to rounding."""
 
     def __post_init__(self) -> None:
-        check(self, positive, "step_size", "error_reduction", "policy_change")
+        super().__post_init__()
+        check(self, positive, "policy_change")
         check(self, at_least(1), "kappa_policy", "kappa_value")
         check(self, at_least(0), "entropy_coefficient")
-        check(self, fraction, "gamma", "trace_decay", "sparsity", "error_reduction")
 
 
 class StreamAC:
@@ -109,11 +91,8 @@ class StreamAC:
         self._seen: list[Transition] = []
 
     def _see(self, inputs: int) -> None:
-        c = self.config
         self.inputs, self.recent = inputs, Recent(inputs)
-        self.scales = Scales(
-            inputs, self.num_envs, c.gamma, observations=c.standardize_observations, rewards=c.scale_rewards
-        )  # fmt: skip
+        self.scales = Scales.of(self.config, inputs, self.num_envs)
 
     def _join(self) -> None:
         nets = {"actor": self.actor, "critic": self.critic}
@@ -123,12 +102,15 @@ class StreamAC:
     def _take(self) -> None:
         """Take the networks into use as they have become."""
         self._policy_parameters, self._value_parameters = trained(self.actor), trained(self.critic)
-        parameters = [*self._policy_parameters, *self._value_parameters]
-        written = [*parameters, *self.scales.tensors, *self.intent.tensors, *(e for part in self.traces.tensors for e in part)]
         self._acting = [*self.actor.parameters(), *self.scales.acting]
-        self._learn = LearningStep(self._step, written, compile=self.config.compile)
+        self._learn = LearningStep(self._step, self._written(), (self.actor, self.critic), compile=self.config.compile)
         self._outputs = LearningStep(self._evaluate, (), compile=self.config.compile)
         self._described = {name: structure.describe(net) for name, net in self.traces.nets.items()}
+
+    def _written(self) -> list[Tensor]:
+        """All that a step writes, as the networks are now."""
+        traces = [e for part in self.traces.tensors for e in part]
+        return [*trained(self.actor), *trained(self.critic), *self.scales.tensors, *self.intent.tensors, *traces]
 
     @property
     def num_parameters(self) -> int:
@@ -253,10 +235,11 @@ class StreamAC:
 
     def edited(self) -> None:
         """Learn with the networks as they are now."""
-        self.version += 1
         self.traces.fit()
-        self._take()
-        restore((self._learn, self._outputs), [GRACE, GRACE])
+        if self._learn.stale(self._written()):
+            self.version += 1
+            self._take()
+            restore((self._learn, self._outputs), [GRACE, GRACE])
 
     def adapt(self, observation_space: Box, action_space: Space[Any]) -> Sequence[tuple[str, structure.Edit]]:
         """Serve spaces that have grown. What was seen before is learnt from before; a new component has no statistics yet."""

@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from gymnasium.spaces import Box, Space
-from numpy.typing import NDArray
 
-from agents.action_values import ActionValues, ActionValuesConfig
-from agents.streaming import Transition, transitions
-from rlcore.types import Part, State
+from agents.action_values import ActionValueAgent, ActionValues, ActionValuesConfig
+from agents.streaming import Transition
+from rlcore.types import State
 from tensor import structure
 
 __all__ = ["StreamQ", "StreamQConfig"]
@@ -23,11 +21,12 @@ class StreamQConfig(ActionValuesConfig):
     """Stream Q(lambda): a streaming agent for discrete actions, which learns from each step once and keeps none."""
 
 
-class StreamQ:
+class StreamQ(ActionValueAgent):
     """The agent; see `rlcore.types.Agent` for its protocol. Several environments share the network and have traces each.
 
     Watkins' Q(lambda): an action other than the best one cuts the traces before it is learnt from.
 
+    >>> import numpy as np
     >>> from gymnasium.spaces import Box, Discrete
     >>> agent = StreamQ(StreamQConfig(), Box(-1, 1, (4,)), Discrete(2), num_envs=1, total_steps=1000, seed=0)
     >>> agent.act(np.zeros((1, 4), np.float32), deterministic=True).shape
@@ -53,42 +52,6 @@ class StreamQ:
         )  # fmt: skip
         self._seen: list[Transition] = []
 
-    @property
-    def num_parameters(self) -> int:
-        """How many numbers are learnt."""
-        return sum(p.numel() for p in self.values.network.parameters())
-
-    @property
-    def version(self) -> int:
-        """Of the structure: how often the network was edited."""
-        return self.values.version
-
-    def prepare(self) -> None:
-        """Have machine code made before the first step."""
-        self.values.prepare()
-
-    def prepare_to_act(self) -> None:
-        """Have machine code made for acting."""
-        self.values.prepare_to_act()
-
-    def act(self, observation: NDArray[np.float32], *, deterministic: bool = False) -> NDArray[Any]:
-        """The best action, or with a probability that falls any; never any with ``deterministic``."""
-        return self.values.act(observation, deterministic=deterministic)
-
-    def observe(
-        self,
-        observation: NDArray[np.float32],
-        action: NDArray[Any],
-        reward: NDArray[np.float32],
-        next_observation: NDArray[np.float32],
-        terminated: NDArray[np.bool_],
-        truncated: NDArray[np.bool_],
-        valid: NDArray[np.bool_],
-    ) -> None:
-        """Hold a step until `learn`."""
-        self._seen += transitions(observation, action, reward, next_observation, terminated, truncated, valid)
-        self.values.took(observation, action, valid)
-
     def interrupt(self) -> None:
         """The episodes under way were cut off without an outcome: begin the traces anew."""
         self._seen.clear()
@@ -102,39 +65,11 @@ class StreamQ:
         self._seen.clear()
         return {"td_error": sum(errors) / len(errors), "epsilon": self.values.epsilon}
 
-    def parts(self) -> Mapping[str, Part]:
-        """``network``, from standardised observations to values; the traces of all environments follow."""
-        return self.values.parts()
-
-    def sample(self) -> NDArray[np.float32] | None:
-        """The latest observations, as the network takes them."""
-        return self.values.sample()
-
-    def edited(self) -> None:
-        """Learn with the network as it is now."""
-        self.values.edited()
-
     def adapt(self, observation_space: Box, action_space: Space[Any]) -> Sequence[tuple[str, structure.Edit]]:
         """Serve spaces that have grown. What was seen before is learnt from before."""
         self.values.more(action_space)  # an error before anything changes
         self.learn()
         return self.values.adapt(observation_space, action_space)
-
-    def snapshot(self) -> State:
-        """Structure and weights."""
-        return self.values.snapshot()
-
-    def roll_back(self, state: State) -> None:
-        """Take the network of a `snapshot` into use, with traces that begin anew; all else stays as it is."""
-        self.values.roll_back(state)
-
-    def policy(self) -> State:
-        """What `act` depends on, as copies."""
-        return self.values.policy()
-
-    def load_policy(self, state: State) -> None:
-        """Act as the agent that gave `policy` does."""
-        self.values.load_policy(state)
 
     def state_dict(self) -> State:
         """Everything needed to go on bit for bit."""

@@ -1,24 +1,54 @@
-"""What streaming agents share: statistics, and for each environment its traces and where its episode stands."""
+"""What streaming agents share: options, statistics, and for each environment its traces and where its episode stands."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 import tensor as T
 from agents.growing import widen
+from agents.settings import check, fraction, positive
 from agents.state import pack
 from agents.statistics import RunningStatistics
 from rlcore.types import Part, State
 from tensor import Tensor, nn
 
-__all__ = ["Numbers", "Recent", "Scales", "Traces", "Transition", "trained", "transitions"]
+__all__ = ["Numbers", "Recent", "Scales", "StreamingConfig", "Traces", "Transition", "trained", "transitions"]
 
 #: Observations that are kept to measure networks with.
 RECENT = 64
+
+
+@dataclass
+class StreamingConfig:
+    """What the agents that learn from single steps have in common; each has a docstring of its own for the help."""
+
+    gamma: float = 0.99
+    """Discount."""
+    trace_decay: float = 0.8
+    """Lambda: how fast eligibility traces decay; 0 one step, 1 Monte Carlo."""
+    step_rule: Literal["obgd", "intentional"] = "obgd"
+    """How long steps are: bounded by what would overshoot, or such that each achieves what is intended."""
+    step_size: float = 1.0
+    """With obgd: the largest step; samples that would overshoot take smaller ones."""
+    error_reduction: float = 0.5
+    """With intentional: the part of the values' error that a step takes away."""
+    sparsity: float = 0.9
+    """Part of each unit's first weights that is zero."""
+    standardize_observations: bool = True
+    """Standardise observations by the mean and deviation of all so far."""
+    scale_rewards: bool = True
+    """Divide rewards by the deviation of the discounted return so far."""
+    compile: bool = True
+    """Learn by compiled steps (`T.compile`): much faster, and equal up to rounding."""
+
+    def __post_init__(self) -> None:
+        check(self, positive, "step_size", "error_reduction")
+        check(self, fraction, "gamma", "trace_decay", "sparsity", "error_reduction")
 
 
 class Transition(NamedTuple):
@@ -84,6 +114,12 @@ class Scales:
         self.running = [
             T.zeros((), dtype=T.float64) for _ in range(num_envs)
         ]  #: the discounted return so far, of each environment
+
+    @classmethod
+    def of(cls, config: StreamingConfig, inputs: int, num_envs: int) -> Scales:
+        """Those that an agent's options ask for."""
+        given = {"observations": config.standardize_observations, "rewards": config.scale_rewards}
+        return cls(inputs, num_envs, config.gamma, **given)
 
     def widen(self, inputs: int) -> None:
         """Take observations of more components."""

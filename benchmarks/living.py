@@ -10,6 +10,10 @@ beside it the same without trials, and without a structure file. 100 evaluation 
 *new-action*: DQN on CoastingCartPole-v0, whose action set gains an action at step 30,000: the mean return of the 5,000 steps
 before, and of each stretch of 2,500 steps after; and how often the new action is taken in the 2,000 steps from 8,000 after on.
 
+*streaming-action*: the same of `stream-q` and `stream-sarsa`, with default options, and the action at step 50,000, when they act
+well: returns as above, over the 50,000 steps that follow; after how many steps the action first is a tenth of all, and what share
+it is of the last 5,000.
+
 *stall*: the longest time from one call of `act` to the next, in milliseconds, of a DQN that learns at every step, in 380
 steps after an edit, and in 200 without one, by the clock and as the thread's own processor time (which other processes on the
 machine do not count into); of several edits the median and the worst.
@@ -41,6 +45,7 @@ import numpy as np  # noqa: E402
 
 RUN_AGENT = (sys.executable, "-c", "import sys; from rlcore.cli import main; sys.exit(main())")
 SEEDS = range(5)
+NAMES = ("plateau", "trial", "new-action", "streaming-action", "stall", "live")
 PLATEAU = ("--env", "CartPole-v1", "--agent", "ppo", "--hidden-sizes", 4, "--steps", 150_000, "--no-anneal-learning-rate")
 SLIM = ("--env", "CartPole-v1", "--agent", "ppo", "--hidden-sizes", 64, "--steps", 150_000, "--no-anneal-learning-rate")
 CHANGE, PERIOD_MS = 30_000, 20.0
@@ -134,6 +139,51 @@ def new_action(seed: int, directory: Path) -> dict[str, Any]:
         "evaluation": score.mean,
     }
     print(f"new-action seed {seed}: {result}", flush=True)
+    return result
+
+
+STREAMING, STREAMING_CHANGE, STREAMING_STEPS = ("stream-q", "stream-sarsa"), 50_000, 100_000
+
+
+def streaming_action(agent: str, seed: int, directory: Path) -> dict[str, Any]:
+    """Returns around the change, and how soon and how much the new action is used."""
+    run = directory / f"streaming-action-{agent}-{seed}"
+    command = (
+        "--env",
+        "CoastingCartPole-v0",
+        "--env-args",
+        f"at={STREAMING_CHANGE}",
+        "--agent",
+        agent,
+        "--steps",
+        STREAMING_STEPS,
+    )
+    train(run, *command, "--seed", seed)
+    entries = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+    def mean(first: int, last: int) -> float:
+        return round(statistics.mean(x for e in entries if first < e["step"] <= last for x in e["returns"]), 1)
+
+    def share(some: list[dict[str, Any]]) -> float:
+        # A step is worth 1 with the new action, and half of that with another.
+        steps = sum(sum(e["lengths"]) for e in some)
+        return (2 * sum(sum(e["returns"]) for e in some) - steps) / max(steps, 1)
+
+    before = mean(STREAMING_CHANGE - 5_000, STREAMING_CHANGE)
+    after = {start: mean(start, start + 2_500) for start in range(STREAMING_CHANGE, STREAMING_STEPS, 2_500)}
+    late = [e for e in entries if e["step"] > STREAMING_CHANGE]
+    worst = min(after, key=lambda start: after[start])
+    result = {
+        "agent": agent,
+        "seed": seed,
+        "before": before,
+        "after": {str(start): value for start, value in after.items()},
+        "worst_share": round(after[worst] / before, 3),
+        "worst_at": worst - STREAMING_CHANGE,
+        "steps_to_a_tenth": next((e["step"] - STREAMING_CHANGE for e in late if share([e]) >= 0.1), None),
+        "new_action_share": round(share([e for e in late if e["step"] > STREAMING_STEPS - 5_000]), 3),
+    }
+    print(f"streaming-action: {result}", flush=True)
     return result
 
 
@@ -231,13 +281,13 @@ def seeds(task: Callable[[int, Path], dict[str, Any]], directory: Path, jobs: in
 def main() -> int:
     """Run, print, record; 1 where a floor is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=("plateau", "trial", "new-action", "stall", "live"), action="append")
+    parser.add_argument("--only", choices=NAMES, action="append")
     parser.add_argument("--priority", action="store_true", help="run-agent live --priority, for a machine with other work")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--dir", type=Path, help="where runs are kept; runs that are there are gone on with")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "living.json")
     options = parser.parse_args()
-    names = options.only or ["plateau", "trial", "new-action", "stall", "live"]
+    names = options.only or list(NAMES)
     results: dict[str, Any] = json.loads(options.output.read_text()) if options.output.exists() else {}
     met = {}
     with tempfile.TemporaryDirectory() as temporary:
@@ -255,6 +305,12 @@ def main() -> int:
             met["new-action"] = all(run["worst_share"] >= 0.9 and run["new_action_share"] >= 0.1 for run in runs)
             floor = "in the 10,000 steps after the change no stretch below 0.9 of before, and the new action at least a tenth"
             results["new-action"] = {"command": list(map(str, NEW_ACTION)), "floor": floor, "seeds": runs}
+        if "streaming-action" in names:
+            each = [
+                seeds(lambda seed, where, a=agent: streaming_action(a, seed, where), directory, options.jobs)
+                for agent in STREAMING
+            ]
+            results["streaming-action"] = {"floor": "shown, no floor", "seeds": [run for runs in each for run in runs]}
         if "stall" in names:
             busy = round(os.getloadavg()[0], 1)
             results["stall"] = {"floor": f"worst <= {PERIOD_MS:g} ms (50 Hz)", "milliseconds": stall(), "load": busy}

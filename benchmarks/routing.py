@@ -13,7 +13,8 @@ recurrent cell with adaptive computation time beside the same cell that takes on
 10,000 new sequences with any answer wrong, and how long it thinks by the number of bits or gates.
 
 *Trees*: a learning step on random binary trees of 15 leaves, for each tree: 32 at a time by `DynamicBatch`, and relative to
-PyTorch, which takes one at a time (if it is installed). One thread; the variants take turns.
+PyTorch, which takes one at a time (if it is installed). One thread; the variants take turns. The floor is what NumPy takes for
+the arrays alone, of a batch whose grouping is known before.
 
 Results are added to those in the file.
 """
@@ -308,11 +309,72 @@ def batched() -> Callable[[Any], None]:
     return step
 
 
+def grouping(trees: Any) -> tuple[Any, list[Any], Any, list[int]]:
+    """Of a batch: its words, the places of each level's inputs among all values, those of the roots, and where levels start."""
+    words: list[int] = []
+    levels: dict[int, list[Any]] = {}
+
+    def note(tree: Any) -> tuple[int, int]:
+        if not isinstance(tree, tuple):
+            words.append(tree)
+            return 0, len(words) - 1
+        inputs = note(tree[0]), note(tree[1])
+        level = levels.setdefault(max(inputs)[0] + 1, [])
+        level.append(inputs)
+        return max(inputs)[0] + 1, len(level) - 1
+
+    roots = [note(tree) for tree in trees]
+    starts = np.cumsum([0, len(words), *(len(levels[i]) for i in sorted(levels))]).tolist()
+    where = [np.array([[starts[a] + i, starts[b] + j] for (a, i), (b, j) in levels[k]]).T.copy() for k in sorted(levels)]
+    return np.array(words), where, np.array([starts[k] + i for k, i in roots]), starts
+
+
+def floor() -> Callable[[Any], None]:
+    """A step on a batch that was grouped, in NumPy alone."""
+    cell, leaf, head, _, words = parts(T)
+    (w, b), (v, c), (u, d) = ([p.detach().numpy() for p in layer.parameters()] for layer in (cell, leaf, head))
+    rows = words.numpy()
+
+    def step(grouped: Any) -> None:
+        numbers, where, roots, starts = grouped
+        x = rows.take(numbers, 0)
+        values = np.empty((starts[-1], len(b)), np.float32)
+        np.tanh(x.dot(v.T) + c, values[: len(x)])
+        pairs = []
+        for (left, right), start, end in zip(where, starts[1:], starts[2:], strict=False):
+            pairs.append(np.concatenate([values.take(left, 0), values.take(right, 0)], 1))
+            np.tanh(pairs[-1].dot(w.T) + b, values[start:end])
+        top = values.take(roots, 0)
+        g_out = (top.dot(u.T) + d) * (2 / len(roots))
+        g_values = np.zeros_like(values)
+        g_values[roots] = g_out * u
+        slopes = []
+        for (left, right), start, end in reversed(list(zip(where, starts[1:], starts[2:], strict=False))):
+            slopes.append(g_values[start:end] * (1 - values[start:end] ** 2))
+            g_pairs = slopes[-1].dot(w)
+            g_values[left] += g_pairs[:, : len(b)]
+            g_values[right] += g_pairs[:, len(b) :]
+        slope, g_leaf = np.concatenate(slopes), g_values[: len(x)] * (1 - values[: len(x)] ** 2)
+        grads = [
+            slope.T.dot(np.concatenate(pairs[::-1])),
+            slope.sum(0),
+            g_leaf.T.dot(x),
+            g_leaf.sum(0),
+            g_out.T.dot(top),
+            g_out.sum(0),
+        ]
+        for p, g in zip((w, b, v, c, u, d), grads, strict=True):
+            p -= 1e-3 * g
+
+    return step
+
+
 def trees(rounds: int) -> dict[str, float]:
     """Microseconds for a tree, and the median over rounds of ratios within a round."""
     rng = random.Random(0)
     batches = [[random_tree(rng, 15) for _ in range(32)] for _ in range(5)]
-    variants = {"one at a time": one_at_a_time(T), "batches of 32": batched()}
+    variants = {"one at a time": one_at_a_time(T), "batches of 32": batched(), "NumPy alone, batches of 32": floor()}
+    grouped = [grouping(batch) for batch in batches]
     try:
         import torch
 
@@ -324,7 +386,7 @@ def trees(rounds: int) -> dict[str, float]:
     for _ in range(rounds):
         for name, run in variants.items():
             start = time.process_time()
-            for batch in batches:
+            for batch in grouped if name.startswith("NumPy") else batches:
                 run(batch)
             times[name].append((time.process_time() - start) / 160 * 1e6)
     result = {f"{name} us": round(statistics.median(t), 1) for name, t in times.items()}

@@ -7,6 +7,9 @@ Planning and applying a growth by 8 units, with Adam's state, and a learning ste
 
 Units that start anew under a compiled learning step, as continual backprop has them: the edit, the first step after it and the
 next ones, a step before all edits and after them, and how often the step was recorded; medians of 40.
+
+The same for streaming agents, in processor time: 300 learning steps, in turn with and without a unit of each network's first
+layer that starts anew before them; medians of 8.
 """
 
 import argparse
@@ -24,7 +27,13 @@ for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
+from gymnasium.spaces import Discrete  # noqa: E402
+
 import tensor as T  # noqa: E402
+from agents.checks import OBSERVATION, Driver  # noqa: E402
+from agents.stream_ac import StreamAC  # noqa: E402
+from agents.stream_q import StreamQ  # noqa: E402
+from agents.stream_sarsa import StreamSarsa  # noqa: E402
 from tensor import nn, structure  # noqa: E402
 
 #: Sizes of a network, and the milliseconds that an edit of it may take.
@@ -112,6 +121,24 @@ def renewal_times(sizes: tuple[int, ...], rounds: int = 40) -> dict[str, float]:
     }
 
 
+def streaming_times(agent_class: Any, rounds: int = 8) -> dict[str, float]:
+    """Milliseconds of processor time of 300 learning steps, with a renewal before them and without."""
+    agent = agent_class(agent_class.Config(), OBSERVATION, Discrete(3), num_envs=3, total_steps=20_000, seed=0)
+    driver, own = Driver(agent), agent if agent_class is StreamAC else agent.values
+    driver.run(300)
+    recorded, times = own._learn._call.recorded, {"steps": [], "with a renewal": []}
+    for unit in range(rounds):
+        for name, some in times.items():
+            start = time.process_time()
+            for part in agent.parts().values() if name != "steps" else ():
+                structure.reset_units(part.net, "0", [unit]).apply(part.optimizer, *part.followers)
+            agent.edited()
+            driver.run(100)
+            some.append((time.process_time() - start) * 1e3)
+    figures = {name: round(statistics.median(some), 1) for name, some in times.items()}
+    return {**figures, "recordings": own._learn._call.recorded - recorded, "renewals": rounds}
+
+
 def main() -> int:
     """Print the figures; 1 where an edit takes longer than it may, or a step that units were renewed under was recorded anew."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -129,6 +156,11 @@ def main() -> int:
         result.setdefault("renewals", {})[name] = renewal_times(sizes)
         slow |= result["renewals"][name]["recordings"] > 0
         print(f"{name:18s} renewals:", *(f"{k} {v}" for k, v in result["renewals"][name].items()))
+    for agent_class in (StreamQ, StreamSarsa, StreamAC):
+        name = agent_class.__name__
+        result.setdefault("streaming renewals", {})[name] = streaming_times(agent_class)
+        slow |= result["streaming renewals"][name]["recordings"] > 0
+        print(f"{name:18s} renewals:", *(f"{k} {v}" for k, v in result["streaming renewals"][name].items()))
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n")
     return int(slow)

@@ -213,6 +213,8 @@ class Runner:
                 if metrics is not None:
                     tally.add_metrics(metrics)
                     life.look(tally.steps, metrics)
+                if tally.steps >= run.steps:
+                    life.finish(tally.steps)
                 if not life.quiet:
                     self._tell(progress)
                 if tally.steps >= next_log:

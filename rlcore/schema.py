@@ -26,10 +26,13 @@ def nearest(name: str, known: typing.Iterable[str]) -> str:
     "did you mean 'gamma'?"
     """
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    if close:
-        return "did you mean " + " or ".join(map(repr, close)) + "?"
-    return "expected one of " + ", ".join(known)
+    return _close(name, known) or "expected one of " + ", ".join(known)
+
+
+def _close(name: Any, known: typing.Iterable[str]) -> str:
+    """The names near to one, as a question; empty where there is none."""
+    close = difflib.get_close_matches(str(name), sorted(known), n=3, cutoff=0.6)
+    return "did you mean " + " or ".join(map(repr, close)) + "?" if close else ""
 
 
 def to_mapping(config: Any) -> dict[str, Any]:
@@ -71,7 +74,8 @@ def replace(config: Any, values: Mapping[str, Any], where: str) -> Any:
         try:
             checked[key] = _coerce(value, hints[key])
         except TypeError as error:
-            message = f"{where}: {key}: expected {error}, got {value!r} ({type(value).__name__})"
+            close = _close(value, typing.get_args(hints[key])) if typing.get_origin(hints[key]) is typing.Literal else ""
+            message = f"{where}: {key}: expected {error}, got {value!r} ({type(value).__name__}){close and '; ' + close}"
             raise ConfigError(message) from None
     try:
         return dataclasses.replace(config, **checked)

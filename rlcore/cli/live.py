@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from rlcore.cli.parsing import Directory, File, Flag, parse, peek
+from rlcore.cli.parsing import Directory, File, Flag, parse, peek, structure_tables
 from rlcore.config import RunConfig, Settings, read_toml, resolve
 from rlcore.errors import UsageError
 from rlcore.logging import make_progress
@@ -140,11 +140,7 @@ def _parse(arguments: list[str]) -> tuple[LiveOptions, LiveConfig, Settings, Pat
     if resume is None and settings.run.num_envs != 1:
         settings = dataclasses.replace(settings, run=dataclasses.replace(settings.run, num_envs=1))
     run: RunConfig = dataclasses.replace(settings.run, seed=options.seed, env_args=options.env_args)
-    settings = Settings(run, parsed.hyperparameters, settings.structure)
-    if options.structure is not None:
-        from rlcore.living.plan import read_structure
-
-        settings = dataclasses.replace(settings, structure=read_structure(options.structure))
+    settings = Settings(run, parsed.hyperparameters, structure_tables(options.structure, settings.structure))
     name = f"live-{run.env}-{run.agent}-{run.seed}".replace("/", "_").replace(":", "_")
     directory = options.resume or options.dir or Path("runs") / name
     return options, parsed.timing, settings, directory if directory.is_dir() or options.resume is None else directory.parent

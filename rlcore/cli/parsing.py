@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -16,7 +16,10 @@ from rlcore.errors import ConfigError, KeysNeededError, UsageError
 from rlcore.registry import load_object
 from rlcore.schema import nearest
 
-__all__ = ["Directory", "File", "Flag", "Recording", "Run", "Seconds", "Text", "Uri", "key_flags", "parse", "peek", "read_keys"]
+__all__ = [
+    "Directory", "File", "Flag", "Recording", "Run", "Seconds", "Text", "Uri", "key_flags", "parse", "peek", "read_keys",
+    "structure_tables",
+]  # fmt: skip
 
 Directory = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
@@ -54,7 +57,7 @@ def parse(default: T, arguments: Sequence[str], *, command: str, description: st
     except SystemExit as exit_:
         if exit_.code == 0:
             raise
-        raise UsageError(_first_paragraph(captured.getvalue())) from None
+        raise UsageError(_with_nearest(_first_paragraph(captured.getvalue()))) from None
     except ConfigError as error:
         # The dataclass says "steps: expected ..."; here the key is a flag.
         field, colon, rest = str(error).partition(":")
@@ -85,6 +88,15 @@ def read_keys(key: Path | None, *, allow: Path | None = None, server: Path | Non
     return None if key is None else load_object("envs.streams:Curve").load(key, allowed=allow, server=server)
 
 
+def structure_tables(path: Path | None, otherwise: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """What the structure file that --structure names says; ``otherwise`` without the flag."""
+    if path is None:
+        return otherwise
+    from rlcore.living.plan import read_structure
+
+    return read_structure(path)
+
+
 def peek(arguments: Sequence[str], flag: str) -> str | None:
     """The value of a flag, before anything is parsed: some flags decide what the others are.
 
@@ -98,6 +110,20 @@ def peek(arguments: Sequence[str], flag: str) -> str | None:
         elif argument.startswith(flag + "="):
             value = argument[len(flag) + 1 :]
     return value
+
+
+def _with_nearest(text: str) -> str:
+    """What tyro says of a choice that there is not, as we say it.
+
+    >>> _with_nearest("invalid choice 'obdg' for argument '--step-rule'. Expected one of ('obgd', 'intentional').")
+    "--step-rule: unknown choice 'obdg'; did you mean 'obgd'?"
+    """
+    refused = re.fullmatch(r"invalid choice '(.*)' for argument '(.*)'\. Expected one of \((.*)\)\.", text)
+    if refused is None:
+        return text
+    given, flag, choices = refused.groups()
+    hint = nearest(given, re.findall("'([^']*)'", choices))
+    return f"{flag}: unknown choice {given!r}; {hint}"
 
 
 def _unknown(unknown: Sequence[str], default: Any) -> str:
@@ -125,13 +151,16 @@ def _flags(config: Any) -> set[str]:
 
 
 def _first_paragraph(box: str) -> str:
-    """What tyro says within its box, up to the first rule or blank line, on one line."""
-    lines = []
+    """What tyro says within its box, below the title and up to the next rule, on one line.
+
+    Where a terminal has no lines to draw with, the title is a paragraph, and rules are dashes.
+    """
+    paragraphs: list[list[str]] = [[]]
     for line in box.splitlines():
-        text = re.sub(r"[\u2500-\u257f]", "", line).strip()
-        framed = re.search(r"[\u256d\u2570]", line)
-        if not framed and text:
-            lines.append(text)
-        elif lines:
-            break
-    return " ".join(lines) or "the command line could not be read; see --help"
+        text = re.sub("[\u2500-\u257f]", "", line).strip()
+        if re.search("[\u256d\u2570]", line) or not text.strip("-"):
+            paragraphs.append([])
+        else:
+            paragraphs[-1].append(text)
+    said = [" ".join(lines) for lines in paragraphs if lines]
+    return "".join(said[: 1 if "\u256d" in box else 2][-1:]) or "the command line could not be read; see --help"

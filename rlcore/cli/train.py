@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from rlcore.cli.parsing import Directory, File, Flag, parse, peek
+from rlcore.cli.parsing import Directory, File, Flag, parse, peek, structure_tables
 from rlcore.config import Settings, read_toml, resolve
 from rlcore.errors import ConfigError, UsageError
 from rlcore.logging import make_progress
@@ -121,11 +121,7 @@ def _parse(arguments: list[str]) -> tuple[TrainOptions, Settings]:
     )
     default = command_line(TrainOptions(), defaults.run, defaults.agent)
     parsed: Any = parse(default, arguments, command="train", description=_DESCRIPTION)
-    settings = Settings(parsed.run, parsed.hyperparameters, defaults.structure)
-    if parsed.options.structure is not None:
-        from rlcore.living.plan import read_structure
-
-        settings = dataclasses.replace(settings, structure=read_structure(parsed.options.structure))
+    settings = Settings(parsed.run, parsed.hyperparameters, structure_tables(parsed.options.structure, defaults.structure))
     if not settings.run.env:
         message = "train needs --env; `run-agent list envs` lists them"
         raise UsageError(message)

@@ -17,7 +17,7 @@ from rlcore.living.edits import Place
 from rlcore.living.history import drawing_from, layer_of, widths
 from rlcore.living.plan import Plan, Rule
 from rlcore.living.policies import Look, load_memory, memory
-from rlcore.living.trial import Trial
+from rlcore.living.trial import Trial, Trials, said
 from rlcore.types import EditableAgent, EpisodeEnd, Metrics, Part, RevertibleAgent, State
 from tensor import structure
 
@@ -86,10 +86,9 @@ class Life:
         self.start: dict[str, int] = {}  #: the units of each layer at the beginning
         self._seed, self._num_envs = seed, num_envs
         self._watches = [Watch(rule) for rule in self.plan.rules]
-        longest = max((rule.trial.episodes for rule in self.plan.rules if rule.trial is not None), default=0)
-        self._returns: deque[float] = deque(maxlen=max(EPISODES, longest))
+        self._returns: deque[float] = deque(maxlen=EPISODES)
         self._waiting: list[list[Any]] = []  # [edit's number, sum of returns, episodes] until there are enough
-        self._trial: Trial | None = None
+        self._trials = Trials(num_envs)
         self._over = False
         self._events = Events()
         if isinstance(agent, EditableAgent):
@@ -131,8 +130,7 @@ class Life:
             for waiting in self._waiting:
                 waiting[1] += reward
                 waiting[2] += 1
-            if self._trial is not None:
-                self._trial.add(reward)
+            self._trials.add(episode.index, reward)
         if any(count >= EPISODES for _, _, count in self._waiting):
             self._conclude()
 
@@ -155,8 +153,9 @@ class Life:
         Raises:
             RunError: an edit cannot be made; names the rule.
         """
-        if self._trial is not None and self._trial.over:
-            self._judge(self._trial, step)
+        trial = self._trials.end()
+        if trial is not None:
+            self._judge(trial, step)
         for number, watch in enumerate(self._watches, 1):
             options = watch.rule.options
             if options.watch in metrics:
@@ -171,6 +170,14 @@ class Life:
             except (ValueError, RuntimeError, TypeError, ConfigError) as error:
                 message = f"structure: rule {number} at step {step:,}: {error}"
                 raise RunError(message) from error
+
+    def finish(self, step: int) -> None:
+        """The run is over: an edit that is still on trial is decided by the returns that there are."""
+        if self._trials.now is not None and not self._trials.now.again:
+            self._trials.now.close()
+            trial = self._trials.end()
+            assert trial is not None
+            self._judge(trial, step)
 
     def take_events(self) -> Events:
         """What has happened since this was last asked."""
@@ -190,14 +197,18 @@ class Life:
         if watch.rest:
             watch.rest -= 1
             return True
-        early = rule.trial is not None and len(self._returns) < rule.trial.episodes
+        early = rule.trial is not None and not self._trials.ready(rule.trial)
         # What came on top of an edit on trial would go back with it.
-        return self._trial is not None or early or (self._over and rule.grows)
+        return self._trials.now is not None or early or (self._over and rule.grows)
 
     # --- editing --------------------------------------------------------------------------------------------------------
 
     def _ask(self, watch: Watch, step: int) -> None:
         rule = watch.rule
+        harmed = None if rule.trial is None else self._trials.harmed(self._watches.index(watch))
+        if harmed is not None:
+            self._go_back(harmed, step, said(self._trials.returns.values[-harmed.episodes :], harmed.before))
+            return
         watch.looks += 1
         value = watch.total / watch.count if watch.count else None
         watch.total, watch.count = 0.0, 0
@@ -222,12 +233,12 @@ class Life:
             self._apply(rule, edit, part, name, step, x)
         watch.edits += 1
         self.agent.edited()
-        if trial is not None:
+        if trial is None:
+            self._trials.changed()
+            self._trials.forget()  # what was kept would go back with what is not on trial
+        else:
             numbers = list(range(first, len(self.edits)))
-            self._trial = Trial.of(
-                trial, rule=self._watches.index(watch), numbers=numbers, first=first, before=self._mean(trial.episodes),
-                snapshot=snapshot,
-            )  # fmt: skip
+            self._trials.begin(trial, rule=self._watches.index(watch), numbers=numbers, first=first, snapshot=snapshot)
 
     def _renew(self, watch: Watch, step: int) -> None:
         """Let a policy that chooses units itself look at each layer, and start anew what is due."""
@@ -271,33 +282,48 @@ class Life:
     # --- trials ---------------------------------------------------------------------------------------------------------
 
     def _judge(self, trial: Trial, step: int) -> None:
-        """Enough episodes have ended: an edit stays, or all goes back to what it was before."""
-        self._trial = None
-        if not trial.failed:
-            self._end(trial, "kept")
-            return
-        watch = self._watches[trial.rule]
+        """A trial is decided: an edit stays, or all goes back to what it was before; further, where that has not helped."""
+        if not trial.again:
+            self._end(trial, "kept" if trial.kept else "taken back")
+        to = None if trial.kept else self._trials.fallen(trial.after.values) if trial.again else trial
+        if to is not None:
+            self._go_back(to, step, trial.verdict)
+
+    def _go_back(self, to: Trial, step: int, why: str) -> None:
+        """All goes back to what it was before an edit."""
+        watch = self._watches[to.rule]
         name = watch.rule.layers[0]
         part, _ = layer_of(self.agent.parts(), name)
         x = self._sample()
         before = _outputs(part.net, x)
-        self.agent.roll_back(trial.snapshot)
+        self.agent.roll_back(to.snapshot)
         change = _change(before, _outputs(layer_of(self.agent.parts(), name)[0].net, x))
-        self._waiting = [waiting for waiting in self._waiting if waiting[0] < trial.first]
-        self._end(trial, "taken back")
-        for entry in self.edits[trial.first :]:
-            entry["trial"] = "taken back"  # also what other rules have renewed since
-        told = {"step": step, "edit": "rollback", "units": 0, "plan": [], "reason": trial.verdict}
-        self._log({**self._entry(told, ", ".join(watch.rule.layers), change, None), "back_to": trial.first})
+        self._waiting = [waiting for waiting in self._waiting if waiting[0] < to.first]
+        for entry in self.edits[to.first :]:
+            if entry.get("trial") == "kept":
+                entry["trial"] = "taken back"
+                self._tell(entry["number"], entry["reward_after"])
+            elif entry["edit"] != "rollback":
+                entry["trial"] = "taken back"  # also what other rules have renewed since
+        told = {"step": step, "edit": "rollback", "units": 0, "plan": [], "reason": why}
+        self._log({**self._entry(told, ", ".join(watch.rule.layers), change, None), "back_to": to.first})
         watch.rest = watch.rule.trial.rest if watch.rule.trial is not None else 0
+        self._trials.gone_back(to)
 
     def _end(self, trial: Trial, verdict: str) -> None:
         for number in trial.numbers:
             self.edits[number]["trial"] = verdict
-            if trial.over:
-                self._tell(number, trial.mean)
+            if trial.kept is None:
+                self._waiting.append([number, sum(trial.after.values), len(trial.after.values)])
             else:
-                self._waiting.append([number, trial.total, trial.count])
+                self._tell(number, trial.mean)
+
+    def _cut_short(self) -> None:
+        """What is on trial stays, and what was kept can no longer go back."""
+        trial, self._trials.now = self._trials.now, None
+        if trial is not None and not trial.again:
+            self._end(trial, "kept")
+        self._trials.forget()
 
     # --- budgets and spaces ---------------------------------------------------------------------------------------------
 
@@ -324,9 +350,8 @@ class Life:
             edits = self.agent.adapt(observation_space, action_space)
         if not edits:
             return
-        if self._trial is not None:  # of a structure that no longer serves the world
-            trial, self._trial = self._trial, None
-            self._end(trial, "kept")
+        self._cut_short()  # earlier structures no longer serve the world
+        self._trials.changed()
         self.agent.edited()
         if x is not None:
             x = T.from_numpy(np.pad(x.numpy(), ((0, 0), (0, observation_space.shape[0] - x.shape[1]))))
@@ -343,7 +368,7 @@ class Life:
             "output_change": change,
             "parameters": int(self.agent.num_parameters),
             "widths": widths(self.agent.parts()),
-            "reward_before": self._mean(EPISODES) if self._returns else None,
+            "reward_before": sum(self._returns) / len(self._returns) if self._returns else None,
             "reward_after": None,
             "seed": seed,
             "maker": told["edit"],
@@ -355,11 +380,6 @@ class Life:
             self._waiting.append([entry["number"], 0.0, 0])
         self.edits.append(entry)
         self._events.edits.append(entry)
-
-    def _mean(self, episodes: int) -> float:
-        """The mean return of the last episodes."""
-        returns = list(self._returns)[-episodes:]
-        return sum(returns) / len(returns)
 
     def _seed_of(self, number: int) -> int:
         """What an edit draws from."""
@@ -384,7 +404,7 @@ class Life:
             "returns": list(self._returns),
             "waiting": [list(waiting) for waiting in self._waiting],
             "over": self._over,
-            "trial": None if self._trial is None else self._trial.state_dict(),
+            "trials": self._trials.state_dict(),
         }
 
     def load_state_dict(self, state: State, *, same_plan: bool = True) -> None:
@@ -393,10 +413,13 @@ class Life:
         self._returns.clear()
         self._returns.extend(state["returns"])
         self._waiting = [list(waiting) for waiting in state["waiting"]]
-        self._trial = None if state.get("trial") is None else Trial(**state["trial"])
-        if self._trial is not None and not same_plan:
-            trial, self._trial = self._trial, None
-            self._end(trial, "kept")
+        if "trials" in state:
+            self._trials.load_state_dict(state["trials"])
+        for entry in self.edits if "trials" not in state else ():  # a checkpoint from before rollbacks were on trial
+            if entry.get("trial") == "running":
+                entry["trial"] = "kept"
+        if not same_plan:
+            self._cut_short()
         if same_plan:
             self._over = state["over"]
             for watch, given in zip(self._watches, state["watches"], strict=True):

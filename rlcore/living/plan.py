@@ -79,14 +79,18 @@ class RuleBudget:
 class TrialOptions:
     """How long an edit is on trial, and when it is taken back."""
 
-    episodes: int = 20  #: whose mean return is compared with that of as many before
+    episodes: int = 20  #: whose returns are compared with those of as many before; up to four times as many where that is open
     tolerance: float = 0.05  #: the share of the return before by which it may be worse
+    confidence: float = 0.95  #: of the interval of the difference that decides
     rest: int = 10  #: looks that the rule sits out after an edit was taken back
 
     def __post_init__(self) -> None:
         _at_least("episodes", self.episodes, 1)
         _at_least("tolerance", self.tolerance, 0)
         _at_least("rest", self.rest, 0)
+        if not 0 < self.confidence < 1:
+            message = f"confidence: expected a number between 0 and 1, got {self.confidence}"
+            raise ConfigError(message)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tensor.autograd.engine import watch
-from tensor.autograd.node import FREED, MAKERS, Node, OpNode, RemovableHandle, Version, op_node, version_of
+from tensor.autograd.node import FREED, MAKERS, Node, OpNode, RemovableHandle, Version, version_of
 from tensor.autograd.tensor import Tensor
 from tensor.device import move
 
@@ -141,12 +141,27 @@ def _unpacked(entry: Any) -> Any:
     return (t._array, version, version.value) if type(entry) is _Output else (t, version.value)
 
 
-def _packing_op_node(plan: Any, edges: Any, saved: Any, array: Any) -> OpNode:
-    node = op_node(plan, edges, saved, array)
-    if _hooks.pairs and saved:
-        node.saved = tuple(_packed_value(entry, node) for entry in saved)
-        node.__class__ = _PackedNode
-    return node
+class _PackingNode(OpNode):
+    """A node whose saved values go through hooks as they are set."""
+
+    __slots__ = ()
+
+    @property
+    def saved(self) -> Any:
+        return _stored.__get__(self)
+
+    @saved.setter
+    def saved(self, saved: Any) -> None:
+        _stored.__set__(self, tuple(_packed_value(entry, self) for entry in saved))
+        kind: Any = _PackedNode if saved else OpNode
+        self.__class__ = kind
+
+
+_stored: Any = OpNode.__dict__["saved"]
+
+
+def _new_node() -> OpNode:
+    return _PackingNode() if _hooks.pairs else OpNode()
 
 
 class saved_tensors_hooks:
@@ -181,8 +196,8 @@ def _count(change: int) -> None:
     global _users
     _users += change
     for namespace in MAKERS:
-        if "op_node" in namespace:
-            namespace["op_node"] = _packing_op_node if _users else op_node
+        if "new_node" in namespace:
+            namespace["new_node"] = _new_node if _users else OpNode
 
 
 class save_on_cpu(saved_tensors_hooks):

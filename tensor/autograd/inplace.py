@@ -7,8 +7,8 @@ alive is derived from it again. So ``x[i].mul_(2)`` has the gradient that ``x`` 
 
 from __future__ import annotations
 
-import weakref
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from tensor.autograd.modes import enable_grad, is_grad_enabled
 from tensor.autograd.node import Leaf, Node, version_of
@@ -30,9 +30,9 @@ def link_view(parent: Tensor, view: Tensor, how: tuple[Any, tuple[Any, ...], dic
     view._view = (parent, *how)
     views = version.views
     if views is None:
-        version.views = [weakref.ref(view)]
+        version.views = [ref(view)]
         return
-    views.append(weakref.ref(view))
+    views.append(ref(view))
     size = len(views)
     if size >= _PRUNE_FROM and not size & (size - 1):  # at each power of two, drop the dead ones
         version.views = [r for r in views if r() is not None]
@@ -130,8 +130,8 @@ def rebase(target: Tensor, node: Node | None) -> None:
 
 def refresh_views(views: list[Any] | None) -> None:
     """Derive the views alive from their parents again; parents come before children because they were made before."""
-    for ref in list(views or ()):
-        view = ref()
+    for each in list(views or ()):
+        view = each()
         if view is not None and view._view is not None:
             parent, function, args, kwargs = view._view
             with enable_grad():

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FREED", "MAKERS", "Leaf", "Node", "OpNode", "OutputNode", "RemovableHandle", "SeveralOutputs", "Term", "Version",
-    "op_node", "settled", "version_of",
+    "new_version", "settled", "version_of",
 ]  # fmt: skip
 
 next_number = count(1).__next__
 
-#: The namespaces that hold `next_number` and `op_node`. A mode that watches nodes being made (anomaly detection, hooks of saved
+#: The namespaces that hold `next_number` and `new_node`. A mode that watches nodes being made (anomaly detection, hooks of saved
 #: tensors) puts its own functions there while it is on, so that nothing has to be asked while it is off.
 MAKERS: list[dict[str, Any]] = [globals()]
 
@@ -36,16 +36,23 @@ class Version:
 
     __slots__ = ("value", "views")
 
-    def __init__(self) -> None:
-        self.value = 0
-        self.views: list[Any] | None = None
+    value: int
+    views: list[Any] | None
+
+
+def new_version() -> Version:
+    """A counter of no writes; `tensor.ops.plan` writes these lines out, which is why they are not in an ``__init__``."""
+    v = Version()
+    v.value = 0
+    v.views = None
+    return v
 
 
 def version_of(t: Tensor) -> Version:
     """The tensor's version counter, made when it is first needed."""
     v: Version | None = t._version
     if v is None:
-        v = t._version = Version()
+        v = t._version = new_version()
     return v
 
 
@@ -283,14 +290,5 @@ class SeveralOutputs(OpNode):
         return tuple(g.get(i) for i in range(self.count))
 
 
-def op_node(plan: Any, edges: tuple[Node | None, ...], saved: tuple[Any, ...], array: Any) -> OpNode:
-    """The node of an operator's result ``array``."""
-    node = OpNode()
-    node.plan = plan
-    node.edges = edges
-    node.saved = saved
-    node.shape = array.shape
-    node.dtype = array.dtype
-    node.hooks = None
-    node.number = next_number()
-    return node
+#: Makes the node of an operator's result, which the function of `tensor.ops.plan` that called it fills in.
+new_node: Any = OpNode

@@ -15,7 +15,7 @@ from tensor.autograd.node import Leaf
 from tensor.autograd.tensor import Tensor
 from tensor.jit.arguments import Arguments
 from tensor.jit.calls import Calls
-from tensor.jit.forward import History, Target, Unfollowed, record_history, settle
+from tensor.jit.forward import History, Target, Unfollowed, record_history, settle, with_history
 from tensor.jit.guards import Surroundings
 from tensor.jit.places import Reader, attribute, settings
 from tensor.jit.plan import Plan
@@ -151,13 +151,18 @@ class Attempt:
         """Record the backward of what was returned."""
         self.history: History | None = None
         self.passes = self.recording.passes
-        if self.recording.reasons or all(t._node is None for t in tensors_in(result)):
+        found = list(tensors_in(result))
+        if self.recording.reasons or all(t._node is None for t in found):
             return
-        targets = [Target("", t) for t in self.surroundings.tensors.values() if type(t._node) is Leaf]
+        leaves = [t for t in self.surroundings.tensors.values() if type(t._node) is Leaf]
+        live = with_history(found, self.sources, {t._node for t in (*leaves, *self.histories.values())})
+        if not live:
+            return
+        targets = [Target("", t) for t in leaves]
         targets += [Target(text, t) for text, t in self.histories.items()]
         bumped = self._versions()
         try:
-            self.history = record_history(self.recording, result, self.sources, targets)
+            self.history = record_history(self.recording, found, live, self.sources, targets)
         except Unfollowed as why:
             self.recording.refuse(str(why))
         if self._versions() != bumped:

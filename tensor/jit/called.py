@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from threading import get_ident
 from typing import Any, Protocol
 
 __all__ = ["Watcher", "watcher"]
 
-Told = Callable[[types.CodeType], None]
+Told = Callable[[Iterable[types.CodeType]], None]
 
 
 class Watcher(Protocol):
     """Tells of code that runs in the thread that made it, at the latest when it stops; of each at least once."""
 
-    def look(self) -> None:
+    pauses: bool  #: whether it pays to look away for a while
+
+    def look(self) -> object:
         """From now on."""
 
-    def look_away(self) -> bool:
-        """Not for a while, until `look`; False where there is nothing to be gained by that."""
+    def look_away(self) -> object:
+        """Not until the next `look`."""
 
     def stop(self) -> None:
         """No more; everything has been told."""
@@ -32,24 +35,19 @@ class Profiled:
     Raises ValueError while somebody else profiles, ImportError on another Python than CPython.
     """
 
+    pauses = True
+
     def __init__(self, told: Told) -> None:
         from _lsprof import Profiler
 
         self._told, self._profiler = told, Profiler(subcalls=False, builtins=False)
+        self.look_away = self._profiler.disable  # no functions of Python's around: these would be listed
+        self.look = partial(self._profiler.enable, False, False)
         self.look()
-
-    def look(self) -> None:
-        self._profiler.enable(False, False)
-
-    def look_away(self) -> bool:
-        self._profiler.disable()
-        return True
 
     def stop(self) -> None:
         self._profiler.disable()
-        for each in self._profiler.getstats():
-            if not isinstance(each.code, str):  # the name of a C function, of which none are listed
-                self._told(each.code)
+        self._told([each.code for each in self._profiler.getstats()])  # type: ignore[misc]  # of C functions none are listed
 
 
 class Monitored:
@@ -58,6 +56,8 @@ class Monitored:
     Raises ValueError where all of its tools are taken.
     """
 
+    pauses = False  # Python would look through all code that runs
+
     def __init__(self, told: Told) -> None:
         monitoring: Any = sys.monitoring  # type: ignore[attr-defined, unused-ignore]
         events, disable, me = monitoring.events, monitoring.DISABLE, get_ident()
@@ -65,7 +65,7 @@ class Monitored:
         def started(code: types.CodeType, offset: int) -> Any:
             if get_ident() != me:
                 return None  # it may yet be run by this thread
-            told(code)
+            told((code,))
             return disable
 
         self._monitoring, self._tool = monitoring, _free_tool(monitoring)
@@ -78,8 +78,8 @@ class Monitored:
         self._monitoring.set_events(self._tool, self._events)
         self._monitoring.restart_events()  # also those of code that was run in an earlier watch
 
-    def look_away(self) -> bool:
-        return False  # turning it off and on makes Python look through all code that runs
+    def look_away(self) -> None:
+        self._monitoring.set_events(self._tool, 0)
 
     def stop(self) -> None:
         self._monitoring.set_events(self._tool, 0)

@@ -52,7 +52,7 @@ class Calls:
     def __enter__(self) -> None:
         self._before = sys.getprofile()
         self._recording.calls = self
-        self._watcher = watcher(self._called) if self._before is None else None
+        self._watcher = watcher(self._ran) if self._before is None else None
         if self._watcher is None:
             sys.setprofile(self._watch)
 
@@ -67,9 +67,11 @@ class Calls:
 
     def pause(self) -> bool:
         """Look away for a while, if that is worth it."""
-        if self._watcher is None or self._away or not self._watcher.look_away():
+        watcher = self._watcher
+        if watcher is None or self._away or not watcher.pauses:
             return False
         self._away = True
+        watcher.look_away()
         return True
 
     def resume(self) -> None:
@@ -98,6 +100,11 @@ class Calls:
         if self._watcher is not None:
             self._watcher.stop()
             self._watcher = None
+
+    def _ran(self, codes: Iterable[types.CodeType]) -> None:
+        for code in codes:
+            if id(code) not in _trusted:  # most are
+                self._called(code)
 
     def _called(self, code: types.CodeType) -> None:
         key = id(code)

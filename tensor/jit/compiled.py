@@ -126,7 +126,8 @@ class Compiled:
         >>> double(T.ones(3))
         tensor([3., 3., 3.])
         """
-        _queue.join()
+        with codegen.awaited():
+            _queue.join()
 
     @property
     def native(self) -> bool:
@@ -277,7 +278,7 @@ def _work() -> None:
         try:
             with short_turns(GIVE_WAY):
                 if codegen.available() and plan.wanted():
-                    plan.lower_quickly(codegen.checker())
+                    plan.lower_quickly(codegen.checker)
                     if whole and plan.wanted():  # still: steps may have gone on with another one meanwhile
                         plan.lower(codegen.compile_program, codegen.checker())
         except Exception:

@@ -26,9 +26,9 @@ from tensor.jit.seams import slot
 from tensor.jit.tape import foreign, nodes
 from tensor.jit.traced import Traced, unwrap
 
-__all__ = ["History", "Target", "Unfollowed", "Way", "record_history", "settle"]
+__all__ = ["History", "Target", "Unfollowed", "Way", "record_history", "settle", "with_history"]
 
-_op_node = node.op_node
+_new_node = node.new_node
 
 
 class Unfollowed(Exception):
@@ -77,19 +77,26 @@ class History:
     loads: dict[int, Any]  #: by slot, the sources of those that lie in memory from outside
 
 
-def record_history(recording: Recording, result: Any, known: Mapping[int, Any], targets: Sequence[Target]) -> History | None:
-    """Record the backward of what a function has just returned; None where there is none. Raises `Unfollowed`.
+def with_history(found: Sequence[Tensor], known: Mapping[int, Any], outer: set[Any]) -> dict[int, int]:
+    """Of the tensors returned, those whose history is yet to be used, by their ids: which they are.
 
-    ``known``: by id, the tensors from outside.
+    ``known``: by id, the tensors from outside; ``outer``: their nodes.
     """
-    found = list(tensors_in(result))
-    outer = {t.tensor._node for t in targets}
     live: dict[int, int] = {}
     for i, t in enumerate(found):
         if t._node is not None and id(t) not in known and not _was_backward(t._node, outer):
             live.setdefault(id(t), i)
-    if not live:
-        return None
+    return live
+
+
+def record_history(
+    recording: Recording, found: Sequence[Tensor], live: dict[int, int], known: Mapping[int, Any], targets: Sequence[Target]
+) -> History:
+    """Record the backward of what a function has just returned; raises `Unfollowed`.
+
+    ``found``: the tensors returned, of which ``live`` have a history; ``known``: by id, the tensors from outside.
+    """
+    outer = {t.tensor._node for t in targets}
     recording.grads()
     count = len(recording.instructions)
     outputs = [found[i] for i in live.values()]
@@ -99,7 +106,7 @@ def record_history(recording: Recording, result: Any, known: Mapping[int, Any], 
     if refused is not None:
         what = "a hook" if refused.hooks else f"a {refused.name()}, whose backward may do anything"
         decline(f"it returns a tensor whose history has {what}")
-    if node.op_node is not _op_node or engine.watch.backward is not None:
+    if node.new_node is not _new_node or engine.watch.backward is not None:
         decline("nodes are watched as they are made")
     others = [a.slot for t in found if id(t) not in live and id(t) not in known and type(a := slot.__get__(t)) is Traced]
     every = tuple(range(len(outputs)))
@@ -129,7 +136,15 @@ def _check(recording: Recording, outputs: list[Tensor], slots: list[int]) -> Non
 
 def _was_backward(root: Any, ends: set[Any]) -> bool:
     """Whether a backward pass has used, and released, the history of this node."""
-    return any(isinstance(n, OpNode) and n.saved is node.FREED for n in nodes([root], ends))
+    seen, stack = {None, *ends}, [root]
+    while stack:  # what `nodes` does, at every recording of a step
+        n = stack.pop()
+        if n not in seen:
+            if isinstance(n, OpNode) and n.saved is node.FREED:
+                return True
+            seen.add(n)
+            stack += n.edges
+    return False
 
 
 def settle(result: Any, known: Mapping[int, Any], ends: set[Any]) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Instruction", "Ref", "needed", "references"]
+__all__ = ["Instruction", "Ref", "flat", "needed", "references"]
 
 
 @dataclass(slots=True, unsafe_hash=True)  # not frozen: one is made for every array recorded, in a third of the time
@@ -34,22 +34,41 @@ class Instruction:
     late: bool = False  #: whether something that cannot be taken back was done before
 
 
+def flat(x: Any) -> Iterator[Any]:
+    """What is in nested tuples and lists."""
+    if isinstance(x, (tuple, list)):
+        for v in x:
+            yield from flat(v)
+    else:
+        yield x
+
+
 def references(x: Any) -> list[int]:
     """The slots among the arguments of an instruction."""
     found: list[int] = []
-    stack = [x]
-    while stack:
-        x = stack.pop()
-        kind = type(x)
-        if kind is Ref:
-            found.append(x.slot)
-        elif kind is slice:
-            stack += (x.step, x.stop, x.start)
-        elif isinstance(x, (tuple, list)):
-            stack += x[::-1]
-        elif isinstance(x, dict):
-            stack += list(x.values())[::-1]
+    _collect(x, found)
     return found
+
+
+def _collect(x: Any, found: list[int]) -> None:
+    kind = type(x)
+    if kind is Ref:
+        found.append(x.slot)
+    elif kind is tuple or kind is list:
+        for value in x:
+            if type(value) is Ref:  # most are, or are no more than themselves
+                found.append(value.slot)
+            elif type(value) not in _PLAIN:
+                _collect(value, found)
+    elif kind is slice:
+        _collect((x.start, x.stop, x.step), found)
+    elif isinstance(x, (tuple, list)):
+        _collect(tuple(x), found)
+    elif isinstance(x, dict):
+        _collect(tuple(x.values()), found)
+
+
+_PLAIN = frozenset((int, float, bool, str, type(None)))
 
 
 def needed(instructions: Sequence[Instruction], wanted: Iterable[int]) -> list[Instruction]:

@@ -323,8 +323,8 @@ class Lowering:
             return None
         views, wanted = found
         flat = _alive(flat, fresh - wanted - kept)
-        touched = _touched(flat)
-        if self._overlapping(touched, _written(flat) | set(moved)):
+        touched, written = _touched(flat), _written(flat)
+        if self._overlapping(touched, written | set(moved)):
             self.reasons.append(("a program", "arrays share memory that is written"))
             return None
         outputs = [o for o in touched if o in fresh and (o in wanted or o in kept)]
@@ -365,7 +365,7 @@ class Lowering:
                 return View(number[x.buffer], x.offset, x.shape, x.strides)
             return Slot(place[x.index]) if isinstance(x, Slot) else x
 
-        shared = frozenset(number[o] for o in inputs if (o in _written(flat) or o in moved) and self._outside(o))
+        shared = frozenset(number[o] for o in inputs if (o in written or o in moved) and self._outside(o))
         refused = number[s.fault.buffer] if moved and s.fault is not None else None
         program = Program(tuple(buffers), tuple(replaced(i, new) for i in flat), len(scalars), shared, refused)
         segment = Segment(calls, program, inputs, [stand_ins.get(o, o) for o in outputs], scalars)
@@ -391,12 +391,17 @@ class Lowering:
     def _overlapping(self, touched: Iterable[int], written: set[int]) -> bool:
         """Whether memory that is written is also known as another buffer."""
         s = self.slots
-        known = [(o, s.owner[o], *_bytes(s.layout[o], *s.shapes[o])) for o in {*touched, *written} if o not in s.own]
+        known: dict[int, list[tuple[int, int, int]]] = {}  # by owner
+        for o in {*touched, *written}:
+            if o not in s.own:
+                known.setdefault(s.owner[o], []).append((o, *_bytes(s.layout[o], *s.shapes[o])))
         return any(
-            a != b and owner == other and start <= last and first <= end
-            for a, owner, start, end in known
+            a != b and start <= last and first <= end
+            for those in known.values()
+            if len(those) > 1
+            for a, start, end in those
             if a in written
-            for b, other, first, last in known
+            for b, first, last in those
         )
 
 

@@ -31,7 +31,7 @@ def settings() -> tuple[Any, ...]:
     """The switches of the library that operators look at."""
     return (
         modes.is_grad_enabled(), modes.is_inference_mode_enabled(), dtypes.get_default_dtype(),
-        len(EVERYWHERE), engine.watch.backward, node.op_node,
+        len(EVERYWHERE), engine.watch.backward, node.new_node,
         node.next_number, len(batched.active.levels), bool(modes.rerun) and get_ident() in modes.rerun,
     )  # fmt: skip
 
@@ -43,7 +43,7 @@ def settings_rows() -> list[watch.Row] | None:
     found = [
         *(watch.set_rows(each) for each in (modes.disabled, modes.inferring, modes.rerun)), watch.list_rows(batched.everywhere),
         watch.list_rows(EVERYWHERE), watch.entry_row(vars(dtypes), "_default"), watch.entry_row(vars(engine.watch), "backward"),
-        *(watch.entry_row(vars(node), name) for name in ("op_node", "next_number")),
+        *(watch.entry_row(vars(node), name) for name in ("new_node", "next_number")),
     ]  # fmt: skip
     return [row for rows in found for row in rows or ()]
 

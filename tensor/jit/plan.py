@@ -74,10 +74,13 @@ class Plan:
         """At the next use, ask for machine code."""
         self.queued, self.check = False, _never
 
-    def lower_quickly(self, make_check: Callable[..., Any]) -> None:
-        """Have machine code do what it is soon made for: the check, and steps of optimizers."""
-        self.watch_memory(make_check)
-        self.script.lower_steps(make_check)
+    def lower_quickly(self, checker: Callable[..., Callable[..., Any]]) -> None:
+        """Have machine code do what it is soon made for: the check, and steps of optimizers.
+
+        ``checker()`` is what makes checks, once its own code is made; ``checker(soon=True)`` has that made with the next.
+        """
+        self.script.lower_steps(checker(soon=True))
+        self.watch_memory(checker())
 
     def lower(self, compile_program: Callable[..., Any], make_check: Callable[..., Any]) -> None:
         """Have machine code do what it can."""

@@ -234,7 +234,7 @@ def operands(instruction: Instruction) -> tuple[object, ...]:
 
 
 def reads(instruction: Instruction) -> tuple[View, ...]:
-    return tuple(operand for operand in operands(instruction) if isinstance(operand, View))
+    return tuple([operand for operand in operands(instruction) if type(operand) is View])
 
 
 def extent(view: View) -> tuple[int, int]:

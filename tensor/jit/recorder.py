@@ -21,7 +21,7 @@ import numpy as np
 
 from tensor.autograd.tensor import Tensor
 from tensor.jit.functions import DRAWS, INTO, LOOKS, ROLES, STATIC_SHAPE
-from tensor.jit.instructions import Instruction, Ref, references
+from tensor.jit.instructions import Instruction, Ref, flat, references
 from tensor.jit.memory import is_dense, owner_of
 from tensor.jit.seams import grad_slot, install, plain_step, remove, slot
 from tensor.jit.traced import ReadNumber, Traced, unwrap
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Recording", "grad_of"]
 
+ndarray = np.ndarray
 #: One recording at a time in the whole process: it changes what classes do.
 _one = threading.Lock()
 
@@ -274,18 +275,25 @@ class Recording:
         if role is LOOKS:
             return function(*unwrap(args), **unwrap(kwargs))
         outs = kwargs.get("out") if kwargs else None
-        targets: list[Any] = [] if outs is None else list(outs) if isinstance(outs, tuple) else [outs]
+        targets: Sequence[Any] = () if outs is None else outs if isinstance(outs, tuple) else (outs,)
         if role is not None or getattr(function, "__name__", "") == "at":
-            targets.append(args[0])
+            targets = (*targets, args[0])
+        refs, refer, arguments, given = self._refs, self._refer, [], []
         for x in args:
-            if type(x) is np.ndarray and not is_dense(x) and all(x is not t for t in targets):
-                # A constant is kept without gaps, so the recording has to see it like that.
-                args = tuple([x if type(x) is not np.ndarray or is_dense(x) else x.copy(order="K") for x in args])
-                break
-        refs, refer = self._refs, self._refer
-        arguments = tuple([refs[x.slot] if type(x) is Traced and x.recording is self else refer(x) for x in args])
-        made = Instruction("call", function, arguments, refer(kwargs) if kwargs else {})
-        result = function(*[x.held if type(x) is Traced else unwrap(x) for x in args], **(unwrap(kwargs) if kwargs else {}))
+            if type(x) is Traced:
+                arguments.append(refs[x.slot] if x.recording is self else refer(x))
+                given.append(x.held)
+                continue
+            if type(x) is ndarray and not is_dense(x) and all(x is not t for t in targets):
+                x = x.copy(order="K")  # a constant is kept without gaps, so the recording has to see it like that
+            arguments.append(refer(x))
+            given.append(unwrap(x))
+        if kwargs:
+            made = Instruction("call", function, tuple(arguments), refer(kwargs))
+            result = function(*given, **unwrap(kwargs))
+        else:
+            made = Instruction("call", function, tuple(arguments))
+            result = function(*given)
         if targets:
             slots = []
             for x in targets:
@@ -311,8 +319,8 @@ class Recording:
     def _wrap_result(self, made: Instruction, result: Any) -> Any:
         if result is None:
             return None
-        if isinstance(result, np.ndarray):
-            if type(result) is not np.ndarray:
+        if isinstance(result, ndarray):
+            if type(result) is not ndarray:
                 self.refuse(f"{_name(made.function)} gives a {type(result).__name__}")
             known = self._by_id.get(id(result))
             if known is not None and known.held is result:  # out=, or the operand itself
@@ -349,7 +357,7 @@ class Recording:
             return
         if isinstance(getattr(f, "__self__", f), np.ufunc):
             return
-        if f is operator.getitem and not any(self._is_mask(x) for x in _flat(made.args[1])):
+        if f is operator.getitem and not any(self._is_mask(x) for x in flat(made.args[1])):
             return
         made.shape = [self.shapes[s][0] for s in made.out] if isinstance(made.out, list) else self.shapes[made.out][0]
         self._before_effects(f"the shape that {_name(f)} gives depends on values")
@@ -408,7 +416,7 @@ class Recording:
         source = generator.__dict__["numpy"]
         if not self.active or get_ident() != self.thread:
             return getattr(source, method)(*args, **kwargs)
-        if method not in DRAWS or any(isinstance(x, np.ndarray) for x in _flat((args, list(kwargs.values())))):
+        if method not in DRAWS or any(isinstance(x, np.ndarray) for x in flat((args, list(kwargs.values())))):
             self.refuse(f"the generator's {method} is called in a way that cannot be followed")
             return getattr(source, method)(*unwrap(args), **unwrap(kwargs))
         made = Instruction("draw", (generator, method), self._refer(args), self._refer(kwargs))
@@ -490,11 +498,3 @@ def grad_of(t: Tensor) -> Tensor | None:
 
 def _name(function: Any) -> str:
     return getattr(function, "__name__", repr(function))
-
-
-def _flat(x: Any) -> Iterator[Any]:
-    if isinstance(x, (tuple, list)):
-        for v in x:
-            yield from _flat(v)
-    else:
-        yield x

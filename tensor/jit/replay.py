@@ -15,7 +15,7 @@ import numpy as np
 
 from tensor.autograd import node as nodes
 from tensor.autograd.modes import enable_grad, is_grad_enabled
-from tensor.autograd.node import FREED, Node, OutputNode, Version, version_of
+from tensor.autograd.node import FREED, Node, OutputNode, Version, new_version, version_of
 from tensor.autograd.tensor import Tensor
 from tensor.jit.forward import History, Way, gradients
 from tensor.jit.plan import Plan
@@ -137,10 +137,10 @@ class Replays:
     def last(self, w: Any) -> Iterator[str]:
         """After the forward: the results with a history, and the node that they share."""
         w.scope |= {
-            "link": self._link, "found": self._found, "counted": _counted, "Version": Version, "replays": self,
+            "link": self._link, "found": self._found, "counted": _counted, "new_version": new_version, "replays": self,
         }  # fmt: skip
         for i in self.counters.values():
-            yield f"c{i} = Version()"
+            yield f"c{i} = new_version()"
         for i, s in enumerate(self.history.outputs):
             counter = self.counters.get(self.recording.owner[s])
             v = w.variables[s]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from tensor.jit.instructions import Instruction, references
 from tensor.jit.recorder import Recording
@@ -11,10 +11,9 @@ from tensor.jit.slots import slots_of
 __all__ = ["Touched", "used"]
 
 
-def used(made: Instruction) -> Iterator[int]:
+def used(made: Instruction) -> list[int]:
     """The slots that an instruction names."""
-    yield from references(made.args)
-    yield from references(made.kwargs)
+    return references(made.args) + references(made.kwargs) if made.kwargs else references(made.args)
 
 
 class Touched:
@@ -26,10 +25,9 @@ class Touched:
         self._written: set[int] = set()
         self._read: set[int] = set()
 
-    def _memory(self, slots: Iterable[int]) -> Iterator[int]:
-        for slot in slots:
-            owner = self._owner[slot]
-            yield -2 - slot if owner == -1 else owner  # a number has no memory
+    def _memory(self, slots: Iterable[int]) -> list[int]:
+        owners = self._owner
+        return [-2 - slot if owners[slot] == -1 else owners[slot] for slot in slots]  # a number has no memory
 
     def note(self, made: Instruction) -> None:
         """One more instruction."""
@@ -41,8 +39,9 @@ class Touched:
 
     def feeds(self, made: Instruction) -> bool:
         """Whether an instruction reads what these make or write."""
-        return any(m in self._made or m in self._written for m in self._memory(used(made)))
+        memory = self._memory(used(made))
+        return not (self._made.isdisjoint(memory) and self._written.isdisjoint(memory))
 
     def disturbed_by(self, made: Instruction) -> bool:
         """Whether an instruction writes what these read."""
-        return any(m in self._read for m in self._memory(made.writes))
+        return bool(made.writes) and not self._read.isdisjoint(self._memory(made.writes))

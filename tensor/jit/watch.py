@@ -61,7 +61,10 @@ VERSIONED = sys.version_info < (3, 13)
 
 def word(address: int) -> int:
     """The eight bytes at an address."""
-    return ctypes.c_int64.from_address(address).value
+    return _word_at(address).value
+
+
+_word_at = ctypes.c_int64.from_address
 
 
 def here(address: int) -> Row:
@@ -134,7 +137,7 @@ def _tried() -> Iterable[bool]:
 def address_of(array: Any) -> int:
     """Where the memory of an array begins."""
     if layout_is_known():
-        return word(id(array) + DATA)
+        return _word_at(id(array) + DATA).value
     address: int = array.__array_interface__["data"][0]
     return address
 

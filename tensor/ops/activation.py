@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +14,7 @@ from tensor.ops import unary
 from tensor.ops.record import Array, composite, inplace_method, operator
 from tensor.ops.shortcut import perhaps_any
 from tensor.ops.special import erf_of
+from tensor.ops.written import parameters
 
 __all__ = [
     "celu", "celu_", "elu", "elu_", "gelu", "glu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_",
@@ -30,7 +30,7 @@ def _nn(name: str) -> str:
 def or_in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """The same function with a last parameter ``inplace``: whether to write the result into the input, and return that."""
     write = inplace_method(function, function.__name__)
-    count = len(inspect.signature(function).parameters) - ("out" in inspect.signature(function).parameters)
+    count = sum(p.name != "out" for p in parameters(function))
 
     @functools.wraps(function)
     def either(*args: Any, inplace: bool = False, **kwargs: Any) -> Tensor:

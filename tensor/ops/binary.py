@@ -11,8 +11,8 @@ import numpy as np
 from tensor import dtypes
 from tensor.autograd.tensor import Tensor
 from tensor.ops.complex_numbers import cj
-from tensor.ops.dispatch import as_array
-from tensor.ops.elementwise import binary, written_in_place
+from tensor.ops.dispatch import as_array, is_operand
+from tensor.ops.elementwise import as_operand, binary, written_in_place
 from tensor.ops.record import Array, attach, composite, operator
 from tensor.ops.shortcut import perhaps_any
 
@@ -121,6 +121,12 @@ def _pow_base(g: Tensor, a: Any, b: Any) -> Tensor:
     return (g * slope).masked_fill(b == 0, 0)
 
 
+def _raw_pow_base(g: Array, a: Any, b: Any) -> Any:
+    if b.__class__ is not np.ndarray and b == 2:
+        return g * (a + a)
+    return _pow_base(Tensor(g), *(Tensor(x) if x.__class__ is np.ndarray else x for x in (a, b)))
+
+
 def _pow_exponent(g: Tensor, a: Any, b: Any, y: Tensor) -> Tensor:
     a, y = cj(a), cj(y)
     if not isinstance(a, Tensor):
@@ -184,10 +190,10 @@ def log_of_sum(a: Array, b: Array) -> Array:
 
 # fmt: off
 _add = binary("add", np.add, {"a": lambda g: g, "b": lambda g: g}, "a + b.", method=False, lowering="a + b", onnx="Add")
-_sub = binary("sub", np.subtract, {"a": lambda g: g, "b": lambda g: -g}, "a - b.", method=False, lowering="a - b", onnx="Sub")
-mul = binary("mul", np.multiply, {"a": lambda g, b: g * cj(b), "b": lambda g, a: g * cj(a)}, "a * b.", aliases=["multiply"], lowering="a * b", onnx="Mul")
-_div = binary("div", np.true_divide, {"a": lambda g, b: g / cj(b), "b": lambda g, b, y: -g * cj(y / b)}, "a / b.", dtype="float", method=False, lowering="a / b", onnx="Div")
-pow = binary("pow", _pow, {"a": _pow_base, "b": _pow_exponent}, "a to the power b.", lowering="pow(a, b)", onnx="Pow")
+_sub = binary("sub", np.subtract, {"a": lambda g: g, "b": lambda g: -g}, "a - b.", method=False, lowering="a - b", onnx="Sub", raw=True)
+mul = binary("mul", np.multiply, {"a": lambda g, b: g * cj(b), "b": lambda g, a: g * cj(a)}, "a * b.", aliases=["multiply"], lowering="a * b", onnx="Mul", raw=True)
+_div = binary("div", np.true_divide, {"a": lambda g, b: g / cj(b), "b": lambda g, b, y: -g * cj(y / b)}, "a / b.", dtype="float", method=False, lowering="a / b", onnx="Div", raw=True)
+pow = binary("pow", _pow, {"a": _pow_base, "b": _pow_exponent}, "a to the power b.", lowering="pow(a, b)", onnx="Pow", raw={"a": _raw_pow_base})
 floor_divide = binary("floor_divide", np.floor_divide, {"a": lambda g: g * 0, "b": lambda g: g * 0}, "a / b rounded down.", lowering="floor(a / b)")
 _trunc_divide = binary("trunc_divide", _truncate, {"a": lambda g: g * 0, "b": lambda g: g * 0}, "a / b rounded towards 0.", method=False)
 remainder = binary("remainder", np.remainder, {"a": lambda g: g, "b": _floor_quotient}, "a - b * floor(a / b): has b's sign.", lowering="a - b * floor(a / b)", onnx="Mod")
@@ -271,7 +277,7 @@ def float_power(a: Any, b: Any) -> Tensor:
 
     def wide(x: Any) -> Any:
         if not isinstance(x, Tensor):
-            return complex(x) if isinstance(x, complex) else float(x)
+            return complex(x) if isinstance(x, complex) else float(as_operand(x, "float_power"))
         return x.to(dtypes.complex128 if x.is_complex() else dtypes.float64)
 
     a, b = wide(a), wide(b)
@@ -284,7 +290,7 @@ def float_power(a: Any, b: Any) -> Tensor:
 def xlogy(a: Any, b: Any) -> Tensor:
     """``a * log(b)``, 0 where a is 0 (unless b is nan)."""
     if not isinstance(b, Tensor):
-        b = a.new_tensor(b, dtype=a.dtype if a.is_floating_point() else None)
+        b = a.new_tensor(as_operand(b, "xlogy"), dtype=a.dtype if a.is_floating_point() else None)
     inside = b.log()
     zero = (a == 0) if isinstance(a, Tensor) else inside.new_full((), a == 0, dtype=dtypes.bool_)
     return mul(inside.masked_fill(zero & ~b.isnan(), 0), a)
@@ -390,7 +396,10 @@ def where(condition: Any, a: Any = None, b: Any = None) -> Any:
         return condition.nonzero(as_tuple=True)
     if condition.dtype is not dtypes.bool_:
         condition = condition != 0
-    operands = [x._array if isinstance(x, Tensor) else x for x in (a, b)]
+    operands = [
+        x._array if isinstance(x, Tensor) else x if isinstance(x, (int, float, complex)) else as_operand(x, "where")
+        for x in (a, b)
+    ]
     d = dtypes.as_dtype(dtypes.result_dtype(tuple(operands)))
     a, b = (x.to(d) if isinstance(x, Tensor) else condition.new_tensor(x, dtype=d) for x in (a, b))
     return select_where(condition, a, b)
@@ -464,9 +473,7 @@ for _name, _f in {"lt": lt, "le": le, "gt": gt, "ge": ge}.items():
 
 def _equals(f: Any, otherwise: bool) -> Any:
     def compare(self: Tensor, other: Any) -> Any:
-        if other is None or isinstance(other, (str, type)):
-            return otherwise
-        return f(self, other)
+        return f(self, other) if is_operand(other) else otherwise
 
     return compare
 

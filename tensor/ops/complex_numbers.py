@@ -26,9 +26,11 @@ V = TypeVar("V")
 
 
 def cj(x: V) -> V:
-    """The conjugate of a complex value, a tensor or a number; a real one itself."""
+    """The conjugate of a complex value, a tensor, an array or a number; a real one itself."""
     if isinstance(x, Tensor):
         return x.conj() if x._array.dtype.kind == "c" else x  # type: ignore[return-value]
+    if isinstance(x, np.ndarray) and x.dtype.kind != "c":
+        return x
     return x.conjugate()  # type: ignore[attr-defined, no-any-return]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from threading import get_ident
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,14 +13,14 @@ from tensor import dtypes
 from tensor.autograd.data import to_array
 from tensor.autograd.inplace import bump
 from tensor.autograd.modes import disabled
-from tensor.autograd.node import MAKERS, OpNode, next_number, op_node, version_of
+from tensor.autograd.node import MAKERS, new_node, next_number, version_of
 from tensor.autograd.samples import recover
 from tensor.autograd.tensor import Tensor
-from tensor.ops.dispatch import as_array, cast_operands, explain
+from tensor.ops.dispatch import as_array, cast_operands, explain, is_operand, no_operand
 from tensor.ops.out import check_out, write_out
 from tensor.ops.record import Array, Operator, Rule, register
 
-__all__ = ["binary", "unary", "written_in_place"]
+__all__ = ["as_operand", "binary", "unary", "written_in_place"]
 
 ndarray = np.ndarray
 new_tensor = Tensor.__new__
@@ -40,14 +40,14 @@ def unary(
     aliases: Sequence[str] = (),
     lowering: str | None = None,
     onnx: str | None = None,
-    raw: Rule = None,
+    raw: Rule | Literal[True] = None,
 ) -> Callable[..., Tensor]:
     """Declare an elementwise operator of one tensor; the rule may ask for ``x`` and ``y``."""
 
     def with_signature(x: Array) -> Array:
         return forward(x)
 
-    op = Operator(name, with_signature, {"x": rule}, dtype, lowering, onnx, raw=raw and {"x": raw})
+    op = Operator(name, with_signature, {"x": rule}, dtype, lowering, onnx, raw=raw if raw is True else raw and {"x": raw})
     op.forward = forward
     made_float = "biu" if dtype == "float" else ()
     recorded = rule is not None  # without a rule only what could have a gradient: using it is the error
@@ -74,8 +74,7 @@ def unary(
         out._node = out._version = out._view = out._extra = None
         node = x._node
         if node is not None and (recorded or r.dtype.kind in "fc") and (not disabled or get_ident() not in disabled):
-            plan = plans.get(1) or op.plan(1)
-            out._node = op_node(plan, (node,), plan.save((x,), (out,)), r)
+            (plans.get(1) or op.plan(1)).record(out, (node,), x)
         return out
 
     into = written_into(name, forward, function)
@@ -95,13 +94,14 @@ def binary(
     aliases: Sequence[str] = (),
     lowering: str | None = None,
     onnx: str | None = None,
+    raw: Mapping[str, Rule] | Literal[True] | None = None,
 ) -> Callable[..., Tensor]:
     """Declare an elementwise operator of two broadcast operands ``a`` and ``b``, either of which may be a Python number."""
 
     def with_signature(a: Array, b: Array) -> Array:
         return forward(a, b)
 
-    op = Operator(name, with_signature, rules, dtype, lowering, onnx)
+    op = Operator(name, with_signature, rules, dtype, lowering, onnx, raw=raw)
     op.forward = forward
     recorded = bool(rules)
     saves_nothing = not op.names
@@ -125,7 +125,7 @@ def binary(
                 x = a._array
                 na = a._node
             else:
-                x = a if type(a) in _NUMBERS else to_array(a, copy=False)
+                x = a if type(a) in _NUMBERS else as_operand(a, name)
             if isinstance(b, Tensor):
                 y = b._array
                 nb = b._node
@@ -135,7 +135,7 @@ def binary(
                 elif x.__class__ is not ndarray or x.dtype is not y.dtype or (floats and y.dtype.kind != "f"):
                     x, y = cast_operands((x, y), dtype, name)
             else:
-                y = b if type(b) in _NUMBERS else to_array(b, copy=False)
+                y = b if type(b) in _NUMBERS else as_operand(b, name)
                 if x.__class__ is not ndarray or x.dtype.kind != "f" or type(y) not in _REAL:
                     x, y = cast_operands((x, y), dtype, name)
         try:
@@ -144,7 +144,7 @@ def binary(
             r = recover(explain(e, name, (x, y)), e, forward, (x, y))
         if r.__class__ is not ndarray:
             r = as_array(r)
-        # The hottest lines of the package: Tensor(r) and OpNode(...) written out save a third of a small addition's time.
+        # The hottest lines of the package: Tensor(r) and the node written out save a third of a small addition's time.
         out = new_tensor(Tensor)
         out._array = r
         out._version = out._view = out._extra = None
@@ -156,7 +156,7 @@ def binary(
             mask = (na is not None) | (nb is not None) << 1
             plan = plans.get(mask) or op.plan(mask)
             if saves_nothing:
-                node = OpNode()
+                node = new_node()
                 node.plan = plan
                 node.edges = (na, nb)
                 node.saved = ()
@@ -166,7 +166,7 @@ def binary(
                 node.number = next_number()
                 out._node = node
             else:
-                out._node = op_node(plan, (na, nb), plan.save((a, b), (out,)), r)
+                plan.record(out, (na, nb), a, b)
         else:
             out._node = None
         return out
@@ -174,6 +174,13 @@ def binary(
     into = written_into(name, forward, function)
     register(op, function, doc=doc, method=method, inplace=inplace, aliases=aliases)
     return function
+
+
+def as_operand(x: Any, name: str) -> Any:
+    """The raw array of an operand that is neither a tensor nor one of Python's own numbers."""
+    if not is_operand(x):
+        raise no_operand(name, x)
+    return to_array(x, copy=False)
 
 
 def written_in_place(ufunc: Any, method: Callable[..., Tensor], *, scales: bool) -> Callable[..., Tensor]:

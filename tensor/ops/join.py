@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +13,8 @@ from tensor.autograd.modes import is_grad_enabled
 from tensor.autograd.node import Term
 from tensor.autograd.tensor import Tensor
 from tensor.ops.record import Array, attach, composite, operator
-from tensor.ops.shape import narrow, select, several, unsqueeze
+from tensor.ops.reduce import check_axis
+from tensor.ops.shape import narrow, select, several
 
 __all__ = [
     "atleast_1d",
@@ -83,47 +85,63 @@ def cat(tensors: Sequence[Array], dim: int = 0) -> Array:
 concat = concatenate = cat
 
 
-def _rows_rule(g: Tensor, tensors_shape: Sequence[tuple[int, ...]], places: Sequence[tuple[Any, Any]]) -> list[Any]:
-    if is_grad_enabled() or g._array.__class__ is not np.ndarray:
-        return [
-            g.new_zeros(shape).index_add(0, as_index(rows), g.index_select(0, as_index(into)))
-            for shape, (into, rows) in zip(tensors_shape, places, strict=True)
-        ]
-    a = g._array
-    return [Term(_scattered, (shape, rows, a[into])) for shape, (into, rows) in zip(tensors_shape, places, strict=True)]
+def _taken_rule(g: Tensor, x_shape: tuple[int, ...], rows: Any) -> Tensor:
+    return g.new_zeros(x_shape).index_add(0, Tensor(np.asarray(rows, np.intp)), g)
 
 
-def as_index(numbers: Any) -> Tensor:
-    """Row numbers as a tensor."""
-    return Tensor(np.asarray(numbers, np.intp))
+def _raw_taken_rule(g: Array, x_shape: tuple[int, ...], rows: Any) -> Term:
+    return Term(_added, (x_shape, rows, g), 0)
 
 
-def _scattered(parts: list[tuple[Any, Any, Array]]) -> Array:
-    """The gradient of what rows were taken from, from all takings."""
-    shape, rows, g = parts[0]
-    if len(parts) > 1:
-        rows = [i for _, some, _ in parts for i in some]
-        g = np.concatenate([some for _, _, some in parts])
-    total = np.zeros_like(g, shape=shape)
-    if len(set(rows)) == len(rows):
-        total[rows] = g
-    else:
-        np.add.at(total, rows, g)
+@operator({"x": _taken_rule}, method=False, raw={"x": _raw_taken_rule})
+def take_rows(x: Array, rows: Any) -> Array:
+    """The rows of these numbers."""
+    return x.take(rows, 0) if x.__class__ is np.ndarray else x[rows]
+
+
+def _appended_rule(g: Tensor, x_shape: tuple[int, ...], rows_shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    n = x_shape[0]
+    return g.narrow(0, 0, n), g.narrow(0, n, rows_shape[0])
+
+
+def _raw_appended_rule(g: Array, x_shape: tuple[int, ...], rows_shape: tuple[int, ...]) -> tuple[Term, Array]:
+    # What is taken from x as well is added to this part of g, which nobody else reads: one array serves a whole chain of appends.
+    return Term(_added, (x_shape, None, g[: x_shape[0]]), 0), g[x_shape[0] :]
+
+
+@operator(_appended_rule, method=False, raw=_raw_appended_rule)
+def append_rows(x: Array, rows: Array, memory: Any = None) -> Array:
+    """x and more rows below; x stays where it is if it is the beginning of ``memory``, of which the caller uses no more than that."""
+    if memory is None:
+        return np.concatenate([x, rows])
+    n, end = len(x), len(x) + len(rows)
+    memory[n:end] = rows
+    return memory[:end]
+
+
+def _added(parts: list[tuple[Any, Any, Array]]) -> Array:
+    """The gradient of what rows were taken from, or rows appended to, from all takings."""
+    total = next((g for _, rows, g in parts if rows is None), None)
+    taken = [(rows, g) for _, rows, g in parts if rows is not None]
+    if total is None:
+        shape, _, g = parts[0]
+        total = np.zeros(shape, g.dtype)
+    if taken:
+        rows, g = taken[0] if len(taken) == 1 else map(np.concatenate, zip(*taken, strict=True))
+        met = np.zeros(len(total), bool)
+        met[rows] = True
+        if np.count_nonzero(met) != len(rows):
+            np.add.at(total, rows, g)
+        elif g.size:
+            g = total.take(rows, 0) + g
+            whole = _whole(g.nbytes // len(g))  # rows moved as one thing each take half the time of ``total[rows] = g``
+            total.reshape(len(total), -1).view(whole).put(rows, g.reshape(len(g), -1).view(whole))
     return total
 
 
-@operator(_rows_rule, method=False)
-def collect_rows(tensors: Sequence[Array], places: Sequence[tuple[Any, Any]]) -> Array:
-    """One tensor of rows of several alike: for each of them (row numbers of the result, row numbers of it)."""
-    first = tensors[0]
-    if len(tensors) == 1:
-        ((into, rows),) = places
-        if into == list(range(len(into))):
-            return first[rows]
-    y = np.empty_like(first, shape=(sum(len(into) for into, _ in places), *first.shape[1:]))
-    for x, (into, rows) in zip(tensors, places, strict=True):
-        y[into] = x[rows]
-    return y
+@functools.cache
+def _whole(size: int) -> np.dtype[Any]:
+    return np.dtype((np.void, size))
 
 
 def _cat_with(self: Tensor, *rest: Any) -> Tensor:
@@ -134,14 +152,25 @@ def _cat_with(self: Tensor, *rest: Any) -> Tensor:
 attach(cat_with=_cat_with)
 
 
-@composite(method=False)
-def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+def _stack_rule(g: Tensor, tensors_shape: Sequence[tuple[int, ...]], dim: int) -> list[Tensor]:
+    return [g.select(dim, i) for i in range(len(tensors_shape))]
+
+
+def _raw_stack_rule(g: Array, tensors_shape: Sequence[tuple[int, ...]], dim: int) -> list[Array]:
+    lead = (slice(None),) * (dim % g.ndim)
+    return [g[(*lead, i, ...)] for i in range(len(tensors_shape))]
+
+
+@operator(_stack_rule, dtype="promote", method=False, raw=_raw_stack_rule)
+def stack(tensors: Sequence[Array], dim: int = 0) -> Array:
     """Tensors of one shape along a new dimension."""
     shapes = {tuple(x.shape) for x in tensors}
     if len(shapes) != 1:
         msg = f"stack: expected tensors of one shape, got {sorted(shapes)}"
         raise RuntimeError(msg)
-    return cat([unsqueeze(x, dim) for x in tensors], dim)
+    (shape,) = shapes
+    d = check_axis(dim, len(shape) + 1)
+    return np.concatenate([x.reshape((*shape[:d], 1, *shape[d:])) for x in tensors], d)
 
 
 def _atleast(n: int, xs: tuple[Any, ...], grow: Any) -> Any:
@@ -226,7 +255,7 @@ def split_with_sizes(x: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tup
         msg = f"split: sizes {list(split_sizes)} add up to {sum(split_sizes)}, expected {x.shape[dim]} along dimension {dim}"
         raise RuntimeError(msg)
     starts = np.cumsum([0, *split_sizes])
-    return tuple(narrow(x, dim, int(s), n) for s, n in zip(starts, split_sizes, strict=False))
+    return tuple([narrow(x, dim, int(s), n) for s, n in zip(starts, split_sizes, strict=False)])
 
 
 @composite()
@@ -235,8 +264,8 @@ def split(x: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) 
     size = split_size_or_sections
     if not isinstance(size, int):
         return split_with_sizes(x, size, dim)
-    total = x.shape[dim]
-    return tuple(narrow(x, dim, s, min(size, total - s)) for s in range(0, max(total, 1), size))
+    total = x._array.shape[dim]
+    return tuple([narrow(x, dim, s, min(size, total - s)) for s in range(0, max(total, 1), size)])
 
 
 @composite()
@@ -245,7 +274,7 @@ def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     if chunks < 1:
         msg = f"chunk: expected at least one chunk, got {chunks}"
         raise RuntimeError(msg)
-    return split(x, max(-(-x.shape[dim] // chunks), 1), dim)
+    return split(x, max(-(-x._array.shape[dim] // chunks), 1), dim)
 
 
 @composite()
@@ -282,4 +311,4 @@ def dsplit(x: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
 @composite()
 def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """A view for each index along ``dim``."""
-    return tuple(select(x, dim, i) for i in range(x.shape[dim]))
+    return tuple([select(x, dim, i) for i in range(x.shape[dim])])

@@ -94,13 +94,15 @@ def _raw_x_rule(g: Array, weight: Array) -> Any:
 
 
 def _raw_weight_rule(g: Array, x: Array, weight_shape: Any) -> Any:
-    if g.ndim == 2 and len(g) <= FEW and len(weight_shape) == 2:
-        return Term(_sum_of_outer, (g, x), len(g))
+    if g.ndim == 2 and len(weight_shape) == 2:
+        return Term(_sum_of_outer, (g, x), len(g)) if len(g) <= FEW else sum_outer(g, x)
     return _weight_rule(Tensor(g), Tensor(x), weight_shape)
 
 
 def _raw_bias_rule(g: Array, bias_shape: Any) -> Any:
-    return Term(_sum_of_rows, g, len(g)) if g.ndim == 2 and len(g) <= FEW and bias_shape else _bias_rule(Tensor(g), bias_shape)
+    if g.ndim == 2 and bias_shape:
+        return Term(_sum_of_rows, g, len(g)) if len(g) <= FEW else sum_rows(g)
+    return _bias_rule(Tensor(g), bias_shape)
 
 
 @operator(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
+from inspect import Parameter as Kinds
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ import numpy as np
 from tensor import dtypes
 from tensor.autograd.inplace import bump
 from tensor.autograd.tensor import Tensor
-from tensor.ops.aliases import numpy_names
+from tensor.ops.aliases import declared, defaults_of, numpy_names
+from tensor.ops.written import Parameter, parameters, written
 
 __all__ = ["accepting_out", "check_out", "with_out", "write_out"]
 
@@ -63,28 +64,28 @@ def with_out(name: str, function: Callable[..., Any], args: tuple[Any, ...], kwa
 
 def accepting_out(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     """The same function with a keyword ``out``; written out with the function's own signature, so that Python binds the arguments."""
-    parameters = list(inspect.signature(function).parameters.values())
-    kinds = inspect.Parameter
-    if any(p.name == "out" or p.kind is kinds.VAR_KEYWORD for p in parameters):
+    own = parameters(function)
+    if any(p.name == "out" or p.kind is Kinds.VAR_KEYWORD for p in own):
         return function
-    parameters, keywords, lines = numpy_names(parameters, name)
-    declared, passed, starred = [], [], False
-    for p in parameters:
-        if p.kind is kinds.KEYWORD_ONLY and not starred:
-            declared.append("*")
-        starred |= p.kind in (kinds.KEYWORD_ONLY, kinds.VAR_POSITIONAL)
-        star = "*" if p.kind is kinds.VAR_POSITIONAL else ""
-        declared.append(f"{star}{p.name}" + (f"=_default_{p.name}" if p.default is not p.empty else ""))
-        passed.append(f"{star}{p.name}" if p.kind is not kinds.KEYWORD_ONLY else f"{p.name}={p.name}")
-    keywords_from_here = [] if starred else ["*"]
-    source = (
-        f"def call({', '.join([*declared, *keywords_from_here, 'out=None', *keywords])}):\n"
-        + "".join(f"{line}\n" for line in lines)
-        + f"    if out is None:\n"
-        f"        return function({', '.join(passed)})\n"
-        f"    return write_out(name, function({', '.join(passed)}), out)\n"
-    )
-    scope: dict[str, Any] = {f"_default_{p.name}": p.default for p in parameters if p.default is not p.empty}
-    scope |= {"function": function, "write_out": write_out, "name": name}
-    exec(source, scope)
-    return functools.wraps(function)(scope["call"])
+    scope = {**defaults_of(own), "function": function, "write_out": write_out, "name": name}
+    accepting: Callable[..., Any] = functools.wraps(function)(written(scope, lambda: _lines(own, name)))
+    return accepting
+
+
+def _lines(own: list[Parameter], name: str) -> list[str]:
+    own, keywords, renaming = numpy_names(own, name)
+    heads, passed, starred = [], [], False
+    for p in own:
+        if p.kind is Kinds.KEYWORD_ONLY and not starred:
+            heads.append("*")
+        starred |= p.kind in (Kinds.KEYWORD_ONLY, Kinds.VAR_POSITIONAL)
+        star = "*" if p.kind is Kinds.VAR_POSITIONAL else ""
+        heads.append(star + declared(p))
+        passed.append(star + (p.name if p.kind is not Kinds.KEYWORD_ONLY else f"{p.name}={p.name}"))
+    return [
+        f"def call({', '.join([*heads, *([] if starred else ['*']), 'out=None', *keywords])}):",
+        *renaming,
+        "    if out is None:",
+        f"        return function({', '.join(passed)})",
+        f"    return write_out(name, function({', '.join(passed)}), out)",
+    ]

@@ -6,7 +6,6 @@ operator's rules the first time that a set of inputs wants a gradient.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ import numpy as np
 
 from tensor.autograd.batched import NotBatchable, deepest
 from tensor.autograd.modes import disabled
-from tensor.autograd.node import FREED, Node, OpNode, OutputNode, Version, version_of
+from tensor.autograd.node import FREED, MAKERS, Node, OpNode, OutputNode, Version, new_node, next_number, version_of
 from tensor.autograd.samples import enter, raw_arrays, sample_of_tensors
 from tensor.autograd.tensor import Tensor
 from tensor.ops.machine import word
@@ -27,32 +26,33 @@ __all__ = ["Plan", "keep"]
 
 
 class Plan:
-    """``save(inputs, outputs)`` gives what a node keeps; ``backward(node, g)`` the gradients for its edges.
+    """``record(out, edges, *inputs)`` gives an output its node; ``backward(node, g)`` the gradients for the node's edges.
 
-    ``on_tensors`` is the way back that records and watches, where ``backward`` has a shorter one on arrays. Most plans never need
-    it, and writing functions out is what the first use of an operator costs: it waits until it is asked for. ``word`` is what
-    machine code goes by instead (`tensor.ops.machine`).
+    Of an operator with several outputs, ``save(outputs, *inputs)`` gives what their node keeps. ``on_tensors`` is the way back that
+    records and watches, where ``backward`` has a shorter one on arrays. Most plans never need it, and writing functions out is
+    what the first use of an operator costs: it waits until it is asked for. ``word`` is what machine code goes by instead
+    (`tensor.ops.machine`).
     """
 
-    __slots__ = ("_waiting", "backward", "on_tensors", "op", "save", "word")
+    __slots__ = ("_waiting", "backward", "on_tensors", "op", "record", "save", "word")
 
-    save: Callable[[Sequence[Any], Sequence[Tensor]], tuple[Any, ...]]
+    record: Callable[..., None]
+    save: Callable[..., tuple[Any, ...]]
     backward: Callable[[OpNode, Any], Sequence[Any]]
     on_tensors: Callable[[OpNode, Any], Sequence[Any]]
-    _waiting: tuple[str, dict[str, Any]] | None
+    _waiting: tuple[list[str], dict[str, Any]] | None
 
     def __init__(self, op: Operator, mask: int) -> None:
         self.op = op
         wanted = [(i, *rule) for i, rule in enumerate(op.rules) if op.joint or mask >> i & 1]
         slots = sorted({s for _, _, needed in wanted for s in needed})
         self.word = word(op, slots)
-        scope: dict[str, Any] = {**_NAMES, "op": op, **{f"rule_{i}": rule for i, rule, _ in wanted}}
-        entries = ", ".join(_SAVE[op.names[s][0], _many(op, s)].format(p=op.names[s][1], i=i) for i, s in enumerate(slots))
-        saving = ["def save(inputs, outputs):", f"    return ({entries}{',' * bool(entries)})"]
+        scope: dict[str, Any] = {"plan": self, "op": op, **{f"rule_{i}": rule for i, rule, _ in wanted}}
+        saving = _recording(op, slots)
         lines = ["def backward(node, g):", "    saved = node.saved", "    if saved is FREED:", "        refuse(op)"]
         on_arrays = _on_arrays(op, wanted, slots, scope)
         if on_arrays:
-            saving += [*lines, *on_arrays, "    return node.plan.on_tensors(node, g)"]
+            saving += [*lines, *on_arrays, "    return plan.on_tensors(node, g)"]
             lines = ["def on_tensors(node, g):", "    saved = node.saved"]
         for i, s in enumerate(slots):
             lines += _LOAD.get((op.names[s][0], _many(op, s)), "    x{s} = saved[{i}]").format(i=i, s=s).splitlines()
@@ -69,17 +69,41 @@ class Plan:
             ]
             plain, by_sample = ("".join(f"{part[k]}, " for part in parts) for k in (0, 1))
         lines += ["    try:", f"        return {plain}", "    except NotBatchable:", f"        return {by_sample}"]
-        exec("\n".join(saving if on_arrays else saving + lines), scope)
-        self.save, self.backward = scope["save"], scope["backward"]
-        self.on_tensors, self._waiting = (self._write_out, ("\n".join(lines), scope)) if on_arrays else (self.backward, None)
+        made = _written(saving if on_arrays else saving + lines, scope)
+        self.save = self.record = made[0]
+        self.backward = made[1]
+        self.on_tensors, self._waiting = (self._write_out, (lines, scope)) if on_arrays else (self.backward, None)
 
     def _write_out(self, node: OpNode, g: Any) -> Sequence[Any]:
         waiting = self._waiting
         if waiting is not None:  # else another thread was faster
-            text, scope = waiting
-            exec(text, scope)
-            self.on_tensors, self._waiting = scope["on_tensors"], None
+            (self.on_tensors,) = _written(*waiting)
+            self._waiting = None
         return self.on_tensors(node, g)
+
+
+def _written(lines: list[str], scope: dict[str, Any]) -> list[Any]:
+    """The functions of this source, which all look for what they share in one namespace."""
+    names = [line[4 : line.index("(")] for line in lines if line.startswith("def ")]
+    inner = "\n    ".join(lines)
+    found: dict[str, Any] = {}
+    exec(f"def make({', '.join(scope)}):\n    {inner}\n    return [{', '.join(names)}]", _NAMES, found)
+    functions: list[Any] = found["make"](*scope.values())
+    return functions
+
+
+def _recording(op: Operator, slots: list[int]) -> list[str]:
+    """The function that gives an output its node, or, of several outputs, what their node is to keep."""
+    entries = ", ".join(_SAVE[op.names[s][0], _many(op, s)].format(p=op.names[s][1], i=i) for i, s in enumerate(slots))
+    saved = f"({entries}{',' * bool(entries)})"
+    inputs = "".join(f", i{p}" for p in range(op.arity))
+    if op.outputs > 1:
+        return [f"def save(outputs{inputs}):", f"    return {saved}"]
+    return [
+        f"def record(out, edges{inputs}):",
+        *(_COUNTER if "counter" in saved else ()),
+        *_NODE.format(saved=saved).splitlines(),
+    ]
 
 
 def _many(op: Operator, slot: int) -> bool:
@@ -104,7 +128,7 @@ def _on_arrays(op: Operator, wanted: list[Any], slots: list[int], scope: dict[st
         lines += _LOAD_ARRAY.get(kind, "        a{s} = saved[{i}]").format(i=i, s=s).splitlines()
     indent = "        "
     if values:
-        lines.append(f"        if {' and '.join(f'a{s}.__class__ is ndarray' for s in values)}:")
+        lines.append(f"        if {' and '.join(_FIT.format(s=s) for s in values)}:")
         indent += "    "
     calls = {i: f"({', '.join(['a', *(f'a{s}' for s in needed)])})" for i, _, needed in wanted}
     if op.joint:
@@ -117,17 +141,23 @@ def _on_arrays(op: Operator, wanted: list[Any], slots: list[int], scope: dict[st
 
 
 def _wanted_names(op: Operator, wanted: list[Any]) -> list[str]:
-    if op.raw.keys() == {"x"}:
-        return ["x"] * len(wanted)
-    code = inspect.unwrap(op.forward).__code__
-    return [code.co_varnames[op.inputs[i][0]] for i, _, _ in wanted]
+    return [op.parameters[op.inputs[i][0]].name for i, _, _ in wanted]
 
 
 def wrapped(r: Any) -> Any:
-    """A raw array as a tensor; a tensor, or a term, as it is."""
-    return Tensor(r) if r.__class__ is np.ndarray else r
+    """A raw array, or a scalar that NumPy made of one, as a tensor; a tensor, or a term, as it is."""
+    if r.__class__ is not ndarray:
+        if not isinstance(r, np.generic):
+            return r
+        r = np.asarray(r)
+    t = new_tensor(Tensor)  # Tensor(r), written out
+    t._array = r
+    t._node = t._version = t._view = t._extra = None
+    return t
 
 
+#: What the raw value of a slot has to be.
+_FIT = "(a{s}.__class__ is ndarray and a{s}.dtype is a.dtype or a{s}.__class__ is float or a{s}.__class__ is int)"
 #: How the raw value of slot ``s`` is got back from entry ``i``.
 _LOAD_ARRAY = {
     "value": """\
@@ -147,17 +177,33 @@ _LOAD_ARRAY = {
 
 #: How the entry of a slot is made from input ``p``, by what is kept and whether it is many.
 _SAVE = {
-    (
-        "value",
-        False,
-    ): "(x{i}, 0 if (v := x{i}._version) is None else v.value) if isinstance(x{i} := inputs[{p}], Tensor) else x{i}",
-    ("value", True): "[keep(t) for t in inputs[{p}]]",
-    ("shape", False): "x{i}._array.shape if isinstance(x{i} := inputs[{p}], Tensor) else np.shape(x{i})",
-    ("shape", True): "[t._array.shape if isinstance(t, Tensor) else np.shape(t) for t in inputs[{p}]]",
-    ("output", False): "keep_output(outputs[0])",
+    ("value", False): "(i{p}, 0 if (v := i{p}._version) is None else v.value) if isinstance(i{p}, Tensor) else i{p}",
+    ("value", True): "[keep(t) for t in i{p}]",
+    ("shape", False): "i{p}._array.shape if isinstance(i{p}, Tensor) else np.shape(i{p})",
+    ("shape", True): "[t._array.shape if isinstance(t, Tensor) else np.shape(t) for t in i{p}]",
+    ("output", False): "(array, counter, counter.value)",  # not the tensor, which would keep its own node alive
     ("output", True): "[keep_output(t) for t in outputs]",
-    ("plain", False): "inputs[{p}]",
+    ("plain", False): "i{p}",
 }
+_COUNTER = """\
+    counter = out._version
+    if counter is None:
+        counter = out._version = Version()
+        counter.value = 0
+        counter.views = None
+""".splitlines()
+_NODE = """\
+    array = out._array
+    node = new_node()
+    node.plan = plan
+    node.edges = edges
+    node.saved = {saved}
+    node.shape = array.shape
+    node.dtype = array.dtype
+    node.hooks = None
+    node.number = next_number()
+    out._node = node
+"""
 #: How the value of slot ``s`` is got back from entry ``i``, checked against in-place writes since.
 _LOAD = {
     ("value", False): """\
@@ -181,6 +227,7 @@ _LOAD = {
 }
 
 new_tensor = Tensor.__new__
+ndarray = np.ndarray
 
 
 def keep(x: Any) -> Any:
@@ -192,7 +239,7 @@ def keep(x: Any) -> Any:
 
 
 def keep_output(t: Tensor) -> tuple[Any, Version, int]:
-    """An output kept for backward: its array and version, not the tensor, which would keep its own node alive."""
+    """One of several outputs kept for backward: its array and version."""
     version = version_of(t)
     return (t._array, version, version.value)
 
@@ -266,18 +313,22 @@ _NAMES: dict[str, Any] = {
     "FREED": FREED,
     "NotBatchable": NotBatchable,
     "Tensor": Tensor,
+    "Version": Version,
     "changed": changed,
     "disabled": disabled,
     "get_ident": get_ident,
-    "ndarray": np.ndarray,
+    "ndarray": ndarray,
     "wrapped": wrapped,
     "intact": intact,
     "keep": keep,
     "keep_output": keep_output,
+    "new_node": new_node,
     "new_tensor": new_tensor,
+    "next_number": next_number,
     "no_rule": no_rule,
     "np": np,
     "output": output,
     "refuse": refuse,
     "rule_by_sample": rule_by_sample,
 }
+MAKERS.append(_NAMES)

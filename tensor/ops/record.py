@@ -11,8 +11,9 @@ A record is declared where its forward is written, with NumPy functions on raw a
 - The vjp table has one rule an input: ``g`` is the gradient of the output; the other parameter names say what the rule needs,
   and only that is kept: an input by its name, the output as ``y``, a shape as ``x_shape`` (of a sequence a list of them), a plain parameter by its name. Rules are
   written with differentiable operators, so gradients of any order follow. ``None`` for a rule: not differentiable, an error if used.
-- ``raw``: the rules once more, of the same parameters, on NumPy's arrays of floats: what runs where nothing is recorded, for operators
-  of which small networks are made. A tensor that such a rule gives instead of an array, or a `Term`, is taken as it is.
+- ``raw``: the rules once more, of the same parameters, on NumPy's arrays of one dtype and numbers: what runs where nothing is recorded, for
+  operators of which small networks are made. A tensor that such a rule gives instead of an array, or a `Term`, is taken as it is. True: the
+  rules themselves mean the same there.
 - ``outputs``: how many values the forward returns, as a tuple, when it is not one. Rules get ``g`` and ``y`` as tuples then; ``g`` has None for
   an output that nothing used.
 - ``dtype``: ``"promote"`` casts all tensor operands to their common dtype, ``"float"`` also integers to the default dtype, None
@@ -24,7 +25,6 @@ The engine brings a gradient to the shape and dtype of its input, so rules of br
 from __future__ import annotations
 
 import functools
-import inspect
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
@@ -32,11 +32,12 @@ from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 from tensor import dtypes
 from tensor.autograd.inplace import assign, check_writable
 from tensor.autograd.modes import is_grad_enabled
-from tensor.autograd.node import MAKERS, Node, OutputNode, SeveralOutputs, op_node, version_of
+from tensor.autograd.node import Node, OutputNode, SeveralOutputs, version_of
 from tensor.autograd.tensor import Tensor
 from tensor.ops.dispatch import dispatcher
 from tensor.ops.out import accepting_out
 from tensor.ops.plan import Plan
+from tensor.ops.written import parameters
 
 __all__ = ["OPERATORS", "Array", "Operator", "attach", "composite", "operator"]
 
@@ -48,8 +49,6 @@ Array: TypeAlias = Any
 
 Rule: TypeAlias = Callable[..., Any] | None
 
-MAKERS.append(globals())
-
 #: Every operator by its public name.
 OPERATORS: dict[str, Operator] = {}
 
@@ -58,6 +57,7 @@ class Operator:
     """All that is known of one operator."""
 
     __slots__ = (
+        "arity",
         "composite",
         "differentiable",
         "dtype",
@@ -71,6 +71,7 @@ class Operator:
         "names",
         "onnx",
         "outputs",
+        "parameters",
         "plans",
         "raw",
         "rules",
@@ -101,15 +102,18 @@ class Operator:
         self.function: Callable[..., Any] = forward
         #: parameter positions that are tensors, and whether each is a sequence of them
         self.inputs: list[tuple[int, bool]] = []
-        parameters = list(inspect.signature(forward).parameters.values()) if isinstance(forward, type(_kind_of)) else []
-        for i, p in enumerate(parameters):
+        self.parameters = parameters(forward) if isinstance(forward, type(_kind_of)) else []
+        self.arity = len(self.parameters)
+        for i, p in enumerate(self.parameters):
             kind = _kind_of(str(p.annotation))
             if kind:
                 self.inputs.append((i, kind == "sequence"))
-        positions = {p.name: i for i, p in enumerate(parameters)}
+        positions = {p.name: i for i, p in enumerate(self.parameters)}
         if vjp and "y" in positions:
             msg = f"operator {name}: no parameter may be called y, which means the output in rules"
             raise TypeError(msg)
+        if raw is True:
+            self.raw = vjp
         self._bind_rules(vjp, positions)
         #: whether its nodes hold values, which a backward pass frees: without any, a graph may go backward again
         self.holds_values = any(kind in ("value", "output") for kind, _ in self.names)
@@ -124,7 +128,7 @@ class Operator:
 
         def needs(rule: Callable[..., Any]) -> tuple[int, ...]:
             found = []
-            for name in list(inspect.signature(rule).parameters)[1:]:
+            for name in [p.name for p in parameters(rule)[1:]]:
                 if name not in seen:
                     if name == "y":
                         entry = ("output", 0)
@@ -170,10 +174,10 @@ class Operator:
         """Make the node of ``out``, or of ``several`` outputs."""
         plan = self.plans.get(mask) or self.plan(mask)
         if not several:
-            out._node = op_node(plan, edges, plan.save(bound, (out,)), out._array)
+            plan.record(out, edges, *bound)
             return
         parent = SeveralOutputs(plan, edges, len(several))
-        parent.saved = plan.save(bound, several)
+        parent.saved = plan.save(several, *bound)
         for i, t in enumerate(several):
             if t._array.dtype.kind in "fc":
                 t._node = OutputNode(parent, i, t._array.shape, t._array.dtype)

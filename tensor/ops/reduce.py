@@ -35,6 +35,8 @@ def axes(dim: Dims, ndim: int) -> tuple[int, ...]:
 
 def check_axis(d: int, ndim: int) -> int:
     """One axis as a number >= 0, or PyTorch's error."""
+    if d.__class__ is int and -ndim <= d < ndim:
+        return d if d >= 0 else d + ndim
     n = _max(ndim, 1)
     if not -n <= d < n:
         msg = f"Dimension out of range (expected to be in range of [{-n}, {n - 1}], but got {d})"

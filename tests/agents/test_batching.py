@@ -11,7 +11,7 @@ import tensor as T
 from agents.networks import BinaryTreeLSTM, ChildSumTreeLSTM, DynamicBatch, ProgramNetwork, parse
 from rlcore.errors import UnknownNameError
 from tensor import nn
-from tensor.ops.join import collect_rows
+from tensor.ops.join import append_rows, take_rows
 
 TREES = st.recursive(st.integers(0, 4), lambda t: st.lists(t, min_size=1, max_size=3).map(tuple), max_leaves=12)
 BINARY = st.recursive(st.integers(0, 4), lambda t: st.tuples(t, t), max_leaves=12)
@@ -121,9 +121,9 @@ def test_the_last_calls_of_trees_of_different_depths_run_together():
 
 def test_plain_values_are_part_of_what_is_alike():
     batch, x = DynamicBatch(), T.tensor([2.0])
-    powers = [batch(operator.pow, x, n) for n in (1, 2, 2, 3)]
-    assert batch.run(powers).flatten().tolist() == [2.0, 4.0, 4.0, 8.0]
-    assert batch.groups == 3
+    powers = [batch(operator.pow, x, n) for n in (1, 2, 2, 3, 2.0)]
+    assert batch.run(powers).flatten().tolist() == [2.0, 4.0, 4.0, 8.0, 4.0]
+    assert batch.groups == 4  # 2 and 2.0 are not the same
 
 
 def test_a_value_may_be_used_often_and_mixed_with_given_ones():
@@ -142,6 +142,52 @@ def test_running_goes_on_from_what_has_run():
     assert batch.run([batch(T.add, y, T.ones(2)), T.zeros(2)]).tolist() == [[2.0, 2.0], [0.0, 0.0]]
 
 
+def test_running_goes_on_from_values_of_several_shapes_and_runs():
+    batch, given = DynamicBatch(), [T.tensor(v, dtype=T.float64, requires_grad=True) for v in ([1.0], [2.0, 3.0], [4.0])]
+    values = [batch(_halves, x) for x in given]
+    parts = [(y[0], y[1]) for y in values]
+    batch.run_noted()
+    assert batch.groups == 2  # two shapes
+    doubled = [batch(T.add, a, b) for a, b in parts]
+    batch.run_noted()
+    other = DynamicBatch()
+    ends = [other(T.mul, doubled[0], parts[2][1]), other(T.mul, doubled[2], T.tensor([5.0], dtype=T.float64))]
+    result = other.run([*ends, doubled[0], parts[2][0]])
+    assert result.flatten().tolist() == [1.0 * 2.0, 4.0 * 5.0, 1.0, 2.0]
+    gradients = T.autograd.grad(result.sum(), given, allow_unused=True)
+    assert [g and g.tolist() for g in gradients] == [[2.0 + 1.0], None, [0.5 + 5.0 + 0.5]]
+
+
+def test_one_function_may_take_any_number_of_inputs():
+    batch = DynamicBatch()
+
+    def total(*xs):
+        return sum(xs)
+
+    x = T.tensor([1.0])
+    values = [batch(total, *[x] * n) for n in (1, 2, 1, 3)]
+    deeper = batch(total, *values)
+    assert batch.run([*values, deeper]).flatten().tolist() == [1.0, 2.0, 1.0, 3.0, 7.0]
+    assert batch.groups == 4
+
+
+@pytest.mark.parametrize("often", [1, 4])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_what_is_given_often_gets_all_its_gradients(often, mixed):
+    rows = T.randn(3, 2, dtype=T.float64, requires_grad=True)
+    batch, words = DynamicBatch(), rows.unbind(0)
+    values = [batch(T.exp, w) for w in [*words] * often]
+    if mixed:
+        values = [batch(T.mul, a, b) for a, b in zip(values, [*words, *values], strict=False)]
+    result = batch.run(values)
+    single = rows.exp().repeat(often, 1)
+    if mixed:
+        single = single * T.cat([rows, single])[: 3 * often]
+    assert np.array_equal(result.detach().numpy(), single.detach().numpy())
+    (mine, theirs) = (T.autograd.grad(y.square().sum(), rows)[0].numpy() for y in (result, single))
+    assert np.allclose(mine, theirs, rtol=1e-13)
+
+
 def test_gradients_of_gradients_go_through():
     w = T.tensor([0.3, -0.7], dtype=T.float64, requires_grad=True)
 
@@ -154,19 +200,36 @@ def test_gradients_of_gradients_go_through():
     assert T.autograd.gradgradcheck(value, [w])
 
 
-def test_rows_taken_twice_give_both_gradients():
-    x, y = (T.randn(n, 2, dtype=T.float64, requires_grad=True) for n in (2, 3))
+@pytest.mark.parametrize("row", [(2,), (), (2, 3), (0,)])
+@pytest.mark.parametrize("memory", [None, 7])
+def test_rows_appended_and_taken_in_between_give_all_gradients(memory, row):
+    x, y, z = (T.randn(n, *row, dtype=T.float64, requires_grad=True) for n in (2, 3, 1))
 
-    def collected(x, y):
-        return collect_rows([x, y], [([0, 2, 3], [1, 1, 0]), ([4, 1], [2, 2])])
+    def collected(x, y, z):
+        room = None if memory is None else np.full((memory, *row), np.nan)
+        if room is not None:
+            room[:2] = x._array
+        two = append_rows(x, y, room)
+        taken = take_rows(two, [1, 3, 1])
+        three = append_rows(two, z, room)
+        return T.cat([taken.square(), take_rows(three, [5, 0, 4]), take_rows(three, [3])])
 
-    assert np.allclose(collected(x, y).detach().numpy(), T.stack([x[1], y[2], x[1], x[0], y[2]]).detach().numpy())
-    assert T.autograd.gradcheck(collected, [x, y])
-    assert T.autograd.gradgradcheck(collected, [x, y])
+    expected = T.stack([x[1] ** 2, y[1] ** 2, x[1] ** 2, z[0], x[0], y[2], y[1]])
+    assert np.array_equal(collected(x, y, z).detach().numpy(), expected.detach().numpy())
+    assert T.autograd.gradcheck(collected, [x, y, z])
+    assert T.autograd.gradgradcheck(collected, [x, y, z])
+    weight = T.randn(7, *row, dtype=T.float64)
+    collected(x, y, z).mul(weight).sum().backward()
+    for leaf, g in zip((x, y, z), T.autograd.grad(expected.mul(weight).sum(), (x, y, z)), strict=True):
+        assert np.allclose(leaf.grad.numpy(), g.numpy(), rtol=1e-14)
 
 
 def _several(x):
     return x, x
+
+
+def _halves(x):
+    return x / 2, x / 2
 
 
 @pytest.mark.parametrize(
@@ -175,6 +238,15 @@ def _several(x):
         (lambda b: b.run([]), ValueError, "expected at least one output, got none"),
         (lambda b: b.run([b(T.sum, T.ones(2))]), RuntimeError, r"expected 1 rows from sum for as many calls, got shape \[\]"),
         (lambda b: b.run([b(len, T.ones(2))]), RuntimeError, "expected 1 rows from len for as many calls, got int"),
+        (lambda b: b.run([T.ones(2), 1.0]), TypeError, "expected outputs that are calls or tensors, got float"),
+        (lambda b: b.run([b(T.mul, T.ones(2), [2.0])]), TypeError, "tensors, calls or hashable values, got list"),
+        (
+            lambda b: b.run([b(T.exp, DynamicBatch()(T.exp, T.ones(2)))]),
+            RuntimeError,
+            "got one of another batch that was not run",
+        ),
+        (lambda b: b(_several, T.ones(2))[0][1], TypeError, "got one of the values of a call"),
+        (lambda b: (b.run([y := b(T.exp, T.ones(2))]), y[0]), RuntimeError, "got one that has; take it before"),
         (lambda b: b.run([T.ones(2), T.ones(3)]), RuntimeError, r"expected outputs of one shape, got \[2\], \[3\]"),
         (lambda b: b.run([b(_several, T.ones(2))]), RuntimeError, "one value each, got a call of several values"),
         (lambda b: b.run([DynamicBatch()(T.exp, T.ones(2))]), RuntimeError, "got one of another batch that was not run"),
@@ -231,6 +303,48 @@ def test_each_example_runs_its_own_program(programs):
     assert np.array_equal(got, expected)
     arities = {name: n for name, (n, _) in ARITHMETIC.items()} | {"x": 0, "y": 0}
     assert [parse(tokens(p), arities) for p in programs] == programs
+
+
+class Both(nn.Module):
+    """A learnt function of two values."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(6, 3)
+
+    def forward(self, a, b):
+        return self.inner(T.cat([a, b], 1)).tanh()
+
+
+LEARNT = st.recursive(
+    st.sampled_from(["x", "y"]),
+    lambda p: st.one_of(st.tuples(st.sampled_from(["and", "or"]), p, p), st.tuples(st.sampled_from(["find", "not"]), p)),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(LEARNT, min_size=1, max_size=8))
+def test_programs_together_learn_what_they_learn_alone(programs):
+    """Values, and gradients of all parameters and of the inputs."""
+    T.manual_seed(0)
+    modules = {"and": Both(), "or": Both(), "find": nn.Linear(3, 3), "not": nn.Sequential(nn.Linear(3, 3), nn.Sigmoid())}
+    net = ProgramNetwork(modules).double()
+    inputs = {name: T.randn(len(programs), 3, dtype=T.float64, requires_grad=True) for name in "xy"}
+
+    def alone(program, i):
+        if not isinstance(program, tuple):
+            return inputs[program][i : i + 1]
+        return modules[program[0]](*[alone(p, i) for p in program[1:]])
+
+    together, single = net(programs, **inputs), T.cat([alone(p, i) for i, p in enumerate(programs)])
+    assert np.allclose(together.detach().numpy(), single.detach().numpy(), atol=1e-12)
+    weight = T.randn(len(programs), 3, dtype=T.float64)
+    leaves = [*net.parameters(), *inputs.values()]
+    expected = gradients((single * weight).sum(), leaves)
+    assert close(gradients((together * weight).sum(), leaves), expected)
+    (net(programs, **inputs) * weight).sum().backward()  # not the same as `grad`: nothing is left out
+    assert close([np.zeros(leaf.shape) if leaf.grad is None else leaf.grad.numpy() for leaf in leaves], expected)
 
 
 def test_modules_learn_what_the_programs_say_of_them():

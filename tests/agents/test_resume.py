@@ -95,7 +95,7 @@ STRUCTURES = {
         interval = 250
         policy = { name = "every" }
         edit = { name = "grow", units = 2, init = "random" }
-        trial = { episodes = 8, tolerance = 0.0, rest = 1 }
+        trial = { episodes = 4, tolerance = 0.0, confidence = 0.5, rest = 1 }
     """,
     "stream-ac": """
         [[rule]]

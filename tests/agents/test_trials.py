@@ -55,7 +55,9 @@ class Run:
             self.life.look(self.step, self.driver.metrics[-1])
 
     def play(self, reward, episodes=20):
-        self.life.add_episodes([EpisodeEnd(0, reward, 1)] * episodes)
+        """Episodes that end, after those under way in each environment."""
+        ends = [EpisodeEnd(index, reward, 1) for index in sorted(self.life._trials.returns.under_way)]
+        self.life.add_episodes(ends + [EpisodeEnd(0, reward, 1)] * episodes)
 
     @property
     def kinds(self):
@@ -146,7 +148,7 @@ def test_an_edit_after_which_the_return_falls_is_taken_back(agent_class):
     run.learn()
     layers = LAYERS[agent_class]
     assert [e["trial"] for e in run.life.edits] == ["running"] * len(layers)
-    before = {k: v for k, v in run.life._trial.snapshot.items() if k != "structure"}
+    before = {k: v for k, v in run.life._trials.now.snapshot.items() if k != "structure"}
     run.play(94.0, 4)
     run.learn(3)
     assert run.kinds == ["grow"] * len(layers)  # the verdict has to wait, and so has the next edit
@@ -166,8 +168,9 @@ def test_an_edit_after_which_the_return_falls_is_taken_back(agent_class):
     outcomes = run.life.take_events().outcomes
     told = [(o["number"], o["trial"], o["reward_after"]) for o in outcomes]
     assert told == [(i, "taken back", 94.0) for i in range(len(layers))]
-    run.learn(2)
-    assert run.kinds[-1] == "rollback"  # the rule rests
+    run.learn(4)
+    assert run.kinds[-1] == "rollback"  # the rule has rested, and the return has to come back
+    run.play(100.0)
     run.learn(1)
     assert run.kinds[-1] == "grow"
     run.learn(2)
@@ -212,6 +215,7 @@ def test_while_an_edit_is_on_trial_other_rules_wait_but_units_are_renewed_and_th
     run.life.look(run.step, {})
     back = run.kinds.index("rollback")
     assert all(e["trial"] == "taken back" for e in run.life.edits[:back])
+    run.play(100.0)
     run.learn(6)
     assert "deepen" in run.kinds[back:]
     assert "reset_units" in run.kinds[back:]
@@ -224,7 +228,7 @@ def test_every_edit_can_be_taken_back(agent_class, edit):
     x = np.random.default_rng(0).uniform(-1, 1, (20, 4)).astype(np.float32)
     run.play(1.0)
     run.learn()
-    wanted = run.life._trial.snapshot
+    wanted = run.life._trials.now.snapshot
     run.learn(3)
     run.play(0.0)
     run.life.look(run.step, {})

@@ -126,11 +126,11 @@ RULED: dict[str, Case] = {
     "_scatter_extreme": Case(x(3, 3), 0, INDEX, x(2, 3) * SQRT3, True, ref=scattered(max)),
     "index_select": Case(x(3, 2), 0, np.array([2, 0, 2]), ref=lambda a, d, i: a[i]),
     "cat": Case([x(2, 1), x(2, 3)], 1, ref=np.concatenate),
+    "stack": Case([x(2, 3), x(2, 3)], 1, ref=np.stack),
     # products
     "matmul": Case(x(2, 1, 2, 3), x(4, 3, 2), ref=np.matmul),
-    "collect_rows": Case(
-        [x(2, 3), x(4, 3)], [[[0, 3], [1, 1]], [[2, 1], [0, 3]]], ref=lambda ts, _: np.stack([ts[0][1], ts[1][3], ts[1][0], ts[0][1]])
-    ),
+    "take_rows": Case(x(3, 2), [2, 0, 2], ref=lambda a, i: a[i]),
+    "append_rows": Case(x(2, 3), x(1, 3), None, ref=lambda a, b, _: np.concatenate([a, b])),
     "row_sum": Case(x(2, 3), ref=lambda a: a.sum(0)), "outer_sum": Case(x(2, 3), x(2, 4), ref=lambda a, b: a.T @ b),
     "linear": Case(x(2, 2, 3), x(4, 3), x(4), ref=lambda a, w, b: a @ w.T + b),
 }  # fmt: skip

@@ -76,7 +76,7 @@ COMPOSITES: dict[str, Composite] = {
     "take_along_dim": (lambda a: T.take_along_dim(a, ROWS, 0), [x(3, 3)], lambda a: np.take_along_axis(a, ROWS.numpy(), 0)), "select_scatter": (lambda a, b: T.select_scatter(a, b, 0, 1), [x(2, 3), x(3)]),
     "slice_scatter": (lambda a, b: T.slice_scatter(a, b, 1, 0, 3, 2), [x(2, 3), x(2, 2)]), "diagonal_scatter": (T.diagonal_scatter, [x(3, 3), x(3)]),
     # joining and splitting
-    "stack": (lambda a, b: T.stack([a, b], 1), [x(2), x(2)], lambda a, b: np.stack([a, b], 1)), "hstack": (lambda a, b: T.hstack([a, b]), [x(2), x(2)], lambda a, b: np.hstack([a, b])), "vstack": (lambda a, b: T.vstack([a, b]), [x(2), x(2)], lambda a, b: np.vstack([a, b])),
+    "hstack": (lambda a, b: T.hstack([a, b]), [x(2), x(2)], lambda a, b: np.hstack([a, b])), "vstack": (lambda a, b: T.vstack([a, b]), [x(2), x(2)], lambda a, b: np.vstack([a, b])),
     "dstack": (lambda a, b: T.dstack([a, b]), [x(2), x(2)], lambda a, b: np.dstack([a, b])), "column_stack": (lambda a, b: T.column_stack([a, b]), [x(2), x(2)], lambda a, b: np.column_stack([a, b])),
     "atleast_1d": (T.atleast_1d, [x()], np.atleast_1d), "atleast_2d": (T.atleast_2d, [x(2)], np.atleast_2d), "atleast_3d": (T.atleast_3d, [x(2)], np.atleast_3d),
     "split_with_sizes": (lambda a: T.split_with_sizes(a, [1, 2]), [x(3)], lambda a: a[:1]), "split": (lambda a: T.split(a, 2), [x(3)], lambda a: a[:2]), "chunk": (lambda a: T.chunk(a, 2), [x(3)], lambda a: a[:2]),

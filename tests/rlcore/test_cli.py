@@ -109,6 +109,8 @@ BAD = [
     (("train", "--env", "Walk-v0", "--agent", "picky"), "picky needs a Box action space, got Discrete(2)"),
     (("train", *SHORT, "--learning-rat", "1"), "unknown flag --learning-rat; did you mean --learning-rate"),
     (("train", *SHORT, "--zzzz"), "unknown flag --zzzz; --help lists them"),
+    (("train", *SHORT, "--vectorization", "nativ"), "--vectorization: unknown choice 'nativ'; did you mean 'native'?"),
+    (("train", *SHORT, "--vectorization", "x"), "--vectorization: unknown choice 'x'; expected one of async, auto, native, sync"),
     (("train", *SHORT, "word"), "unexpected argument 'word'"),
     (("train", *SHORT, "--seed", "x"), "--seed"),
     (("train", *SHORT, "--seed"), "--seed"),

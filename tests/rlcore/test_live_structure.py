@@ -216,8 +216,8 @@ def test_the_actor_is_what_the_learner_has_become(tmp_path, kind):
     plan = plan_of(rule("network.0" if kind == "q" else "actor.0"))
     live = runner(tmp_path, (make(0), make(1)), world, plan, make)
     result = live.run([], SilentProgress())
+    live._adopt(live._thread.snapshot)  # the run may have ended before it acted by this one
     learner, actor = live._agent, live._actor
-    live._adopt(live._thread.snapshot)
     assert actor.version == learner.version >= 2
     assert same(actor.policy()["values"], learner.policy()["values"])
     state, metadata = checkpoint.load(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +19,7 @@ from rlcore.drawing.births import births, steps_of_widths
 from rlcore.living.history import lines, standing
 from rlcore.living.plan import SHIPPED, read_structure
 from rlcore.logging.progress import SilentProgress
+from rlcore.runs import read
 
 LAYERS = ["actor.0", "critic.0"]
 STRUCTURE = {
@@ -86,6 +88,19 @@ def test_the_log_has_the_rollbacks_and_the_outcomes(run):
     assert edits[back["back_to"]]["edit"] == "grow"
     outcomes = [outcome for record in records for outcome in record.get("outcomes", ())]
     assert {outcome["trial"] for outcome in outcomes if "trial" in outcome} == {"taken back", "kept"}
+
+
+def test_no_trial_is_open_at_the_end_of_a_run(run, tmp_path):
+    _, settings, _ = read(run)
+    early = dataclasses.replace(settings, run=dataclasses.replace(settings.run, steps=560))
+    rlcore.train(early, tmp_path / "early", progress=SilentProgress())
+    edits = rlcore.load(tmp_path / "early").edits
+    (back,) = [e for e in edits if e["edit"] == "rollback"]
+    assert back["step"] == 560
+    assert back["reason"] == "no episode ended while it was on trial"
+    assert {e["trial"] for e in edits if e["edit"] == "grow"} == {"taken back"}
+    (record,) = [r for r in map(json.loads, (tmp_path / "early" / "metrics.jsonl").read_text().splitlines()) if "edits" in r]
+    assert record["edits"][-1]["edit"] == "rollback"
 
 
 def test_tensorboard_has_the_rollbacks(run):

@@ -30,15 +30,14 @@ def test_each_code_of_this_thread_is_told() -> None:
     told: list[types.CodeType] = []
     functions = [fresh(i) for i in range(3)]
     functions[2]()
-    look = watcher(told.append)
+    look = watcher(told.extend)
     assert look is not None
     for _ in range(4):
         functions[0]()
     (fresh(9) for _ in range(1)).__next__()()
-    away = look.look_away()
-    if away:
-        functions[1]()
-        look.look()
+    look.look_away()
+    functions[1]()
+    look.look()
     look.stop()
     functions[2]()
     assert names(told) == {"f0", "f9"}
@@ -48,7 +47,7 @@ def test_code_that_was_told_of_once_is_told_of_at_the_next_watch() -> None:
     function = fresh(1)
     for _ in range(3):
         told: list[types.CodeType] = []
-        look = watcher(told.append)
+        look = watcher(told.extend)
         assert look is not None
         function()
         look.stop()
@@ -72,7 +71,7 @@ def test_other_threads_run_what_they_like() -> None:
     try:
         for _ in range(20):
             told: list[types.CodeType] = []
-            look = watcher(told.append)
+            look = watcher(told.extend)
             assert look is not None
             function = Compiled(lambda x: x * 2 + 1, native=False)
             for _ in range(200):
@@ -115,7 +114,7 @@ def test_all_tools_taken() -> None:
     for tool in taken:
         monitoring.use_tool_id(tool, "test")
     try:
-        assert watcher(lambda code: None) is None
+        assert watcher(lambda codes: None) is None
         function = Compiled(lambda x: x + 1, native=False)
         assert [function(T.ones(1)).item() for _ in range(3)] == [2.0, 2.0, 2.0]
         assert function.hits == 2

@@ -7,12 +7,13 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tensor.jit.codegen import available, host, image
-from tensor.jit.codegen.kernel import finish
+from tensor.jit.codegen.kernel import Code, Finished, finish
 from tensor.jit.codegen.text import Function
 
 pytestmark = pytest.mark.skipif(
@@ -24,6 +25,7 @@ import sys
 from pathlib import Path
 import tensor as T
 from tensor.jit import codegen, compiled
+from tensor.jit.codegen import llvm
 
 codegen.use_disk(Path(sys.argv[1]))
 compiled.codegen.use_disk = lambda directory: None  # the thread does not use another
@@ -46,7 +48,7 @@ for _ in range(8):
     compiled._queue.join()
 assert step.plans[0].tier == 1
 codegen.keep_on_disk()
-print(*losses, "llvmlite.binding" in sys.modules)
+print(*losses, bool(llvm._library.cache_info().currsize))
 """
 
 
@@ -68,20 +70,29 @@ def test_a_process_that_finds_all_on_disk_does_not_load_llvm(tmp_path: Path) -> 
     assert run() == first
 
 
-def written(*lines: str, declared: str = "") -> tuple[str, bytes]:
-    """A function of some lines of LLVM's language: its name, and its object file."""
+def written(*lines: str, declared: str = "") -> Code:
+    """A function of some lines of LLVM's language."""
     function = Function()
     function.lines = [f"  {line}" for line in lines]
     if declared:
         function.declared.add(declared)
-    code = finish(function, [], "ptr %a0")
-    return code.name, host._generated([code], host._machine(1, movable=True))
+    return finish(function, [], "ptr %a0")
 
 
-def test_constants_and_c_functions() -> None:
-    name, content = written(
+def compiled(*codes: Code) -> bytes:
+    """Their object file."""
+    return host._generated(codes, 1, movable=True)
+
+
+def run(function: Finished, x: np.ndarray[Any, Any]) -> None:
+    ctypes.CFUNCTYPE(None, ctypes.c_void_p)(function.address)(x.ctypes.data)
+
+
+def plus(*numbers: float) -> Code:
+    """Adds to eight floats numbers of their own, and takes the cube root of the fourth."""
+    return written(
         "%v1 = load <8 x float>, ptr %a0, align 4",
-        f"%v2 = fadd <8 x float> %v1, <{', '.join(f'float {n}.5' for n in range(8))}>",
+        f"%v2 = fadd <8 x float> %v1, <{', '.join(f'float {n}' for n in numbers)}>",
         "%v3 = extractelement <8 x float> %v2, i64 3",
         "%v4 = call float @cbrtf(float %v3)",
         "%v5 = insertelement <8 x float> %v2, float %v4, i64 3",
@@ -89,27 +100,57 @@ def test_constants_and_c_functions() -> None:
         "ret void",
         declared="declare float @cbrtf(float)",
     )
-    made = image.flat(content, name)
-    assert made is not None
-    addresses = image.load({name: made, "again": made})
-    for each in (name, "again"):
+
+
+def jumps(first: int) -> Code:
+    """Sets an integer by a table of jumps."""
+    targets = " ".join(f"i64 {n}, label %to{n}" for n in range(8))
+    cases = [line for n in range(8) for line in (f"to{n}:", f"store i64 {first + n * n}, ptr %a0", "ret void")]
+    return written("%v1 = load i64, ptr %a0", f"switch i64 %v1, label %none [ {targets} ]", "none:", "ret void", *cases)
+
+
+def test_constants_and_c_functions_of_several_functions_in_one_object_file() -> None:
+    numbers = [[n + 0.5 for n in range(8)], [3.25 * n for n in range(8)]]
+    codes = [plus(*row) for row in numbers]
+    made = image.images(compiled(*codes))
+    assert set(made) == {code.name for code in codes}
+    finished = image.load({**made, "again": made[codes[0].name]})
+    for name, row in zip((codes[0].name, codes[1].name, "again"), (*numbers, numbers[0]), strict=True):
         x = np.arange(8, dtype="f4")
-        ctypes.CFUNCTYPE(None, ctypes.c_void_p)(addresses[each])(x.ctypes.data)
-        expected = 2 * np.arange(8, dtype="f4") + 0.5
+        run(finished[name], x)
+        expected = np.arange(8, dtype="f4") + np.array(row, "f4")
         expected[3] = np.cbrt(expected[3])
         np.testing.assert_allclose(x, expected, rtol=1e-6)
 
 
+def test_tables_of_jumps() -> None:
+    codes = [jumps(first) for first in (100, 200, 300)]
+    made = image.images(compiled(*codes))
+    for first, code in zip((100, 200, 300), codes, strict=True):
+        finished = image.load({code.name: made[code.name]})
+        for n in range(9):
+            x = np.array([n])
+            run(finished[code.name], x)
+            assert x == (first + n * n if n < 8 else n)
+
+
 def test_what_has_no_image() -> None:
-    name, content = written("ret void")
-    assert image.flat(content, name) is not None
-    assert image.flat(content, "another") is None
-    assert image.flat(content[:200], name) is None
-    assert image.flat(b"\xcf\xfa\xed\xfe" + content[4:], name) is None
+    content = compiled(written("ret void"))
+    assert image.images(content)
+    assert image.images(content[:200]) == {}
+    assert image.images(b"\xcf\xfa\xed\xfe" + content[4:]) == {}
+    other = written("store ptr @cbrtf, ptr %a0", "ret void", declared="declare float @cbrtf(float)")  # an address, not a call
+    assert image.images(compiled(other)) == {}
+    finished = host.compiled([other])[other.name]  # by LLVM's own linker
+    x = np.array([0])
+    run(finished, x)
+    assert x == image.c_function("cbrtf")
 
 
 def test_a_function_that_this_system_lacks() -> None:
-    name, content = written("call void @no_such_function()", "ret void", declared="declare void @no_such_function()")
-    made = image.flat(content, name)
-    assert made is not None
-    assert image.load({name: made}) == {}
+    code = written("call void @no_such_function()", "ret void", declared="declare void @no_such_function()")
+    made = image.images(compiled(code))
+    assert made
+    assert image.load(made) == {}
+    with pytest.raises(RuntimeError, match="expected the C function no_such_function, which"):
+        host.compiled([code])

@@ -92,10 +92,10 @@ def _made(dtype: np.dtype[Any]) -> Callable[..., bool]:
     width = host.vector_bytes() // scalar.size
     codes = [kernels.write(name, scalar, width, _word) for name in KERNELS]
     code = walk.write(scalar.size, _word, _slots())
-    addresses = host.compiled([*codes, code])
+    finished = host.compiled([*codes, code])
     values = [_address(getattr(ctypes.pythonapi, name)) for name in _API] + [id(x) for x in _OBJECTS.values()]
-    values += [id(dtype), _numpy_api(93), *(addresses[c.name] for c in codes)]
-    made: Callable[..., bool] = builtin(addresses[code.name], values, dtype, *_OBJECTS.values())
+    values += [id(dtype), _numpy_api(93), *(finished[c.name].address for c in codes)]
+    made: Callable[..., bool] = builtin(finished[code.name].address, values, finished, dtype, *_OBJECTS.values())
     return made
 
 
@@ -139,7 +139,7 @@ class _Job:
     def wanted(self) -> bool:
         return True
 
-    def lower_quickly(self, make_check: Any) -> None:
+    def lower_quickly(self, checker: Any) -> None:
         install()
 
 

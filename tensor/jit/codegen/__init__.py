@@ -13,7 +13,7 @@ from tensor.jit.codegen import fusion, host, operations, partition
 from tensor.jit.codegen.apart import checked
 from tensor.jit.codegen.checks import checker
 from tensor.jit.codegen.entry import make_entry
-from tensor.jit.codegen.host import available, use_disk
+from tensor.jit.codegen.host import available, awaited, use_disk
 from tensor.jit.codegen.indexed import emit_indexed
 from tensor.jit.codegen.indexed import is_native as indexed_is_native
 from tensor.jit.codegen.kernel import Code
@@ -43,7 +43,7 @@ from tensor.jit.program import (
 )
 
 __all__ = [
-    "Compiled", "Stretch", "available", "checker", "compile_program", "compile_stretches",
+    "Compiled", "Stretch", "available", "awaited", "checker", "compile_program", "compile_stretches",
     "default_directory", "is_native", "keep_on_disk", "use_disk",
 ]  # fmt: skip
 
@@ -131,7 +131,10 @@ def _assembled(program: Program, made: Partition, flush_denormals: bool) -> Comp
 
 
 def keep_on_disk() -> None:
-    """Write what has been made since to disk, if anything is kept there; for a thread that has nothing more urgent to do."""
+    """Write what has been made since to disk, if anything is kept there; for a thread that has nothing more urgent to do.
+
+    When it returns, all is there, also what another thread was writing.
+    """
     host.keep_on_disk()
     partition.keep_on_disk()
 

@@ -10,7 +10,7 @@ from typing import Any
 from tensor.jit import watch
 from tensor.jit.codegen import host
 from tensor.jit.codegen.entry import builtin
-from tensor.jit.codegen.kernel import finish
+from tensor.jit.codegen.kernel import Code, Finished, finish
 from tensor.jit.codegen.text import Function
 
 __all__ = ["checker", "make_check"]
@@ -126,18 +126,25 @@ def make_check(rows: Iterable[watch.Row], *kept: object) -> Callable[..., bool] 
     words = [len(rows), _address(api.PyDict_GetItemWithError), _address(api.Py_IncRef), id(True), id(False)]
     for row in rows:
         words += row
-    made: Callable[..., bool] = builtin(_compiled(), words, *kept)
+    made: Callable[..., bool] = builtin(_compiled().address, words, *kept)
     return made
 
 
 @functools.cache
-def _compiled() -> int:
-    code = finish(_text(), [], "ptr %self, ptr %args, i64 %count", "ptr")
-    return host.compiled([code])[code.name]
+def _code() -> Code:
+    return finish(_text(), [], "ptr %self, ptr %args, i64 %count", "ptr")
 
 
-def checker() -> Callable[..., Callable[..., bool] | None]:
-    """`make_check`, ready for use: its machine code is there."""
+@functools.cache
+def _compiled() -> Finished:
+    return host.compiled([_code()])[_code().name]
+
+
+def checker(soon: bool = False) -> Callable[..., Callable[..., bool] | None]:
+    """`make_check`, ready for use: its machine code is there, or is made together with what is compiled next (``soon``)."""
     if watch.layout_is_known():
-        _compiled()
+        if soon:
+            host.soon(_code())
+        else:
+            _compiled()
     return make_check

@@ -73,9 +73,10 @@ def make_entry(codes: Sequence[Code], memory: Memory, scalars: int, flush: bool)
     native = objects_are_as_expected()
     patterns = tuple(tuple(map(_pattern, code.arguments)) for code in codes)
     code, words = _written(native, flush, scalars, tuple(memory.externals), patterns)
-    addresses = host.compiled(codes, code)
+    finished = host.compiled(codes, code)
+    addresses = {name: function.address for name, function in finished.items()}
     values = [_value(word, codes, memory, addresses) for word in words]
-    return (builtin if native else _by_ctypes)(addresses[code.name], values, memory)
+    return (builtin if native else _by_ctypes)(addresses[code.name], values, memory, finished)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def _pattern(argument: Argument) -> Any:
             return argument
 
 
-@functools.lru_cache(256)
+@functools.lru_cache(64)
 def _written(
     native: bool, flush: bool, scalars: int, externals: tuple[int, ...], patterns: tuple[tuple[Any, ...], ...]
 ) -> tuple[Code, tuple[Word, ...]]:
@@ -162,23 +163,23 @@ _OBJECTS: dict[str, Callable[[], int]] = {
 def _value(word: Word, codes: Sequence[Code], memory: Memory, addresses: dict[str, int]) -> int:
     """A word of a table."""
     match word:
+        case ("argument", int(i), int(j)):  # most are
+            argument = codes[i].arguments[j]
+            if isinstance(argument, Address):
+                return argument.offset * memory.program.buffers[argument.buffer].dtype.itemsize
+            assert isinstance(argument, Count)
+            return argument.value
+        case ("code", int(i)):
+            return addresses[codes[i].name]
+        case ("memory", int(buffer)):
+            data: int = memory.arrays[buffer].__array_interface__["data"][0]
+            return data
         case ("object", str(name)):
             return _OBJECTS[name]()
         case ("foreign", str(name)):
             return host.foreign(name)
         case ("message", int(arrays), int(scalars)):
             return _address(ctypes.c_char_p(_message(arrays, scalars)))
-        case ("memory", int(buffer)):
-            data: int = memory.arrays[buffer].ctypes.data
-            return data
-        case ("code", int(i)):
-            return addresses[codes[i].name]
-        case ("argument", int(i), int(j)):
-            argument = codes[i].arguments[j]
-            if isinstance(argument, Address):
-                return argument.offset * memory.program.buffers[argument.buffer].dtype.itemsize
-            assert isinstance(argument, Count)
-            return argument.value
         case _:
             raise TypeError(word)
 
@@ -310,16 +311,19 @@ def _words(values: list[int], *kept: object) -> _Words:
 
 
 def builtin(address: int, values: list[int], *kept: object) -> Any:
-    """A function at an address as Python's own kind of function, with a table of words as its `self`."""
+    """A function at an address as Python's own kind of function, with a table of words as its `self`.
+
+    ``kept`` lives as long as it does: also for whoever is calling it while others forget it.
+    """
     new = ctypes.pythonapi.PyCFunction_NewEx
     new.restype, new.argtypes = ctypes.py_object, [ctypes.POINTER(_MethodDef), ctypes.py_object, ctypes.c_void_p]
     method = _MethodDef(b"run", address, METH_FASTCALL, b"Machine code of tensor.jit.")
     return new(ctypes.byref(method), _words(values, method, *kept), None)
 
 
-def _by_ctypes(address: int, values: list[int], memory: Memory) -> Entry:
+def _by_ctypes(address: int, values: list[int], *kept: object) -> Entry:
     call = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3)(address)
-    words = _words(values, memory)
+    words = _words(values, *kept)
 
     def entry(arrays: Sequence[Any], scalars: Sequence[float]) -> None:
         pointers = np.array([array.ctypes.data for array in arrays] or [0], np.int64)

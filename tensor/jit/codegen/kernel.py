@@ -1,4 +1,4 @@
-"""A finished kernel: a function's text, and what its caller passes to it."""
+"""A finished kernel: a function's text, what its caller passes to it, and its machine code."""
 
 from __future__ import annotations
 
@@ -56,6 +56,15 @@ class Code:
         """The C functions that it calls by name."""
         names = [line.partition("@")[2].partition("(")[0] for line in self.declared]
         return [name for name in names if not name.startswith("llvm.")]
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+class Finished:
+    """Machine code of a function, which may be called as long as somebody has hold of this; ``size``: its share of the memory."""
+
+    address: int
+    size: int
+    memory: object
 
 
 def finish(function: Function, arguments: Sequence[Argument], parameters: str | None = None, result: str = "void") -> Code:

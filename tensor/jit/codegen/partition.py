@@ -11,9 +11,9 @@ import contextlib
 import functools
 import hashlib
 import json
+import os
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tensor.jit import program as programs
@@ -24,7 +24,7 @@ from tensor.jit.program import Call, Instruction, Literal, Program, Slot, View
 __all__ = ["Part", "Partition", "digest", "find", "keep", "keep_on_disk"]
 
 #: Programs remembered in the process; those seen last stay.
-MOST = 256
+MOST = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,16 @@ def digest(program: Program) -> str | None:
 @functools.cache
 def _source() -> str:
     """A digest of the source of what cuts programs and writes kernels; empty where it is not at hand."""
-    files = [*sorted(Path(__file__).parent.glob("*.py")), Path(programs.__file__)]
+    here = os.path.dirname(__file__)  # noqa: PTH120  # every process that finds its code on disk waits for this
+    found = hashlib.sha256()
     try:
-        return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+        names = sorted(name for name in os.listdir(here) if name.endswith(".py"))  # noqa: PTH208
+        for path in [*(f"{here}/{name}" for name in names), programs.__file__]:
+            with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+                found.update(file.read())
     except OSError:
         return ""
+    return found.hexdigest()
 
 
 def _spelt(x: Any) -> str:
@@ -80,7 +85,7 @@ def _spelt(x: Any) -> str:
 
 _known: dict[str, Partition] = {}
 _unkept: dict[str, Partition] = {}
-_keeping = threading.Lock()
+_knowing, _keeping = threading.Lock(), threading.Lock()
 
 
 def find(name: str) -> Partition | None:
@@ -95,9 +100,10 @@ def find(name: str) -> Partition | None:
 
 def keep(name: str, made: Partition) -> None:
     """Remember how a program was cut."""
-    _known[name] = made
-    while len(_known) > MOST:
-        _known.pop(next(iter(_known)), None)
+    with _knowing:
+        _known[name] = made
+        while len(_known) > MOST:
+            del _known[next(iter(_known))]
     if objects.current() is not None and _source():
         _unkept[name] = made
 

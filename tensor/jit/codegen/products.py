@@ -118,6 +118,11 @@ def _emit(program: Program, product: MatMul, plan: Shape, write: Write, width: i
     return finish(function, [*arguments, *names])
 
 
+def even(length: int, most: int) -> int:
+    """The size of the blocks that a length is cut into: a little less than ``most`` where none remains then."""
+    return next((size for size in range(most, most // 2, -1) if length % size == 0), most) if length > most else length
+
+
 class _Writer:
     """Writes one product into a function; `width` lanes a vector."""
 
@@ -168,7 +173,7 @@ class _Writer:
         def panel(column: str, count: int) -> None:
             lanes = [self.width] * (count // self.width) + [count % self.width] * (count % self.width > 0)
             most = max(1, self.registers // len(lanes))
-            size = next((s for s in range(most, most // 2, -1) if shape.m % s == 0), most) if shape.m > most else shape.m
+            size = even(shape.m, most)
             self.blocks(shape.m, size, lambda row, rows: self.tile(shape, (out, a, b), (row, rows), (column, lanes)))
 
         self.blocks(shape.n, columns, panel)
@@ -230,9 +235,10 @@ class _Writer:
                 sums[:each] = products(str(k), sums, 0)
             for c in range(1, chains):
                 sums[:each] = [self.lanes(lanes[i % len(lanes)]).add(sums[i], sums[c * each + i]) for i in range(each)]
+        out = self.at(out, (row, shape.out[0]), (column, shape.out[1]))
         for i in range(count):
             for j, n in enumerate(lanes):
-                target = self.at(out, (function.plus(row, i), shape.out[0]), (function.plus(column, starts[j]), shape.out[1]))
+                target = self.at(out, (str(i), shape.out[0]), (str(starts[j]), shape.out[1]))
                 self.lanes(n).store(target, shape.out[1], sums[i * len(lanes) + j])
 
     def scratch(self, count: int) -> str:
@@ -285,7 +291,7 @@ class _Writer:
         columns = 8
         while columns > min(shape.n, self.width):
             columns //= 2
-        rows = max(1, min(shape.m, self.registers // 2 // columns))
+        rows = even(shape.m, max(1, self.registers // 2 // columns))
 
         def panel(column: str, count: int) -> None:
             done = 0
@@ -325,10 +331,11 @@ class _Writer:
         if whole:
             kinds = [(v.type, total) for total in totals]
             totals = function.loop(whole, self.width, kinds, lambda k, values: products(k, self.width, values))
-        for i in range(m):
-            result = self.folded(totals[i * n : i * n + n], width)
-            target = self.at(out, (function.plus(row, i), shape.out[0]), (column, shape.out[1]))
-            self.lanes(n).store(target, shape.out[1], result)
+        out = self.at(out, (row, shape.out[0]), (column, shape.out[1]))
+        together = m if shape.out == (n, 1) and m * n <= self.width and m & m - 1 == 0 else 1  # rows that lie in one piece
+        for i in range(0, m, together):
+            result = self.folded(totals[i * n : (i + together) * n], width)
+            self.lanes(together * n).store(self.at(out, (str(i), shape.out[0])), shape.out[1], result)
 
     def folded(self, vectors: list[str], width: int) -> str:
         """The sums of the lanes of each of some vectors (a power of two of them), as the lanes of one."""

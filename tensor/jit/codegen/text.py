@@ -101,6 +101,8 @@ class Function:
     def plus(self, index: str, other: int | str) -> str:
         if index.lstrip("-").isdigit() and str(other).lstrip("-").isdigit():
             return str(int(index) + int(other))
+        if index == "0":
+            return str(other)
         return index if other in (0, "0") else self.put(f"add i64 {index}, {other}")
 
     def loop(
