@@ -48,8 +48,8 @@ def test_gradients_reach_all_parameters_and_are_right(kind):
 
 
 @pytest.mark.parametrize("kind", ["ntm", "feedforward ntm"])
-def test_a_key_singles_out_a_slot_from_the_start(kind):
-    cell = cell_of(kind, hidden_size=32, slots=128, width=8)
+def test_a_strong_key_singles_out_a_slot_from_the_start(kind):
+    cell = cell_of(kind, hidden_size=32, slots=128, width=8, key_strength=float(np.log(128)))
     with T.no_grad():
         h = T.rand(50, 32) * 2 - 1
         strengths = nn.functional.softplus(cell.heads(h)[:, : 2 * 14].reshape(50, 2, 14)[..., 8:9])
@@ -57,6 +57,11 @@ def test_a_key_singles_out_a_slot_from_the_start(kind):
         weights = addressing.content(memory, T.eye(8)[:2].expand(50, -1, -1), strengths)
     assert bool((weights.argmax(-1) == T.tensor([0, 1])).all())
     assert float(weights.max(-1).values.mean().item()) > 0.3
+
+
+def test_a_key_strength_is_above_0():
+    with pytest.raises(ValueError, match="expected a key_strength above 0, got 0"):
+        NTMCell(3, 2, key_strength=0)
 
 
 def test_a_feed_forward_controller_knows_of_the_past_only_what_it_reads():

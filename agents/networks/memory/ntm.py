@@ -27,11 +27,11 @@ class NTMCell(nn.Module):
     """One step of a Neural Turing machine (Graves et al. 2014, arXiv 1410.5401): its heads read and write a memory.
 
     ``[batch, input_size]`` and a state to ``[batch, output_size]`` and the new state. Heads look for what is like a key, or move
-    from where they looked last; keys begin with a strength that singles out one slot of all. Memory starts as a small constant
-    (Collier and Beel 2018, arXiv 1807.08518), the heads at slot 0, and what is read at first is learnt. The controller is an
-    LSTM, or with ``feedforward=True`` a layer of tanh units, which knows of the past only what it reads: nothing in it can drift
-    where a sequence is longer than those it learnt from. The slots are state, not parameters: `add_slots` gives a running
-    machine more of them.
+    from where they looked last. Memory starts as a small constant (Collier and Beel 2018, arXiv 1807.08518), the heads at slot
+    0, and what is read at first is learnt. The controller is an LSTM, or with ``feedforward=True`` a layer of tanh units, which
+    knows of the past only what it reads. ``key_strength`` is what keys begin with: at log(slots) one singles out a slot from the
+    start. The slots are state, not parameters: `add_slots` gives a running machine more of them. Raises ValueError for a
+    ``key_strength`` that is not above 0.
 
     >>> cell = NTMCell(3, 2, hidden_size=8, slots=16, width=4)
     >>> y, state = cell(T.ones(5, 3))
@@ -53,6 +53,7 @@ class NTMCell(nn.Module):
         reads: int = 1,
         writes: int = 1,
         feedforward: bool = False,
+        key_strength: float = math.log(2),
     ) -> None:
         super().__init__()
         self.input_size, self.output_size, self.hidden_size = input_size, output_size, hidden_size
@@ -65,11 +66,13 @@ class NTMCell(nn.Module):
         )
         # for each head a key, its strength, a gate, three shifts and a power; what is erased and added for those that write
         self.heads = nn.Linear(hidden_size, (reads + writes) * (width + 6) + writes * 2 * width)
+        if key_strength <= 0:
+            msg = f"NTMCell: expected a key_strength above 0, got {key_strength}"
+            raise ValueError(msg)
         assert self.heads.bias is not None
         with T.no_grad():
             address = self.heads.bias[: (reads + writes) * (width + 6)].view(reads + writes, width + 6)
-            # a strength of log(slots): at the usual 0.7 a slot that is like the key is lost among so many others
-            address[:, width] += math.log(max(slots - 1, 1))
+            address[:, width] += math.log(math.expm1(key_strength))  # strengths go through a softplus
         self.output = nn.Linear(hidden_size + reads * width, output_size)
         self.first_seen = nn.Parameter(T.randn(reads * width) * 0.05)
         self.register_buffer("first_memory", T.full((slots, width), SMALL))
