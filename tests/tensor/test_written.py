@@ -50,7 +50,8 @@ assert before == after
 def test_signatures_and_errors_are_the_same_before_the_first_call() -> None:
     done = subprocess.run([sys.executable, "-W", "error", "-c", FRESH], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [
+    said = [line.partition(". Did you mean")[0] for line in done.stdout.splitlines()]  # which Python 3.13 adds
+    assert said == [
         "cat() missing 1 required positional argument: 'tensors'",
         "add() missing 1 required positional argument: 'b'",
         "cat() takes from 1 to 4 positional arguments but 5 were given",
