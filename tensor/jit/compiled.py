@@ -9,6 +9,7 @@ import threading
 import types
 import weakref
 from collections.abc import Callable
+from contextlib import ExitStack
 from threading import get_ident
 from typing import Any
 
@@ -259,42 +260,51 @@ _all: weakref.WeakSet[Compiled] = weakref.WeakSet()
 
 
 def in_background(plan: Any, whole: bool) -> None:
-    """Have machine code made for a plan, in the thread that does so; it takes over when it is ready."""
+    """Have machine code made for a plan, in the thread that does so; it takes over when it is ready.
+
+    Turns are short from here on until that thread is done: whoever waits for the interpreter waits by the length that turns had
+    when it began to, and it may have to before that thread has come to shorten them.
+    """
     global _worker
-    _queue.put((plan, whole))
+    turns = ExitStack()
+    turns.enter_context(short_turns(GIVE_WAY))
+    _queue.put((plan, whole, turns))
     if _worker is None or not _worker.is_alive():
         _worker = threading.Thread(target=_work, name="tensor.jit", daemon=True)
         _worker.start()
 
 
 def _work() -> None:
-    with short_turns(GIVE_WAY):
-        if codegen.available():
-            codegen.use_disk(codegen.default_directory())
-        else:
-            log.info("compile: without the package llvmlite functions are replayed by NumPy: pip install 'rlcore[compile]'")
+    if codegen.available():
+        codegen.use_disk(codegen.default_directory())
+    else:
+        log.info("compile: without the package llvmlite functions are replayed by NumPy: pip install 'rlcore[compile]'")
     while True:
-        plan, whole = _queue.get()
-        try:
-            with short_turns(GIVE_WAY):
-                if codegen.available() and plan.wanted():
-                    plan.lower_quickly(codegen.checker)
-                    if whole and plan.wanted():  # still: steps may have gone on with another one meanwhile
-                        plan.lower(codegen.compile_program, codegen.checker())
-        except Exception:
-            log.exception("compile: no machine code for a recording; NumPy goes on replaying it")
-        finally:
-            del plan
-            _queue.task_done()
-        if _queue.empty() and codegen.available():
+        plan, whole, turns = _queue.get()
+        with turns:
             try:
-                with short_turns(GIVE_WAY):
+                _make(plan, whole)
+            finally:
+                del plan
+                _queue.task_done()
+            if _queue.empty() and codegen.available():
+                try:
                     codegen.keep_on_disk()
-            except Exception:
-                log.exception("compile: machine code could not be kept on disk")
+                except Exception:
+                    log.exception("compile: machine code could not be kept on disk")
+
+
+def _make(plan: Any, whole: bool) -> None:
+    try:
+        if codegen.available() and plan.wanted():
+            plan.lower_quickly(codegen.checker)
+            if whole and plan.wanted():  # still: steps may have gone on with another one meanwhile
+                plan.lower(codegen.compile_program, codegen.checker())
+    except Exception:
+        log.exception("compile: no machine code for a recording; NumPy goes on replaying it")
 
 
 #: Seconds for which making machine code may keep other threads from running.
 GIVE_WAY = 2e-4
-_queue: queue.LifoQueue[tuple[Plan, bool]] = queue.LifoQueue()  # what was recorded last is what runs now
+_queue: queue.LifoQueue[tuple[Plan, bool, ExitStack]] = queue.LifoQueue()  # what was recorded last is what runs now
 _worker: threading.Thread | None = None
