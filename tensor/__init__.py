@@ -148,5 +148,13 @@ def __getattr__(name: str) -> _Any:
     return value
 
 
+def _array_namespace(self: Tensor, /, *, api_version: str | None = None) -> _Any:
+    """The array API standard's module for this tensor: `tensor.array_api`; ValueError for a revision that it does not know."""
+    return _import_module("tensor.array_api")._of(api_version)
+
+
+Tensor.__array_namespace__ = _array_namespace  # type: ignore[attr-defined]  # other libraries ask for it before that module is there
+
+
 def __dir__() -> list[str]:
     return sorted({*globals(), *_LATER})

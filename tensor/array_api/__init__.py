@@ -15,6 +15,7 @@ Python floats are float32 here as everywhere in the package (`set_default_dtype`
 # ruff: noqa: F403 (the public names)
 
 import math
+import sys
 from typing import Any
 
 from tensor.array_api import (
@@ -37,10 +38,8 @@ from tensor.array_api.manipulation import *
 from tensor.array_api.products import *
 from tensor.array_api.searching import *
 from tensor.array_api.statistics import *
-from tensor.autograd.tensor import Tensor
 from tensor.dtypes import bool_ as bool
 from tensor.dtypes import complex64, complex128, float32, float64, int8, int16, int32, int64, uint8, uint16, uint32, uint64
-from tensor.ops.record import attach
 
 __all__ = [
     "Array", "__array_api_version__", "__array_namespace_info__", "bool", "complex64", "complex128", "e", "fft", "float32",
@@ -60,14 +59,9 @@ _VERSIONS = ("2021.12", "2022.12", "2023.12", "2024.12", "2025.12")
 e, pi, inf, nan, newaxis = math.e, math.pi, math.inf, math.nan, None
 
 
-def _namespace(self: Tensor, /, *, api_version: str | None = None) -> Any:
-    """The array API standard's module for this tensor: `tensor.array_api`; ValueError for a revision that it does not know."""
+def _of(api_version: str | None) -> Any:
+    """This module, if it knows the revision of the standard; ValueError if not. What tensors give for ``__array_namespace__``."""
     if api_version is not None and api_version not in _VERSIONS:
         msg = f"__array_namespace__: expected a revision among {', '.join(_VERSIONS)}, got {api_version!r}"
         raise ValueError(msg)
-    import tensor.array_api
-
-    return tensor.array_api
-
-
-attach(__array_namespace__=_namespace)
+    return sys.modules[__name__]

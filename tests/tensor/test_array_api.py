@@ -440,3 +440,9 @@ for f in (scipy.stats.skew, scipy.stats.kurtosis, scipy.cluster.vq.whiten):
     np.testing.assert_allclose(y.numpy(), f(a), rtol=1e-10)
 """
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "SCIPY_ARRAY_API": "1"})
+
+
+def test_a_tensor_knows_its_namespace_before_anybody_has_asked_for_the_module() -> None:
+    code = "import tensor as T; x = T.ones(2); print(x.__array_namespace__().__name__, T.array_api.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout.split(), done.stderr) == (["tensor.array_api"] * 2, "")
