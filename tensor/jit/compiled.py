@@ -70,7 +70,7 @@ class Compiled:
     def _search(self, args: tuple[Any, ...], kwargs: dict[str, Any], missed: Plan | None = None) -> Any:
         """The result by any of the recordings but ``missed``, else by a new one."""
         for i, plan in enumerate(self.plans):
-            if plan is missed or not plan.holds(args, kwargs):
+            if plan is missed or not plan.fits(args, kwargs):
                 continue
             result = plan.run(args, kwargs)
             if result is MISS:
@@ -102,7 +102,9 @@ class Compiled:
         """Have machine code made, all of it if that is worth the while by now."""
         if self._native:
             plan.queued = True
-            in_background(plan, whole=plan.hits >= plan.due)
+            whole = plan.hits >= plan.due
+            if whole or not (codegen.checker_is_ready() and plan.lower_at_once(codegen.checker)):
+                in_background(plan, whole)
 
     @property
     def hits(self) -> int:

@@ -324,17 +324,24 @@ class Script:
         self.lowering: Lowering | None = None
         self._use(self.instructions)
 
-    def lower_steps(self, make_check: Callable[..., Any]) -> bool:
-        """Have machine code do the optimizers' steps, which is soon made; says whether there are any that it can do.
+    def lower_steps(self, make_check: Callable[..., Any], at_once: bool = False) -> bool:
+        """Have machine code do the optimizers' steps, which is soon made; says whether there is some for all.
 
-        ``make_check`` makes checks of rows of `tensor.jit.watch`, or gives None where it cannot.
+        ``make_check`` makes checks of rows of `tensor.jit.watch`, or gives None where it cannot. ``at_once``: only with what has
+        been made before.
         """
+        done = True
         for made in self.instructions:
-            if made.kind == "step" and (step := flat_step(made.function, make_check)) is not None:
-                self.steps[id(made)] = step
-                if id(made) in self._step_names:
-                    self._scope[self._step_names[id(made)]] = step
-        return bool(self.steps)
+            if made.kind != "step":
+                continue
+            step = flat_step(made.function, make_check, at_once)
+            if step is None:
+                done = False
+                continue
+            self.steps[id(made)] = step
+            if id(made) in self._step_names:
+                self._scope[self._step_names[id(made)]] = step
+        return done
 
     def lower(self, compile_program: Callable[[Any], Any], make_check: Callable[..., Any] = lambda *args: None) -> bool:
         """Have machine code run what it can of the rest; says whether there was any such thing."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from tensor.jit.codegen import fusion, host, operations, partition
 from tensor.jit.codegen.apart import checked
-from tensor.jit.codegen.checks import checker
+from tensor.jit.codegen.checks import checker, checker_is_ready
 from tensor.jit.codegen.entry import make_entry
 from tensor.jit.codegen.host import available, awaited, use_disk
 from tensor.jit.codegen.indexed import emit_indexed
@@ -43,7 +43,7 @@ from tensor.jit.program import (
 )
 
 __all__ = [
-    "Compiled", "Stretch", "available", "awaited", "checker", "compile_program", "compile_stretches",
+    "Compiled", "Stretch", "available", "awaited", "checker", "checker_is_ready", "compile_program", "compile_stretches",
     "default_directory", "is_native", "keep_on_disk", "use_disk",
 ]  # fmt: skip
 

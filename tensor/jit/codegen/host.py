@@ -147,6 +147,22 @@ def compiled(codes: Iterable[Code], entry: Code | None = None) -> dict[str, Fini
         return found
 
 
+def at_hand(codes: Iterable[Code]) -> dict[str, Finished] | None:
+    """Machine code of functions, if all of it is in the process; waits for nobody."""
+    found = {}
+    for code in codes:
+        there = _finished.get(code.name)
+        if there is None:
+            return None
+        found[code.name] = there
+    if _lock.acquire(blocking=False):
+        try:
+            _used(found)
+        finally:
+            _lock.release()
+    return found
+
+
 def _used(found: dict[str, Finished]) -> None:
     """Have functions stay for a while, longer than those that were used earlier."""
     global _recent_size
