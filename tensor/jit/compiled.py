@@ -72,12 +72,15 @@ class Compiled:
         for i, plan in enumerate(self.plans):
             if plan is missed or not plan.fits(args, kwargs):
                 continue
+            if not plan.queued:
+                self._due(plan)
             result = plan.run(args, kwargs)
             if result is MISS:
                 self.missed += 1
                 continue
             plan.hits += 1
-            self._used(plan, args, kwargs)
+            self._patience = PATIENCE
+            plan.renew(args, kwargs)
             if i:
                 self.plans.insert(0, self.plans.pop(i))
             return result
@@ -91,18 +94,11 @@ class Compiled:
         self._edited = bool(self.plans) and not self._edited and self.plans[0].resized()
         return self._edited
 
-    def _used(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """After a use that was not by the shortest way."""
-        self._patience = PATIENCE
-        if not plan.queued:
-            self._due(plan)
-        plan.renew(args, kwargs)
-
     def _due(self, plan: Plan) -> None:
-        """Have machine code made, all of it if that is worth the while by now."""
+        """Before a use, have machine code made: all of it if that is worth the while by now."""
         if self._native:
             plan.queued = True
-            whole = plan.hits >= plan.due
+            whole = plan.hits + 1 >= plan.due
             if whole or not (codegen.checker_is_ready() and plan.lower_at_once(codegen.checker)):
                 in_background(plan, whole)
 

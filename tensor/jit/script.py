@@ -14,7 +14,7 @@ import numpy as np
 
 from tensor.autograd.tensor import Tensor
 from tensor.jit import watch
-from tensor.jit.instructions import Instruction, Ref, needed, references
+from tensor.jit.instructions import Instruction, Ref, needed
 from tensor.jit.lower import Lowering, Segment, contiguous_layout
 from tensor.jit.recorder import Recording
 from tensor.jit.results import Made, Source, numbers_in, slots_in
@@ -364,7 +364,7 @@ class Script:
 
     def _handed_out(self, parts: Sequence[Instruction | Segment], make_check: Callable[..., Any]) -> Handed | None:
         """The results and gradients that machine code writes: a run may write them again if nobody has hold of them."""
-        if self.later is not None:
+        if self.later is not None or not any(isinstance(part, Segment) for part in parts):
             return None
         results = self.results
         leaves: dict[int, Any] = {}  # by slot, the node of the leaf whose gradient it is
@@ -409,7 +409,7 @@ class Script:
         dying = {}
         for slot, n in last.items():
             dying.setdefault(n, []).append(slot)
-        escaping = set(self.results) | {s for i in self.instructions if i.kind in ("store", "grads") for s in references(i.args)}
+        escaping = set(self.results) | {s for i in self.instructions if i.kind in ("store", "grads") for s in i.uses}
         w.fresh = recording.written | {recording.owner[s] for s in escaping}
         errors = None
         w.last_check = max((n for n, i in enumerate(parts) if isinstance(i, Instruction) and _checks(i)), default=-1)
@@ -456,8 +456,7 @@ def _checks(made: Instruction) -> bool:
 def _touched(part: Instruction | Segment) -> list[int]:
     if isinstance(part, Segment):
         return [*part.inputs, *part.outputs, *part.scalars]
-    found = references(part.args) + _outs(part.out)
-    return found + references(part.kwargs) if part.kwargs else found
+    return part.uses + _outs(part.out)
 
 
 def _hand_out(w: Writer, handed: Handed) -> Iterator[str]:
