@@ -276,7 +276,7 @@ def _work() -> None:
     if codegen.available():
         codegen.use_disk(codegen.default_directory())
     else:
-        log.info("compile: without the package llvmlite functions are replayed by NumPy: pip install 'rlcore[compile]'")
+        log.info("compile: %s", codegen.why_not())
     while True:
         plan, whole, turns = _queue.get()
         with turns:

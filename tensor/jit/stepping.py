@@ -108,7 +108,7 @@ def _decay(w: Lines, fixed: tuple[Any, ...], g: View, data: View, t: View, numbe
     return g
 
 
-def _correction(w: Lines, aged: View, out: View, power: int) -> View:
+def _correction(w: Lines, out: View, aged: View, power: int) -> View:
     """1 - b^(a + n) of each element, from 1 - b^a and the numbers b^n and 1 - b^n at ``power`` and after it."""
     return w.put("add", out, w.put("multiply", out, aged, Slot(power)), Slot(power + 1))
 
@@ -117,6 +117,7 @@ def _adam(
     w: Lines, fixed: tuple[Any, ...], g: View, data: View, rows: Sequence[View], temporary: Temporary, aged: Sequence[View]
 ) -> None:
     amsgrad, maximize = fixed[2:]
+    corrections = [_correction(w, temporary(), each, power) for each, power in zip(aged, (7, 9), strict=False)]
     if maximize:
         g = w.put("negative", temporary(), g)
     g = _decay(w, fixed, g, data, temporary(), Slot(4))
@@ -128,12 +129,12 @@ def _adam(
     w.put("add", v, v, w.put("multiply", square, square, Slot(3)))
     second = w.put("maximum", rows[2], rows[2], v) if amsgrad else v
     t = temporary()
-    if aged:
-        second = w.put("divide", t, second, _correction(w, aged[1], t, 9))
+    if corrections:
+        second = w.put("divide", t, second, corrections[1])
     w.put("sqrt", t, second)
     w.put("add", t, t, Slot(5))
-    if aged:
-        w.put("multiply", t, t, _correction(w, aged[0], temporary(), 7))
+    if corrections:
+        w.put("multiply", t, t, corrections[0])
     w.put("divide", t, m, t)
     w.put("multiply", t, t, Slot(6))
     w.put("subtract", data, data, t)

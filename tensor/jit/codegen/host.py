@@ -29,8 +29,13 @@ _lock = threading.RLock()
 
 
 def available() -> bool:
-    """Whether programs can be compiled here: llvmlite is installed (`pip install llvmlite`)."""
+    """Whether programs can be compiled here: llvmlite is installed (`pip install 'rlcore[compile]'`)."""
     return bool(llvm.libraries())
+
+
+def why_not() -> str:
+    """Why there is none of it, for people."""
+    return f"functions are replayed by NumPy: {llvm.why_not()}; pip install 'rlcore[compile]'"
 
 
 _LIBM = (
