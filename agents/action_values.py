@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete, Space
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import tensor as T
 from agents.compiled import GRACE, LearningStep, restore
-from agents.growing import cautious, more_actions, more_inputs, new_outputs, rebuilt
+from agents.growing import Chances, cautious, more_actions, more_inputs, new_outputs, rebuilt
 from agents.intentional import intentional
 from agents.networks import sparse_mlp
 from agents.obgd import obgd
@@ -51,13 +51,18 @@ class ActionValuesConfig(StreamingConfig):
         check(self, fraction, "exploration_fraction", "exploration_initial_epsilon", "exploration_final_epsilon")
 
 
+Backup = Literal["best", "expected", "taken"]
+
+
 class ActionValues:
     """A network of action values with its traces and statistics, a policy that explores, and the learning step.
 
     Args:
         name: of the agent, for errors.
-        watkins: whether the target is the best next value, and an action that is not the best one begins the traces anew
-            (Watkins' Q(lambda)); else the target is the value of the next action that `learn` is given.
+        backup: what a step leads to. ``best``: the largest next value, and an action that is not the best one begins the traces
+            anew (Watkins' Q(lambda)). ``expected``: the mean of the next values, as often as each action is taken, and traces
+            decay by how probable the action was, too (tree backup). ``taken``: the value of the next action, which `learn` is
+            given, and traces decay alike (SARSA(lambda)).
     """
 
     def __init__(
@@ -70,15 +75,16 @@ class ActionValues:
         num_envs: int,
         total_steps: int,
         seed: int,
-        watkins: bool,
+        backup: Backup,
     ) -> None:
         if not isinstance(action_space, Discrete):
             msg = f"{name} cannot serve the action space {action_space}: expected Discrete; stream-ac serves others"
             raise SpaceError(msg)
-        self.config, self.total_steps, self.watkins = config, total_steps, watkins
+        self.name, self.config, self.total_steps, self.backup = name, config, total_steps, backup
         self.steps = 0
         self.actions = int(action_space.n)
         self.new = self.tries = 0  # how many actions, the last, are new, and how often one of them was taken
+        self._chances_of: tuple[int, int, float, float] | None = None
         self.version = 0  #: of the structure
         self.num_envs = num_envs
         self.rng = np.random.Generator(np.random.PCG64(seed))
@@ -112,11 +118,22 @@ class ActionValues:
         done = min(self.steps / max(c.exploration_fraction * self.total_steps, 1), 1.0)
         return c.exploration_initial_epsilon + done * (c.exploration_final_epsilon - c.exploration_initial_epsilon)
 
+    @property
+    def share(self) -> float:
+        """How often a new action is taken where it seems best; 1 where none is new."""
+        return self.tries / max(self.config.new_action_tries * self.new, 1) if self.new else 1.0
+
+    def _chances(self) -> Chances:
+        """How probable each action is by now; the same tensors where that has not changed."""
+        now = self.actions, self.new, self.share, self.epsilon
+        if self._chances_of != now:
+            self._chances_of, self._chances_now = now, Chances.of(*now)
+        return self._chances_now
+
     def prepare(self) -> None:
         """Have machine code made before the first step."""
-        x, action = T.zeros(1, self.inputs), T.zeros(1, dtype=T.int64)
-        numbers = Numbers(0.0, 0.0, 0.0, 0.0).row()
-        self._learn.prepare(x, action, x.clone(), action.clone(), numbers, self.scales.running[0], *self.traces.tensors[0])
+        x, action, numbers = T.zeros(1, self.inputs), T.zeros(1, dtype=T.int64), Numbers(0.0, 0.0, 0.0, 0.0).row()
+        self._learn.prepare(x, action, x.clone(), numbers, self.scales.running[0], *self._told(0), *self.traces.tensors[0])
         self.prepare_to_act()
 
     def prepare_to_act(self) -> None:
@@ -136,8 +153,7 @@ class ActionValues:
         evaluate = self._values if n == self.num_envs else self._evaluate  # one shape, one recording
         values = evaluate(T.from_numpy(observation))
         if self.new:
-            share = self.tries / max(self.config.new_action_tries * self.new, 1)
-            return cautious(self.rng, values.numpy(), self.new, share, explore)
+            return cautious(self.rng, values.numpy(), self.new, self.share, explore)
         return np.where(explore, random, self._best(values))
 
     def _best(self, values: Tensor) -> NDArray[np.int64]:
@@ -168,37 +184,38 @@ class ActionValues:
             T.from_numpy(step.observation),
             T.from_numpy(step.action),
             T.from_numpy(step.next_observation),
-            T.from_numpy(np.array([next_action])),
             numbers.row(),
             self.scales.running[step.env],
+            *self._told(next_action),
             *self.traces.tensors[step.env],
         )
         return float(delta.item())
 
+    def _told(self, next_action: int) -> Sequence[Tensor]:
+        """What the backup wants to know beside values."""
+        if self.backup == "expected":
+            return self._chances()
+        return (T.from_numpy(np.array([next_action])),) if self.backup == "taken" else ()
+
     def _step(
-        self,
-        observation: Tensor,
-        action: Tensor,
-        next_observation: Tensor,
-        next_action: Tensor,
-        row: Tensor,
-        running: Tensor,
-        *traces: Tensor,
+        self, observation: Tensor, action: Tensor, next_observation: Tensor, row: Tensor, running: Tensor, *rest: Tensor
     ) -> Tensor:
+        following, kept = _BACKUPS[self.backup]
+        traces = rest[-len(self.parameters) :]
+        told = rest[: -len(self.parameters)]
         earned, discount, decay, going = row.unbind()
         with T.no_grad():
             self.scales.see(observation)
             reward = self.scales.reward(earned, going, running)
-            after = self.network(self.scales.standardized(next_observation))
-            following = after.amax(1) if self.watkins else after.gather(1, next_action.unsqueeze(1)).squeeze(1)
+            after = following(self.network(self.scales.standardized(next_observation)), *told)
             x = self.scales.standardized(observation)
         values = self.network(x)
-        value = values.gather(1, action.unsqueeze(1)).squeeze(1)
+        value = _gathered(values, action)
         gradients = T.autograd.grad(value.sum(), self.parameters)
         with T.no_grad():
-            delta: Tensor = (reward + discount * following - value).squeeze(0)
-            if self.watkins:
-                decay = decay * (value >= values.amax(1)).squeeze(0).to(T.float32)
+            delta: Tensor = (reward + discount * after - value).squeeze(0)
+            if kept is not None:
+                decay = decay * kept(values, action, *told).squeeze(0)
             c = self.config
             if c.step_rule == "intentional":
                 intentional(self.parameters, traces, gradients, delta * c.error_reduction, decay)
@@ -229,7 +246,7 @@ class ActionValues:
 
     def more(self, action_space: Space[Any]) -> int:
         """How many actions a space has more; SpaceError where it cannot be served."""
-        return new_outputs("stream-q" if self.watkins else "stream-sarsa", Discrete(self.actions), action_space)
+        return new_outputs(self.name, Discrete(self.actions), action_space)
 
     def adapt(self, observation_space: Box, action_space: Space[Any]) -> Sequence[tuple[str, structure.Edit]]:
         """Serve spaces that have grown. A new action begins as the mean of the others, a component without statistics."""
@@ -320,6 +337,21 @@ class ActionValues:
         if given["inputs"] != self.inputs:
             self._see(given["inputs"])
         self._take()
+
+
+def _gathered(values: Tensor, action: Tensor) -> Tensor:
+    return values.gather(1, action.unsqueeze(1)).squeeze(1)
+
+
+#: Of a backup: what the next values come to, and what part of the traces an action keeps (None: all), given what was told.
+_BACKUPS: dict[Backup, tuple[Callable[..., Tensor], Callable[..., Tensor] | None]] = {
+    "best": (lambda after: after.amax(1), lambda values, action: (_gathered(values, action) >= values.amax(1)).to(T.float32)),
+    "expected": (
+        lambda after, *chances: Chances(*chances).expected(after),
+        lambda values, action, *chances: Chances(*chances).probability(values, action),
+    ),
+    "taken": (_gathered, None),
+}
 
 
 class ActionValueAgent(ABC):

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete, Space
 from numpy.typing import NDArray
 
+import tensor as T
 from rlcore.errors import SpaceError
 from rlcore.types import Part, State
 from tensor import Tensor, nn, structure
 from tensor.autograd.inplace import bump
 
 __all__ = [
+    "Chances",
     "build_space",
     "cautious",
     "describe_space",
@@ -130,6 +132,50 @@ def cautious(
     tried = np.where(rng.random(n) < 0.5, rng.integers(known, actions, n), rng.integers(known, size=n))
     chosen: NDArray[np.int64] = np.where(explore, tried, best)
     return chosen
+
+
+class Chances(NamedTuple):
+    """How probable it is what an agent does that explores, with new actions or without: by `cautious`, in figures.
+
+    >>> few = Chances.of(actions=3, new=1, share=0.25, epsilon=0.2)
+    >>> values = T.tensor([[1.0, 2.0, 3.0]])
+    >>> [round(few.probability(values, T.tensor([action])).item(), 3) for action in range(3)]
+    [0.05, 0.65, 0.3]
+    >>> few.expected(values).item()  # 0.05 * 1 + 0.65 * 2 + 0.3 * 3
+    2.25
+    """
+
+    random: Tensor  #: of each action, as a random one: ``[actions]``
+    greedy: Tensor  #: of the best of all actions, and of the best that is not new: ``[2]``
+    barred: Tensor  #: minus infinity for what cannot be these, else 0: ``[2, actions]``
+
+    @classmethod
+    def of(cls, actions: int, new: int, share: float, epsilon: float) -> Chances:
+        """Those of an agent whose last ``new`` actions are new, and taken with probability ``share`` where they seem best.
+
+        Args:
+            actions: how many there are.
+            new: how many of them are new.
+            share: how often a new one is taken where it seems best, from 0 to 1; all the same where none is.
+            epsilon: the probability of a random action; every other one is new.
+        """
+        known = actions - new
+        random = np.full(actions, epsilon / actions, np.float32)
+        barred = np.zeros((2, actions), np.float32)
+        if new:
+            random[:known], random[known:] = epsilon / 2 / known, epsilon / 2 / new
+            barred[1, known:] = -np.inf
+        greedy = np.array([share, 1 - share], np.float32) * np.float32(1 - epsilon)
+        return cls(T.from_numpy(random), T.from_numpy(greedy), T.from_numpy(barred))
+
+    def expected(self, values: Tensor) -> Tensor:
+        """The mean of action values ``[n, actions]``, as often as each is taken: ``[n]``."""
+        return (values.unsqueeze(1) + self.barred).amax(-1) @ self.greedy + values @ self.random
+
+    def probability(self, values: Tensor, action: Tensor) -> Tensor:
+        """Of actions ``[n]`` where the values are ``[n, actions]``: ``[n]``."""
+        best = (values.unsqueeze(1) + self.barred).argmax(-1)
+        return (best == action.unsqueeze(1)).to(T.float32) @ self.greedy + self.random.gather(0, action)
 
 
 def widen(rows: NDArray[Any], width: int) -> NDArray[Any]:

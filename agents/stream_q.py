@@ -48,7 +48,7 @@ class StreamQ(ActionValueAgent):
         self.config = config
         self.values = ActionValues(
             "stream-q", config, observation_space, action_space,
-            num_envs=num_envs, total_steps=total_steps, seed=seed, watkins=True,
+            num_envs=num_envs, total_steps=total_steps, seed=seed, backup="best",
         )  # fmt: skip
         self._seen: list[Transition] = []
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from gymnasium.spaces import Box, Space
 
@@ -20,12 +20,19 @@ __all__ = ["StreamSarsa", "StreamSarsaConfig"]
 class StreamSarsaConfig(ActionValuesConfig):
     """Stream SARSA(lambda): a streaming agent for discrete actions, which values them as it takes them, exploration included."""
 
+    next_value: Literal["expected", "taken"] = "expected"
+    """What a step leads to: the mean of the next values, as often as each action is taken, or the value of the one taken next."""
+
 
 class StreamSarsa(ActionValueAgent):
     """The agent; see `rlcore.types.Agent` for its protocol. Several environments share the network and have traces each.
 
-    A step is learnt from when the action after it is known, which is before that action's own outcome is: the order of SARSA.
-    Where an episode was cut short there is no such action, and one is drawn.
+    With ``next_value="expected"`` it is Expected SARSA (van Seijen et al. 2009) with the traces of tree backup (Precup, Sutton,
+    Singh 2000), which decay by the probability of the action, too: what an improbable action led to is not put down to those
+    before it. While an action is new most steps are improbable, since what seems best is not yet what is done.
+
+    With ``"taken"`` it is the SARSA(lambda) of arXiv 2410.14606: a step is learnt from when the action after it is known, which
+    is before that action's own outcome is. Where an episode was cut short there is no such action, and one is drawn.
 
     >>> import numpy as np
     >>> from gymnasium.spaces import Box, Discrete
@@ -49,7 +56,7 @@ class StreamSarsa(ActionValueAgent):
         self.config = config
         self.values = ActionValues(
             "stream-sarsa", config, observation_space, action_space,
-            num_envs=num_envs, total_steps=total_steps, seed=seed, watkins=False,
+            num_envs=num_envs, total_steps=total_steps, seed=seed, backup=config.next_value,
         )  # fmt: skip
         self._seen: list[Transition] = []
         self._waiting: dict[int, Transition] = {}  # of each environment, the step whose next action is not known yet
@@ -61,20 +68,22 @@ class StreamSarsa(ActionValueAgent):
         self.values.traces.restart()
 
     def learn(self) -> Mapping[str, float] | None:
-        """Learn from each step whose next action is known by now, once."""
-        errors = []
-        for step in self._seen:
-            before = self._waiting.pop(step.env, None)
-            if before is not None:
-                errors.append(abs(self.values.learn(before, int(step.action[0]))))
-            if step.terminated:
-                errors.append(abs(self.values.learn(step)))
-            elif step.truncated:
-                errors.append(abs(self._learn_drawn(step)))
-            else:
-                self._waiting[step.env] = step
+        """Learn from each step, once; with ``"taken"`` from each whose next action is known by now."""
+        errors = [abs(error) for step in self._seen for error in self._learn_from(step)]
         self._seen.clear()
         return {"td_error": sum(errors) / len(errors), "epsilon": self.values.epsilon} if errors else None
+
+    def _learn_from(self, step: Transition) -> Iterator[float]:
+        """Learn what a step makes known: of the one before, and of itself where no other has to come first."""
+        before = self._waiting.pop(step.env, None)
+        if before is not None:
+            yield self.values.learn(before, int(step.action[0]))
+        if step.terminated or self.config.next_value == "expected":
+            yield self.values.learn(step)
+        elif step.truncated:
+            yield self._learn_drawn(step)
+        else:
+            self._waiting[step.env] = step
 
     def _learn_drawn(self, step: Transition) -> float:
         """Learn from a step that no action came after: one is drawn."""

@@ -5,9 +5,12 @@ import copy
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import tensor as T
 from agents.checks import Driver, make, same
+from agents.growing import Chances, cautious
 from agents.networks import sparse_mlp
 from agents.statistics import RunningStatistics
 from agents.stream_ac import StreamAC
@@ -323,12 +326,66 @@ def test_new_dimensions_leave_means_and_spreads_of_the_others():
 
 
 def test_what_waits_for_its_next_action_is_learnt_from_before_spaces_change():
-    agent = driven(StreamSarsa).agent
+    agent = driven(StreamSarsa, next_value="taken").agent
     assert agent._waiting
     before = agent.values.network[0].weight.detach().numpy().copy()
     agent.adapt(Box(-1, 1, (6,), np.float32), Discrete(3))
     assert not agent._waiting
     assert not np.array_equal(before, agent.values.network[0].weight.detach().numpy()[:, :4])
+
+
+def test_what_waits_in_a_checkpoint_is_learnt_from_though_nothing_waits_any_more():
+    driver = driven(StreamSarsa, next_value="taken")
+    state = driver.agent.state_dict()
+    other = driven(StreamSarsa, 0).agent
+    other.load_state_dict(state)
+    waited = list(other._waiting.values())
+    assert waited
+    learnt = []
+    other.values.learn = lambda step, *_: learnt.append(step) or 0.0
+    driver.agent = other
+    driver.run(4)
+    assert not other._waiting
+    assert [sum(step is other for other in learnt) for step in waited] == [1] * len(waited)
+    assert len(learnt) > len(waited)
+
+
+@given(seed=st.integers(0, 99), known=st.integers(1, 4), new=st.integers(0, 3), share=st.floats(0, 1), epsilon=st.floats(0, 1))
+@settings(max_examples=30)
+def test_chances_are_how_often_actions_are_taken(seed, known, new, share, epsilon):
+    rng, n = np.random.default_rng(seed), 20_000
+    share = share if new else 1.0
+    values = rng.permutation(known + new).astype(np.float32)
+    explore = rng.random(n) < epsilon
+    if new:
+        taken = cautious(rng, np.tile(values, (n, 1)), new, share, explore)
+    else:
+        taken = np.where(explore, rng.integers(known, size=n), values.argmax())
+    chances, rows = Chances.of(known + new, new, share, epsilon), T.from_numpy(values[None])
+    probabilities = np.array([chances.probability(rows, T.tensor([a])).item() for a in range(known + new)])
+    assert probabilities.sum() == pytest.approx(1.0, abs=1e-5)
+    # Five standard deviations of a frequency, and a few steps where it can hardly vary.
+    np.testing.assert_array_less(np.abs(np.bincount(taken, minlength=known + new) / n - probabilities),
+                                 5 * np.sqrt(probabilities * (1 - probabilities) / n).clip(0) + 1e-3)  # fmt: skip
+    assert chances.expected(rows).item() == pytest.approx(float(probabilities @ values), abs=1e-4)
+
+
+def test_stream_sarsa_values_a_new_action_as_seldom_as_it_takes_it():
+    """A step is worth the mean over what is done next, in which the new action has the share that it has so far."""
+    agent = driven(StreamSarsa, 0, new_action_tries=40, exploration_initial_epsilon=0.1, exploration_final_epsilon=0.1).agent
+    agent.adapt(OBSERVATION, Discrete(4))
+    agent.edited()
+    agent.values.network[3].bias.data[3] = 5.0
+    x = np.zeros((3, 4), np.float32)
+    yes, no = np.ones(3, bool), np.zeros(3, bool)
+    for _ in range(5):  # 15 of 40 tries
+        agent.observe(x, np.full(3, 3), np.zeros(3, np.float32), x, no, no, yes)
+        agent._seen.clear()
+    assert agent.values.share == 15 / 40
+    q = agent.values.network(agent.values.scales.standardized(T.zeros(1, 4)))[0].detach().numpy()
+    greedy = 15 / 40 * q[3] + 25 / 40 * q[:3].max()
+    wanted = 0.9 * greedy + 0.1 * (q[3] / 2 + q[:3].mean() / 2)
+    assert agent.values._chances().expected(T.from_numpy(q[None])).item() == pytest.approx(float(wanted), abs=1e-5)
 
 
 def test_check_tells_the_truth_of_a_sparse_network():

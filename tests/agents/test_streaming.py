@@ -88,17 +88,21 @@ class Scaling:
         return (x - np.mean(self.observations, axis=0)) / self._std(self.observations)
 
 
-def written_values(steps, network, *, watkins):
-    """Watkins' Q(lambda), or SARSA(lambda) where the action after is given."""
+def written_values(steps, network, backup, epsilon=0.0):
+    """Watkins' Q(lambda); SARSA(lambda), where the action after is given; or tree backup of a policy that explores."""
     scaling, fresh = Scaling(), True
     for x, action, reward, after, terminated, truncated, following in steps:
         reward = scaling.see(x[0], reward, terminated or truncated)
         state, next_values = scaling.scaled(x[0]), network(scaling.scaled(after[0]))
-        values, a = network(state), int(action[0])
-        bootstrap = next_values.max() if watkins else next_values[following]
+        values, a, greedy = network(state), int(action[0]), 1 - epsilon
+        best = values[a] == values.max()
+        bootstrap, kept = {
+            "best": (next_values.max(), best),
+            "expected": (greedy * next_values.max() + epsilon * next_values.mean(), greedy * best + epsilon / ACTIONS),
+            "taken": (next_values[following or 0], 1.0),
+        }[backup]
         delta = reward + (0.0 if terminated else GAMMA * bootstrap) - values[a]
-        decay = 0.0 if fresh or (watkins and values[a] < values.max()) else GAMMA * LAMBDA
-        network.learn(delta, decay, np.eye(ACTIONS)[a], state)
+        network.learn(delta, 0.0 if fresh else GAMMA * LAMBDA * kept, np.eye(ACTIONS)[a], state)
         fresh = terminated or truncated
 
 
@@ -117,13 +121,24 @@ def test_stream_q_is_watkins_q_lambda_with_bounded_steps():
     steps = list(experience(60))
     for step in steps:
         assert show(agent, step)["td_error"] >= 0
-    written_values([(*step, None) for step in steps], written, watkins=True)
+    written_values([(*step, None) for step in steps], written, "best")
     check_same(agent.values.network, written)
     assert np.abs(written.parameters[0] - before.parameters[0]).max() > 0.01
 
 
-def test_stream_sarsa_values_the_action_that_was_taken_next():
-    agent = agent_of("sarsa", exploration_initial_epsilon=0.0, exploration_final_epsilon=0.0)
+def test_stream_sarsa_is_expected_sarsa_with_the_traces_of_tree_backup():
+    agent = agent_of("sarsa", exploration_initial_epsilon=0.3, exploration_final_epsilon=0.3)
+    written, before = linear_of(agent.values.network), linear_of(agent.values.network)
+    steps = list(experience(60))
+    for step in steps:
+        assert show(agent, step)["td_error"] >= 0  # at once, also where an episode was cut short
+    written_values([(*step, None) for step in steps], written, "expected", epsilon=0.3)
+    check_same(agent.values.network, written)
+    assert np.abs(written.parameters[0] - before.parameters[0]).max() > 0.01
+
+
+def test_stream_sarsa_can_value_the_action_that_was_taken_next():
+    agent = agent_of("sarsa", exploration_initial_epsilon=0.0, exploration_final_epsilon=0.0, next_value="taken")
     written = linear_of(agent.values.network)
     steps = [(*s[:5], False) for s in experience(60) if not s[5]]
     for k, step in enumerate(steps):
@@ -132,15 +147,15 @@ def test_stream_sarsa_values_the_action_that_was_taken_next():
         assert (metrics is None) == (not step[4] and (k == 0 or steps[k - 1][4]))
     following = [int(s[1][0]) for s in steps[1:]] + [0]
     done = steps if steps[-1][4] else steps[:-1]
-    written_values([(*s, a) for s, a in zip(done, following, strict=False)], written, watkins=False)
+    written_values([(*s, a) for s, a in zip(done, following, strict=False)], written, "taken")
     check_same(agent.values.network, written)
 
 
 def test_stream_sarsa_draws_an_action_where_the_episode_was_cut_short():
-    agent = agent_of("sarsa", exploration_initial_epsilon=0.0, exploration_final_epsilon=0.0)
+    agent = agent_of("sarsa", exploration_initial_epsilon=0.0, exploration_final_epsilon=0.0, next_value="taken")
     x, action, reward, after, *_ = next(experience(1))
     errors = [show(agent, (x, action, reward, after, False, True))["td_error"]]
-    other = agent_of("sarsa", exploration_initial_epsilon=0.0, exploration_final_epsilon=0.0)
+    other = agent_of("sarsa", exploration_initial_epsilon=0.0, exploration_final_epsilon=0.0, next_value="taken")
     errors.append(show(other, (x, action, reward, after, True, False))["td_error"])
     assert errors[0] != errors[1]  # truncation bootstraps, termination does not
 
@@ -177,9 +192,17 @@ def test_the_entropy_bonus_favours_randomness_whatever_the_sign_of_the_error(rew
     assert changes[1] > changes[0]
 
 
-@pytest.mark.parametrize("kind", CLASSES)
-def test_compiled_learning_is_that_of_the_eager_library(kind):
-    agents = [agent_of(kind, compile=on, hidden=(16,)) for on in (True, False)]
+@pytest.mark.parametrize("kind, new, options", [
+    ("q", 0, {}),
+    ("sarsa", 0, {}),
+    ("sarsa", 2, {"new_action_tries": 30}),  # which are no longer new at the end
+    ("sarsa", 0, {"next_value": "taken"}),
+    ("ac", 0, {}),
+])  # fmt: skip
+def test_compiled_learning_is_that_of_the_eager_library(kind, new, options):
+    agents = [agent_of(kind, compile=on, hidden=(16,), **options) for on in (True, False)]
+    for agent in agents[: new and 2]:
+        agent.values.new = new
     for step in experience(150):
         shown = [show(agent, step) for agent in agents]
         assert (shown[0] is None) == (shown[1] is None)
