@@ -201,8 +201,9 @@ def test_the_entropy_bonus_favours_randomness_whatever_the_sign_of_the_error(rew
 ])  # fmt: skip
 def test_compiled_learning_is_that_of_the_eager_library(kind, new, options):
     agents = [agent_of(kind, compile=on, hidden=(16,), **options) for on in (True, False)]
-    for agent in agents[: new and 2]:
-        agent.values.new = new
+    if new:
+        for agent in agents:
+            agent.values.new = new
     for step in experience(150):
         shown = [show(agent, step) for agent in agents]
         assert (shown[0] is None) == (shown[1] is None)
