@@ -10,9 +10,9 @@ beside it the same without trials, and without a structure file. 100 evaluation 
 *new-action*: DQN on CoastingCartPole-v0, whose action set gains an action at step 30,000: the mean return of the 5,000 steps
 before, and of each stretch of 2,500 steps after; and how often the new action is taken in the 2,000 steps from 8,000 after on.
 
-*streaming-action*: the same of `stream-q` and `stream-sarsa`, with default options, and the action at step 50,000, when they act
-well: returns as above, over the 50,000 steps that follow; after how many steps the action first is a tenth of all, and what share
-it is of the last 5,000.
+*streaming-action*: the same of `stream-q` and `stream-sarsa`, with default options (and `stream-sarsa-taken`: with `--next-value
+taken`), and the action at step 50,000, when they act well: returns as above, over the 50,000 steps that follow; after how many
+steps the action first is a tenth of all, and what share it is of the last 5,000.
 
 *stall*: the longest time from one call of `act` to the next, in milliseconds, of a DQN that learns at every step, in 380
 steps after an edit, and in 200 without one, by the clock and as the thread's own processor time (which other processes on the
@@ -142,21 +142,24 @@ def new_action(seed: int, directory: Path) -> dict[str, Any]:
     return result
 
 
-STREAMING, STREAMING_CHANGE, STREAMING_STEPS = ("stream-q", "stream-sarsa"), 50_000, 100_000
+STREAMING = {"stream-q": (), "stream-sarsa": (), "stream-sarsa-taken": ("--next-value", "taken")}
+STREAMING_CHANGE, STREAMING_STEPS = 50_000, 100_000
 
 
-def streaming_action(agent: str, seed: int, directory: Path) -> dict[str, Any]:
+def streaming_action(name: str, seed: int, directory: Path) -> dict[str, Any]:
     """Returns around the change, and how soon and how much the new action is used."""
-    run = directory / f"streaming-action-{agent}-{seed}"
+    run = directory / f"streaming-action-{name}-{seed}"
+    flags = STREAMING[name]
     command = (
         "--env",
         "CoastingCartPole-v0",
         "--env-args",
         f"at={STREAMING_CHANGE}",
         "--agent",
-        agent,
+        name.removesuffix("-taken"),
         "--steps",
         STREAMING_STEPS,
+        *flags,
     )
     train(run, *command, "--seed", seed)
     entries = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -174,7 +177,7 @@ def streaming_action(agent: str, seed: int, directory: Path) -> dict[str, Any]:
     late = [e for e in entries if e["step"] > STREAMING_CHANGE]
     worst = min(after, key=lambda start: after[start])
     result = {
-        "agent": agent,
+        "agent": name,
         "seed": seed,
         "before": before,
         "after": {str(start): value for start, value in after.items()},
@@ -307,8 +310,7 @@ def main() -> int:
             results["new-action"] = {"command": list(map(str, NEW_ACTION)), "floor": floor, "seeds": runs}
         if "streaming-action" in names:
             each = [
-                seeds(lambda seed, where, a=agent: streaming_action(a, seed, where), directory, options.jobs)
-                for agent in STREAMING
+                seeds(lambda seed, where, n=name: streaming_action(n, seed, where), directory, options.jobs) for name in STREAMING
             ]
             results["streaming-action"] = {"floor": "shown, no floor", "seeds": [run for runs in each for run in runs]}
         if "stall" in names:
