@@ -358,9 +358,9 @@ def flat_step(optimizer: FlatOptimizer, make_check: Callable[..., Check | None],
         if end > start
     ]
     kind: Any = type(optimizer)
-    program = partial(_update, kind, rule.fixed(*options), dtype, len(flat.names), aged)
+    name = kind, rule.fixed(*options), dtype, len(flat.names), aged
     scalars = len(rule.numbers(base, *options)(1))
-    run = codegen.compile_stretches(grads + state, scalars, program, stretches, at_once)
+    run = codegen.compile_stretches(name, grads + state, scalars, partial(_update, *name), stretches, at_once)
     return None if run is None else FlatStep(optimizer, flat, run, make_check, late, behind)
 
 
