@@ -43,8 +43,8 @@ def compile_stretches(
 ) -> Entry | None:
     """Machine code for ``program(length)`` on every stretch; None where it is more than kernels over registers.
 
-    It takes so many ``arrays`` and ``scalars``. ``name`` says which program it is, which is asked for no length beyond `LONG`; its
-    external buffers are its first. ``at_once``: None also where code would have to be written, made or loaded.
+    It takes so many ``arrays`` and ``scalars``. ``name`` says which program it is; that is asked for no length beyond `LONG`, and
+    its external buffers are its first. ``at_once``: None also where code would have to be written, made or loaded.
     """
     lengths = [min(stretch.length, LONG) for stretch in stretches]
     of_arrays = tuple(tuple(array for array, _ in stretch.places) for stretch in stretches)
