@@ -283,13 +283,14 @@ def _work() -> None:
             try:
                 _make(plan, whole)
             finally:
-                del plan
                 _queue.task_done()
-            if _queue.empty() and codegen.available():
+            if _queue.empty() and codegen.available():  # there is nothing more urgent to do
                 try:
+                    plan.foresee()
                     codegen.keep_on_disk()
                 except Exception:
-                    log.exception("compile: machine code could not be kept on disk")
+                    log.exception("compile: machine code could not be made for later, or kept on disk")
+            del plan
 
 
 def _make(plan: Any, whole: bool) -> None:

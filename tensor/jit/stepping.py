@@ -23,7 +23,7 @@ from tensor.optim.flat_late import Late
 from tensor.optim.flat_optimizer import FlatOptimizer
 from tensor.optim.sgd import SGD
 
-__all__ = ["RULES", "FlatStep", "flat_step"]
+__all__ = ["RULES", "FlatStep", "flat_step", "foresee_edits"]
 
 
 class Lines:
@@ -337,31 +337,47 @@ def flat_step(optimizer: FlatOptimizer, make_check: Callable[..., Check | None],
 
     ``at_once``: None also where it would have to be made first.
     """
+    flat = _only_flat(optimizer)
+    if flat is None:
+        return None
+    late, behind = flat.late, _behind(flat.steps)
+    run = _run_of(optimizer, flat, late is not None or behind is not None, at_once)
+    return None if run is None else FlatStep(optimizer, flat, run, make_check, late, behind)
+
+
+def foresee_edits(optimizer: FlatOptimizer) -> None:
+    """Have the machine code made for elements that count fewer steps than others, as there are after an edit of the network."""
+    flat = _only_flat(optimizer)
+    if flat is not None:
+        _run_of(optimizer, flat, apart=True)
+
+
+def _only_flat(optimizer: FlatOptimizer) -> Flat | None:
+    """The buffer of an optimizer that has only one, if there is machine code for its kind."""
+    flats = optimizer._flats
+    if type(optimizer) not in RULES or len(flats) != 1 or len(flats[0]) != 1:
+        return None
+    dtype = flats[0][0].data.dtype
+    return flats[0][0] if dtype.kind == "f" and dtype.itemsize >= 4 and flats[0][0].data.size else None
+
+
+def _run_of(optimizer: FlatOptimizer, flat: Flat, apart: bool, at_once: bool = False) -> Callable[..., object] | None:
+    """The update of all parameters; ``apart``: of elements that count different steps."""
     from tensor.jit import codegen  # which is there, since somebody wants machine code
 
-    rule = RULES.get(type(optimizer))
-    flats = optimizer._flats
-    if rule is None or len(flats) != 1 or len(flats[0]) != 1:
-        return None
-    (flat,), group = flats[0], optimizer.param_groups[0]
-    dtype = flat.data.dtype
-    if dtype.kind != "f" or dtype.itemsize < 4 or flat.data.size == 0:
-        return None
-    options, late, behind = itemgetter(*rule.options)(group), flat.late, _behind(flat.steps)
-    base, aged = None, 0
-    if late is not None or behind is not None:
-        base, aged = 0, len(rule.bases(*options))
+    kind: Any = type(optimizer)
+    rule = RULES[kind]
+    options = itemgetter(*rule.options)(optimizer.param_groups[0])
+    aged = len(rule.bases(*options)) if apart else 0
+    scalars = len(rule.numbers(0 if apart else None, *options)(1))
     grads, state = len(flat.views), 1 + len(flat.names) + aged
     stretches = [
         codegen.Stretch(end - start, ((grad, 0), *((array, start) for array in range(grads, grads + state))))
         for grad, (start, end) in enumerate(pairwise(flat.offsets))
         if end > start
     ]
-    kind: Any = type(optimizer)
-    name = kind, rule.fixed(*options), dtype, len(flat.names), aged
-    scalars = len(rule.numbers(base, *options)(1))
-    run = codegen.compile_stretches(name, grads + state, scalars, partial(_update, *name), stretches, at_once)
-    return None if run is None else FlatStep(optimizer, flat, run, make_check, late, behind)
+    name = kind, rule.fixed(*options), flat.data.dtype, len(flat.names), aged
+    return codegen.compile_stretches(name, grads + state, scalars, partial(_update, *name), stretches, at_once)
 
 
 @cache

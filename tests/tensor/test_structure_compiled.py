@@ -122,7 +122,9 @@ def test_no_step_pays_for_both_an_edit_and_a_recording() -> None:
 
 
 @pytest.mark.skipif(not codegen.available(), reason="no llvmlite")
-def test_code_that_is_at_hand_serves_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("foreseen", [False, True])
+def test_code_that_is_at_hand_serves_at_once(foreseen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That for elements of different ages is made at the first edit, or before, when there is nothing else to do."""
     monkeypatch.setattr(engine, "LATER", 256)  # what follows an edit is not compiled whole before that
     net, optimizer, step = learner(native=True, width=64)
     x, y = T.ones(5, 3), T.zeros(5, 2)
@@ -134,8 +136,12 @@ def test_code_that_is_at_hand_serves_at_once(monkeypatch: pytest.MonkeyPatch) ->
 
     for _ in range(2):
         step(x, y)
-    grown_and_used()
     step.wait()
+    if foreseen:
+        step.plans[0].foresee()
+    else:
+        grown_and_used()
+        step.wait()
     asked: list[Any] = []
     monkeypatch.setattr(engine, "in_background", lambda plan, whole: asked.append(plan))
     grown_and_used()
