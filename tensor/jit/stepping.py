@@ -56,7 +56,7 @@ class Rule(NamedTuple):
     ``write(lines, fixed, grad, data, rows, temporary, aged)`` writes the update of one parameter.
 
     Elements may count fewer steps than others. What their own count says through powers of options (``bases(*options)``) is
-    1 - b^(a + n) = (1 - b^n) + b^n (1 - b^a), where a is the element's count when that of all was ``base``, and n the steps
+    1 - b^(a + n) = (1 - b^n) + b^n (1 - b^a), where a is the element's count when that of most was ``base``, and n the steps
     since: ``aged`` are views of 1 - b^a, made once; all else are numbers. Where all count alike ``base`` is None, and there are
     none.
     """
@@ -196,8 +196,11 @@ def _most(late: Late | None, behind: list[int] | None) -> int:
 
 
 def _aged(flat: Flat, bases: Sequence[float], late: Late | None, behind: list[int] | None) -> list[Any]:
-    """1 - b^a for each base, as an array: a, how many steps an element counts by now."""
-    step, sizes, result = _newest(flat.steps), np.diff(flat.offsets), []
+    """1 - b^a for each base, as an array: a, how many steps an element counted when the last of them came.
+
+    Of another moment the numbers would be others in their last digits, and a run that is continued not the same one.
+    """
+    step, sizes, result = _most(late, behind), np.diff(flat.offsets), []
     counts = [step] * len(sizes) if behind is None else [step - b for b in behind]
     for base in bases:
         array = np.repeat([1 - base**count for count in counts], sizes)
@@ -206,11 +209,6 @@ def _aged(flat: Flat, bases: Sequence[float], late: Late | None, behind: list[in
             array[late.places] = 1 - np.exp(ages * log(base)) if base else ages > 0
         result.append(array.astype(flat.data.dtype))
     return result
-
-
-def _newest(steps: int | list[int]) -> int:
-    """How many steps the parameter with the most counts."""
-    return steps if isinstance(steps, int) else max(steps)
 
 
 class FlatStep:
@@ -245,11 +243,11 @@ class FlatStep:
     def _take(self, late: Late | None, behind: list[int] | None) -> None:
         """Let elements and parameters count as many steps less."""
         flat, self._late, self._behind = self._flat, late, behind
-        self._first = _FROM.get(type(self._optimizer), 1) + _most(late, behind)
+        most = _most(late, behind)
+        self._first = _FROM.get(type(self._optimizer), 1) + most
         self._state = [flat.data, *flat._whole.rows]
-        self._base = None
+        self._base = most if self._apart else None
         if self._apart:
-            self._base = _newest(flat.steps)
             self._state += _aged(flat, self._rule.bases(*self._options), late, behind)
         self._numbers = self._rule.numbers(self._base, *self._options)
 
