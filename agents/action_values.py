@@ -51,6 +51,7 @@ class ActionValuesConfig(StreamingConfig):
         check(self, fraction, "exploration_fraction", "exploration_initial_epsilon", "exploration_final_epsilon")
 
 
+#: What a step leads to: see `ActionValues`.
 Backup = Literal["best", "expected", "taken"]
 
 
