@@ -163,7 +163,7 @@ def _make_env(spec: EnvSpec, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
 def _check_render_mode(env_id: str, render_mode: str, venv: VectorEnv[Any, Any, Any]) -> None:
     known = venv.metadata.get("render_modes") or []
     if render_mode not in known and not (render_mode == "human" and "rgb_array" in known):
-        message = f"{env_id}: expected a render_mode of {', '.join(known) or 'none'}, got {render_mode!r}"
+        message = f"{env_id}: expected a render_mode of {', '.join(map(repr, known)) or 'none'}, got {render_mode!r}"
         raise UsageError(message)
 
 

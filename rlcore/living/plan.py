@@ -208,13 +208,13 @@ def make_edit(name: str, options: Mapping[str, Any], where: str) -> EditMaker:
 
 def _named(table: Mapping[str, Any], key: str, registry: Registry, where: str) -> tuple[Any, str, dict[str, Any]]:
     if key not in table:
-        message = f"{where}: expected a table [rule.{key}] with a name, one of {', '.join(registry.names())}"
+        message = f"{where}: expected a table [rule.{key}] with a name, one of {', '.join(map(repr, registry.names()))}"
         raise ConfigError(message)
     options = dict(_table(table, key, where))
     where = f"{where}: {key}"
     name = options.pop("name", None)
     if not isinstance(name, str):
-        message = f"{where}: expected a name, one of {', '.join(registry.names())}, got {name!r}"
+        message = f"{where}: expected a name, one of {', '.join(map(repr, registry.names()))}, got {name!r}"
         raise ConfigError(message)
     return replace(_kind(name, registry, where)(), options, where), name, options
 

@@ -9,6 +9,7 @@ from typing import Any, Self, overload
 
 from tensor.autograd.modes import disabled
 from tensor.autograd.tensor import Tensor
+from tensor.naming import instead
 from tensor.nn.hooks import EVERYWHERE
 from tensor.nn.module import Module
 from tensor.nn.parameter import Parameter
@@ -213,7 +214,7 @@ class ModuleDict(Module):
 
     def __getitem__(self, key: str) -> Any:
         if key not in self._modules:
-            msg = f"ModuleDict: no module {key!r}; it has {', '.join(self._modules) or 'none'}"
+            msg = f"ModuleDict: no module {key!r}; {instead(key, self._modules)}"
             raise KeyError(msg)
         return self._modules[key]
 
@@ -347,7 +348,7 @@ class ParameterDict(Module):
     def __getitem__(self, key: str) -> Parameter:
         found = self._parameters.get(key)
         if found is None:
-            msg = f"ParameterDict: no parameter {key!r}; it has {', '.join(self._parameters) or 'none'}"
+            msg = f"ParameterDict: no parameter {key!r}; {instead(key, self._parameters)}"
             raise KeyError(msg)
         return found
 

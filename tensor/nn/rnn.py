@@ -11,6 +11,7 @@ import numpy as np
 
 from tensor.autograd.tensor import Tensor
 from tensor.device import move
+from tensor.naming import quoted
 from tensor.nn import init
 from tensor.nn.module import Module
 from tensor.nn.parameter import Parameter
@@ -84,7 +85,7 @@ class RNNBase(Module):
         super().__init__()
         who = type(self).__name__
         if mode not in _GATES:
-            msg = f"{who}: expected mode {', '.join(_GATES)}, got {mode!r}"
+            msg = f"{who}: expected mode to be one of {quoted(_GATES)}, got {mode!r}"
             raise ValueError(msg)
         for name, value, least in (("input_size", input_size, 0), ("hidden_size", hidden_size, 1), ("num_layers", num_layers, 1)):
             if not isinstance(value, int) or value < least:

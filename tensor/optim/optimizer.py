@@ -15,6 +15,7 @@ from tensor.autograd.modes import enable_grad
 from tensor.autograd.node import Leaf
 from tensor.autograd.tensor import RemovableHandle, Tensor
 from tensor.device import move
+from tensor.naming import quoted
 
 __all__ = ["Optimizer", "Params"]
 
@@ -100,7 +101,7 @@ class Optimizer:
             group["param_names"], params = [n for n, _ in params], [p for _, p in params]
         unknown = group.keys() - self.defaults.keys() - BESIDE_OPTIONS
         if unknown:
-            msg = f"{self._name}: unknown options {', '.join(sorted(unknown))}; expected {', '.join(self.defaults)}"
+            msg = f"{self._name}: unknown options {quoted(sorted(unknown))}; expected {quoted(self.defaults)}"
             raise ValueError(msg)
         self._check_params(params)
         group["params"] = params
