@@ -57,8 +57,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     ]
     if close:
         return f"did you mean {' or '.join(map(repr, close[:3]))}?"
-    few = len(known) <= 40
-    return f"expected one of {', '.join(map(repr, known))}" if few else f"none of the {len(known)} known names is near"
+    if len(known) > 40:
+        return f"none of the {len(known)} known names is near"
+    return f"expected {'one of ' * (len(known) > 1)}{', '.join(map(repr, known)) or 'none'}"
 
 
 class RlcoreError(Exception):

@@ -74,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     0
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if os.getcwd() not in sys.path:  # as under `python -m`: files of the user's own are found by name; installed packages win
+        sys.path.append(os.getcwd())
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
