@@ -44,9 +44,9 @@ def make_world(
 
     Args:
         env_id: any Gymnasium id, also without its version (the newest is taken) and as ``"package.module:Name-v0"``,
-            where the module is imported first; the address of one that runs elsewhere, ``"remote+tcp://host:port"``
-            (`envs.remote`); or a name that another distribution gave in the entry point group
-            ``rlcore.envs``, whose value makes a `gymnasium.Env`.
+            where the module is imported first; ``"module:Class"``, a `gymnasium.Env` or a function that makes one; the
+            address of one that runs elsewhere, ``"remote+tcp://host:port"`` (`envs.remote`); or a name that another
+            distribution gave in the entry point group ``rlcore.envs``, whose value makes a `gymnasium.Env`.
         num_envs: n.
         vectorization: see `Vectorization`.
         normalize_observation: standardise observations by their running mean and deviation.
@@ -121,18 +121,34 @@ def _find_spec(env_id: str) -> EnvSpec:
     if env_id in ENVS:
         return EnvSpec(id=env_id, entry_point=ENVS.load(env_id))
     module, _, name = env_id.rpartition(":")
-    if module:
-        importlib.import_module(module)
+    own = vars(importlib.import_module(module)) if module else {}
     if name in gymnasium.registry:
         return gymnasium.registry[name]
+    if callable(own.get(name)):  # a class or a function that was never registered
+        return EnvSpec(id=env_id, entry_point=own[name])
     newest = None
     with suppress(gymnasium.error.Error):  # not of the form of an id
         namespace, bare, version = parse_env_id(name)
         newest = find_highest_version(namespace, bare) if version is None else None
     if newest is None:
-        kind = "environment"
-        raise UnknownNameError(kind, name, list_environments())
+        raise _unknown(env_id, module, name, own)
     return gymnasium.registry[f"{name}-v{newest}"]
+
+
+def _unknown(env_id: str, module: str, name: str, own: Mapping[str, Any]) -> UsageError:
+    """What to say of an environment that is not there: in the user's module, of a package not imported, or misspelt."""
+    kind = "environment"
+    if module:
+        makers = {spec.id: spec.entry_point for spec in gymnasium.registry.values()} | dict(own)
+        theirs = [n for n, made in makers.items() if callable(made) and getattr(made, "__module__", None) == module]
+        theirs += [n for n, made in makers.items() if isinstance(made, str) and made.startswith(f"{module}:")]
+        return UnknownNameError(kind, env_id, [f"{module}:{known}" for known in theirs])
+    known = list_environments()
+    namespace, slash, _ = name.partition("/")
+    if slash and not any(other.startswith(f"{namespace}/") for other in known):
+        message = f"unknown {kind} {name!r}; nothing imported registers {namespace}/...: name its module, as in 'package:{name}'"
+        return UsageError(message)
+    return UnknownNameError(kind, name, known)
 
 
 def _choose(spec: EnvSpec, vectorization: Vectorization, num_envs: int, kwargs: dict[str, Any]) -> Vectorization:
@@ -183,7 +199,11 @@ def _errors_of(env_id: str, kwargs: Mapping[str, Any]) -> Iterator[None]:
     except RlcoreError:
         raise
     except ModuleNotFoundError as error:
-        message = f"{env_id} needs the module {error.name!r}: pip install {(error.name or '').partition('.')[0]}"
+        missing = error.name or ""
+        if f"{env_id.rpartition(':')[0]}.".startswith(f"{missing}."):
+            message = f"{env_id}: no module {missing!r} is installed or in this directory"
+        else:
+            message = f"{env_id} needs the module {missing!r}: pip install {missing.partition('.')[0]}"
         raise UsageError(message) from error
     except gymnasium.error.DependencyNotInstalled as error:
         message = f"{env_id}: {_one_line(error)}"

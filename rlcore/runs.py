@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,9 @@ def train(
         MissingExtraError: ``tensorboard`` is not installed.
         RunError: something failed while running; the last good checkpoint stays.
     """
+    if not isinstance(settings, Settings):
+        message = f"train: expected Settings, such as rlcore.config.resolve('CartPole-v1', 'ppo'), got {settings!r}"
+        raise ConfigError(message)
     directory = Path(directory)
     progress = progress or make_progress()
     if tensorboard:
@@ -86,6 +89,8 @@ def train(
         if state is not None:
             if not runner.restore(state, same_plan=state["structure"] == settings.structure):
                 progress.message("the environments cannot give their state: the episodes under way start again")
+            if runner.tally.steps >= settings.run.steps:
+                progress.message(f"all its {settings.run.steps:,} steps are made; --steps gives it more")
             del state  # its replay memory is now twice in memory
         else:
             make_directory(directory)
@@ -111,8 +116,8 @@ class LoadedRun:
     path: Path  #: the checkpoint file
     settings: Settings  #: the run's configuration
     steps: int  #: that the agent was trained for
-    agent: Agent
-    world_state: State  #: normaliser statistics, for `make_world`
+    agent: Agent = field(repr=False)
+    world_state: State = field(repr=False)  #: normaliser statistics, for `make_world`
     edits: list[dict[str, Any]]  #: the history of the agent's networks
     start: dict[str, int]  #: the units of each of their layers at the beginning
 
@@ -130,10 +135,20 @@ class LoadedRun:
         world.load_state_dict(self.world_state)
         return world
 
-    def evaluate(self, *, episodes: int = 100, seed: int = 0, deterministic: bool = True) -> Evaluation:
+    def evaluate(
+        self,
+        *,
+        episodes: int = 100,
+        seed: int = 0,
+        deterministic: bool = True,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Evaluation:
         """`rlcore.evaluation.evaluate` on a world made for it; the same arguments give the same result."""
+        if episodes < 1:
+            message = f"episodes: expected at least 1, got {episodes}"
+            raise ConfigError(message)
         with contextlib.closing(self.make_world(num_envs=min(episodes, _EVALUATION_ENVS))) as world:
-            return evaluate(self.agent, world, episodes=episodes, seed=seed, deterministic=deterministic)
+            return evaluate(self.agent, world, episodes=episodes, seed=seed, deterministic=deterministic, progress=progress)
 
 
 def load(path: Path | str) -> LoadedRun:
@@ -239,7 +254,8 @@ def check_free(directory: Path, *, overwrite: bool) -> None:
         message = f"dir: expected a directory, got the file {directory}"
         raise ConfigError(message)
     if not overwrite and any((directory / name).exists() for name in (checkpoint.FILE_NAME, _CONFIG, _METRICS)):
-        message = f"{directory} already holds a run; continue it with --resume {directory}, or replace it with --overwrite"
+        ways = f"continue it with --resume {directory}, or replace it with --overwrite"
+        message = f"{directory} already holds a run; {ways} (in Python resume=True, overwrite=True)"
         raise RunExistsError(message)
 
 

@@ -204,7 +204,8 @@ def open_stream(
     ``where``: ``zmq+tcp://host:port``, ``zmq+ipc:///path`` (both with ``?pattern=push`` too), ``memory://name``,
     ``can://interface/channel``; a ``.mcap``, ``.csv``, ``.parquet``, ``.blf`` or ``.asc`` file; arrays by topic.
 
-    ``topics``: which ones (one name or several), all by default. ``timeout``: seconds of silence that end a live stream (None: it never ends).
+    ``topics``: which ones (one name or several), all by default. ``timeout``: seconds of silence that end a live stream (None:
+    it never ends).
     Arrays take ``rates`` (Hz, one or by topic) or ``times`` (seconds by topic), tables ``rates``, CAN ``dbc``; sockets ``curve``,
     ``insecure``, ``high_water`` (messages that may wait), ``max_bytes``.
 

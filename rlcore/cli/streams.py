@@ -149,30 +149,27 @@ def record_command(arguments: list[str]) -> int:
     topics = [] if options.topics is None else options.topics.split(",")
     for number in (signal.SIGINT, signal.SIGTERM):  # the first, too: a shell's background jobs inherit it as ignored
         signal.signal(number, signal.default_int_handler)
-    with key_flags():
+    count = 0
+
+    def written(so_far: int) -> None:
+        nonlocal count
+        count = so_far
+
+    def ask() -> None:
+        if not count:
+            asked = f" with the topics {', '.join(map(repr, topics))}" if topics else ""
+            print(f"nothing{asked} has come in {_SILENCE:g} s: does somebody publish there?", file=sys.stderr, flush=True)
+
+    silence = threading.Timer(_SILENCE, ask)
+    silence.daemon = True
+    silence.start()
+    with key_flags(), contextlib.ExitStack() as stack:
+        stack.callback(silence.cancel)
         opened = _streams("open_stream")(options.uri, topics=topics, timeout=options.timeout, **given)
-    with opened as stream:
+        stream = stack.enter_context(opened)
         print(f"recording {options.uri} to {options.out}, until Ctrl-C", file=sys.stderr, flush=True)
-        count = 0
-
-        def written(so_far: int) -> None:
-            nonlocal count
-            count = so_far
-
-        def ask() -> None:
-            if not count:
-                why = f"; {stream.rejected:,} that were no frames: {stream.last_error}" if stream.rejected else ""
-                asked = f" with the topics {', '.join(map(repr, topics))}" if topics else ""
-                print(
-                    f"nothing{asked} has come in {_SILENCE:g} s: does somebody publish there?{why}", file=sys.stderr, flush=True
-                )
-
-        silence = threading.Timer(_SILENCE, ask)
-        silence.daemon = True
-        silence.start()
         with contextlib.suppress(KeyboardInterrupt):  # it is how a recording ends
             _streams("record")(stream, options.out, limit=options.limit, written=written)
-        silence.cancel()
         lost = sum(tracker.lost for tracker in stream.trackers.values())
         done = {
             "frames": count, "topics": sorted(stream.trackers), "lost": lost, "rejected": stream.rejected,

@@ -129,12 +129,13 @@ BAD = [
     (("eval",), "eval needs the directory of a run"),
     (("eval", "nowhere"), "no checkpoint nowhere"),
     (("eval", "x", "--episodes", "0"), "--episodes: expected at least 1, got 0"),
-    (("eval", "x", "--render", "--video", "y"), "give one of them"),
+    (("eval", "x", "--render", "--video", "y.mp4"), "give one of them"),
+    (("eval", "x", "--video", "y.gif"), "--video: expected a file that ends with .mp4, .mov, .mkv or .avi, got y.gif"),
     (("info",), "info needs the directory of a run"),
     (("list",), "list needs one of: agents, envs"),
     (("list", "cars"), "cars"),
     (("trian",), "unknown command 'trian'; did you mean 'train'"),
-    (("--verson",), "unknown option '--verson'"),
+    (("--verson",), "unknown option '--verson'; did you mean '--version'?; a command comes first, such as train"),
     ((), "expected a command: train, live, eval, list, info"),
 ]
 

@@ -176,7 +176,10 @@ def renewal(name, **options):
         (rule(edit={"name": "grow", "units": "8"}), r"rule 1: edit: units: expected an integer, got '8' \(str\)"),
         (rule(edit={"name": "grow", "init": "zero"}), "rule 1: edit: init: expected one of 'zero_out'"),
         (rule(edit={}), "rule 1: edit: expected a name, one of 'deepen', 'grow'"),
-        (rule(edit={"name": "no_such_module:Edit"}), "rule 1: edit: No module named 'no_such_module'"),
+        (
+            rule(edit={"name": "no_such_module:Edit"}),
+            "rule 1: edit: edit 'no_such_module:Edit': no module 'no_such_module' is installed or in this directory",
+        ),
         (rule(interval=0), "rule 1: interval: expected at least 1, got 0"),
         (rule(layer=3), "rule 1: layer: expected the name of a layer, such as 'actor.0', or a list of names, got 3"),
         (rule(budget={"unit": 1}), "rule 1: budget: unknown key 'unit'; did you mean 'units'?"),
