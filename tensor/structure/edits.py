@@ -129,6 +129,9 @@ def _widen(
     if init not in STARTS[kind]:
         msg = f"{kind}: expected init to be one of {quoted(STARTS[kind])}, got {init!r}"
         raise ValueError(msg)
+    if not isinstance(units, (int, np.integer)):
+        msg = f"{kind}: expected a whole number of units, got {units!r}"
+        raise TypeError(msg)
     if units < 1:
         msg = f"{kind}: expected at least 1 new unit, got {units}"
         raise ValueError(msg)

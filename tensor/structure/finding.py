@@ -54,6 +54,10 @@ class Place(NamedTuple):
 
 def layer_named(kind: str, net: Module, name: str) -> Module:
     """The layer with a name; ValueError with the nearest names otherwise."""
+    if not isinstance(net, Module) or not isinstance(name, str):
+        got = f"{type(net).__name__} and {name!r}" if not isinstance(name, Module) else f"the {type(name).__name__} itself"
+        msg = f"{kind}: expected a module and the name of a layer in it, such as '0' or 'body.0', got {got}"
+        raise TypeError(msg)
     names = dict(net.named_modules())
     if name not in names or (not name and type(net) not in ENDS):
         msg = f"{kind}: no layer {name!r}; {instead(name, names)}"

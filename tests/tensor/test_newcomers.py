@@ -1,0 +1,76 @@
+"""What people who come from PyTorch get wrong is answered in one line."""
+
+import warnings
+
+import pytest
+
+import tensor as T
+from tensor import nn, optim, structure
+
+F = nn.functional
+net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+
+
+@pytest.mark.parametrize("loss", [F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss, nn.MSELoss()])
+def test_a_row_beside_a_column_is_warned_of_where_it_is_written(loss):
+    with pytest.warns(
+        UserWarning, match=r"loss: the target's shape \[3\] is not the input's \[3, 1\]: both are broadcast"
+    ) as seen:
+        loss(T.zeros(3, 1), T.zeros(3))
+    assert seen[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loss(T.zeros(3, 1), T.zeros(3, 1))
+        loss(T.zeros(3, 1), T.tensor(0.0))
+
+
+@pytest.mark.parametrize(
+    "call, error, text",
+    [
+        (
+            lambda: F.cross_entropy(T.zeros(3, 4), T.zeros(3)),
+            RuntimeError,
+            r"expected integer classes of shape \[3\], or probabilities of shape \[3, 4\], got tensor.float32 of shape \[3\]; target.long",
+        ),
+        (
+            lambda: F.binary_cross_entropy(T.rand(3, 1), T.zeros(3)),
+            ValueError,
+            r"^binary_cross_entropy: expected a target of the input's shape \[3, 1\], got \[3\]$",
+        ),
+        (lambda: F.binary_cross_entropy_with_logits(T.rand(3, 1), T.zeros(3)), ValueError, r"shape \[3, 1\], got \[3\]$"),
+        (lambda: optim.Adam(net), TypeError, r"got Linear as parameter 0; net.parameters\(\) gives those of a module$"),
+        (lambda: optim.Adam(net.parameters), TypeError, r"such as net.parameters\(\), got a method that was not called$"),
+        (lambda: optim.Adam(net.parameters(), lr="1e-3"), TypeError, r"^Adam: expected lr in numbers, got '1e-3'$"),
+        (
+            lambda: structure.grow(net, 0, 8),
+            TypeError,
+            r"the name of a layer in it, such as '0' or 'body.0', got Sequential and 0$",
+        ),
+        (lambda: structure.grow(net, net[0], 8), TypeError, r"such as '0' or 'body.0', got the Linear itself$"),
+        (lambda: structure.grow(net, "0", 8.5), TypeError, r"^grow: expected a whole number of units, got 8.5$"),
+        (
+            lambda: T.bfloat16,
+            AttributeError,
+            r"^module 'tensor' has no attribute 'bfloat16': there are float16, float32 and float64$",
+        ),
+        (lambda: T.sum(T.zeros(2), dimm=0), TypeError, "dimm"),
+    ],
+)
+def test_one_line_says_what_to_do(call, error, text):
+    with pytest.raises(error, match=text):
+        call()
+
+
+def test_names_that_are_not_there_are_left_to_python_to_guess():
+    with pytest.raises(AttributeError) as caught:
+        T.matmull  # noqa: B018
+    assert caught.value.name == "matmull"
+    assert caught.value.obj is T
+    assert T.__version__[0].isdigit()
+
+
+def test_files(tmp_path):
+    with pytest.raises(TypeError, match=r"cannot save a tensor.nn.container.Sequential; expected .*; save its state_dict\(\)$"):
+        T.save(net, tmp_path / "net.safetensors")
+    with pytest.raises(FileNotFoundError, match=r"No such file or directory: '.*nowhere'$"):
+        T.save(net.state_dict(), tmp_path / "nowhere" / "net.safetensors")
