@@ -69,6 +69,16 @@ def test_names_that_are_not_there_are_left_to_python_to_guess():
     assert T.__version__[0].isdigit()
 
 
+def test_an_edit_that_left_the_optimizer_behind_says_how_to_take_it_along():
+    grown = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    optimizer = optim.Adam(grown.parameters())
+    grown(T.randn(4, 2)).sum().backward()
+    optimizer.step()
+    structure.grow(grown, "0", 2).apply()
+    with pytest.raises(RuntimeError, match=r"from \[3, 2\] to \[5, 2\]; an edit takes the optimizer along by edit.apply"):
+        optimizer.step()
+
+
 def test_files(tmp_path):
     with pytest.raises(TypeError, match=r"cannot save a tensor.nn.container.Sequential; expected .*; save its state_dict\(\)$"):
         T.save(net, tmp_path / "net.safetensors")
