@@ -72,14 +72,15 @@ class Compiled:
         for i, plan in enumerate(self.plans):
             if plan is missed or not plan.fits(args, kwargs):
                 continue
-            if not plan.queued:
-                self._due(plan)
+            self._serve_at_once(plan)
             result = plan.run(args, kwargs)
             if result is MISS:
                 self.missed += 1
                 continue
             plan.hits += 1
             self._patience = PATIENCE
+            if not plan.queued:
+                self._due(plan)
             plan.renew(args, kwargs)
             if i:
                 self.plans.insert(0, self.plans.pop(i))
@@ -94,13 +95,16 @@ class Compiled:
         self._edited = bool(self.plans) and not self._edited and self.plans[0].resized()
         return self._edited
 
+    def _serve_at_once(self, plan: Plan) -> None:
+        """Before a use, have machine code of what needs little, if that is at hand and no more is due: it takes no thread."""
+        if self._native and not plan.queued and plan.hits + 1 < plan.due and codegen.checker_is_ready():
+            plan.queued = plan.lower_at_once(codegen.checker)
+
     def _due(self, plan: Plan) -> None:
-        """Before a use, have machine code made: all of it if that is worth the while by now."""
+        """Have machine code made, all of it if that is worth the while by now."""
         if self._native:
             plan.queued = True
-            whole = plan.hits + 1 >= plan.due
-            if whole or not (codegen.checker_is_ready() and plan.lower_at_once(codegen.checker)):
-                in_background(plan, whole)
+            in_background(plan, whole=plan.hits >= plan.due)
 
     @property
     def hits(self) -> int:
@@ -283,13 +287,14 @@ def _work() -> None:
             try:
                 _make(plan, whole)
             finally:
-                del plan
                 _queue.task_done()
-            if _queue.empty() and codegen.available():
+            if _queue.empty() and codegen.available():  # there is nothing more urgent to do
                 try:
+                    plan.foresee()
                     codegen.keep_on_disk()
                 except Exception:
-                    log.exception("compile: machine code could not be kept on disk")
+                    log.exception("compile: machine code could not be made for later, or kept on disk")
+            del plan
 
 
 def _make(plan: Any, whole: bool) -> None:

@@ -89,6 +89,11 @@ class Plan:
             self.watch_memory(checker())
         return done
 
+    def foresee(self) -> None:
+        """Have code made that will be wanted after an edit of the network."""
+        if self.tier:
+            self.script.foresee()
+
     def lower(self, compile_program: Callable[..., Any], make_check: Callable[..., Any]) -> None:
         """Have machine code do what it can."""
         if self.script.lower(compile_program, make_check):

@@ -18,7 +18,7 @@ from tensor.jit.instructions import Instruction, Ref, needed
 from tensor.jit.lower import Lowering, Segment, contiguous_layout
 from tensor.jit.recorder import Recording
 from tensor.jit.results import Made, Source, numbers_in, slots_in
-from tensor.jit.stepping import FlatStep, flat_step
+from tensor.jit.stepping import FlatStep, flat_step, foresee_edits
 from tensor.jit.traced import ReadNumber
 from tensor.jit.written import MISS, bump, function, same_value, undo
 
@@ -342,6 +342,12 @@ class Script:
             if id(made) in self._step_names:
                 self._scope[self._step_names[id(made)]] = step
         return done
+
+    def foresee(self) -> None:
+        """Have machine code made for what is likely to come: an edit of the network."""
+        for made in self.instructions:
+            if id(made) in self.steps:
+                foresee_edits(made.function)
 
     def lower(self, compile_program: Callable[[Any], Any], make_check: Callable[..., Any] = lambda *args: None) -> bool:
         """Have machine code run what it can of the rest; says whether there was any such thing."""

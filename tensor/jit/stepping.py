@@ -23,7 +23,7 @@ from tensor.optim.flat_late import Late
 from tensor.optim.flat_optimizer import FlatOptimizer
 from tensor.optim.sgd import SGD
 
-__all__ = ["RULES", "FlatStep", "flat_step"]
+__all__ = ["RULES", "FlatStep", "flat_step", "foresee_edits"]
 
 
 class Lines:
@@ -56,7 +56,7 @@ class Rule(NamedTuple):
     ``write(lines, fixed, grad, data, rows, temporary, aged)`` writes the update of one parameter.
 
     Elements may count fewer steps than others. What their own count says through powers of options (``bases(*options)``) is
-    1 - b^(a + n) = (1 - b^n) + b^n (1 - b^a), where a is the element's count when that of all was ``base``, and n the steps
+    1 - b^(a + n) = (1 - b^n) + b^n (1 - b^a), where a is the element's count when that of most was ``base``, and n the steps
     since: ``aged`` are views of 1 - b^a, made once; all else are numbers. Where all count alike ``base`` is None, and there are
     none.
     """
@@ -196,8 +196,11 @@ def _most(late: Late | None, behind: list[int] | None) -> int:
 
 
 def _aged(flat: Flat, bases: Sequence[float], late: Late | None, behind: list[int] | None) -> list[Any]:
-    """1 - b^a for each base, as an array: a, how many steps an element counts by now."""
-    step, sizes, result = _newest(flat.steps), np.diff(flat.offsets), []
+    """1 - b^a for each base, as an array: a, how many steps an element counted when the last of them came.
+
+    Of another moment the numbers would be others in their last digits, and a run that is continued not the same one.
+    """
+    step, sizes, result = _most(late, behind), np.diff(flat.offsets), []
     counts = [step] * len(sizes) if behind is None else [step - b for b in behind]
     for base in bases:
         array = np.repeat([1 - base**count for count in counts], sizes)
@@ -206,11 +209,6 @@ def _aged(flat: Flat, bases: Sequence[float], late: Late | None, behind: list[in
             array[late.places] = 1 - np.exp(ages * log(base)) if base else ages > 0
         result.append(array.astype(flat.data.dtype))
     return result
-
-
-def _newest(steps: int | list[int]) -> int:
-    """How many steps the parameter with the most counts."""
-    return steps if isinstance(steps, int) else max(steps)
 
 
 class FlatStep:
@@ -245,11 +243,11 @@ class FlatStep:
     def _take(self, late: Late | None, behind: list[int] | None) -> None:
         """Let elements and parameters count as many steps less."""
         flat, self._late, self._behind = self._flat, late, behind
-        self._first = _FROM.get(type(self._optimizer), 1) + _most(late, behind)
+        most = _most(late, behind)
+        self._first = _FROM.get(type(self._optimizer), 1) + most
         self._state = [flat.data, *flat._whole.rows]
-        self._base = None
+        self._base = most if self._apart else None
         if self._apart:
-            self._base = _newest(flat.steps)
             self._state += _aged(flat, self._rule.bases(*self._options), late, behind)
         self._numbers = self._rule.numbers(self._base, *self._options)
 
@@ -337,31 +335,47 @@ def flat_step(optimizer: FlatOptimizer, make_check: Callable[..., Check | None],
 
     ``at_once``: None also where it would have to be made first.
     """
+    flat = _only_flat(optimizer)
+    if flat is None:
+        return None
+    late, behind = flat.late, _behind(flat.steps)
+    run = _run_of(optimizer, flat, late is not None or behind is not None, at_once)
+    return None if run is None else FlatStep(optimizer, flat, run, make_check, late, behind)
+
+
+def foresee_edits(optimizer: FlatOptimizer) -> None:
+    """Have the machine code made for elements that count fewer steps than others, as there are after an edit of the network."""
+    flat = _only_flat(optimizer)
+    if flat is not None:
+        _run_of(optimizer, flat, apart=True)
+
+
+def _only_flat(optimizer: FlatOptimizer) -> Flat | None:
+    """The buffer of an optimizer that has only one, if there is machine code for its kind."""
+    flats = optimizer._flats
+    if type(optimizer) not in RULES or len(flats) != 1 or len(flats[0]) != 1:
+        return None
+    dtype = flats[0][0].data.dtype
+    return flats[0][0] if dtype.kind == "f" and dtype.itemsize >= 4 and flats[0][0].data.size else None
+
+
+def _run_of(optimizer: FlatOptimizer, flat: Flat, apart: bool, at_once: bool = False) -> Callable[..., object] | None:
+    """The update of all parameters; ``apart``: of elements that count different steps."""
     from tensor.jit import codegen  # which is there, since somebody wants machine code
 
-    rule = RULES.get(type(optimizer))
-    flats = optimizer._flats
-    if rule is None or len(flats) != 1 or len(flats[0]) != 1:
-        return None
-    (flat,), group = flats[0], optimizer.param_groups[0]
-    dtype = flat.data.dtype
-    if dtype.kind != "f" or dtype.itemsize < 4 or flat.data.size == 0:
-        return None
-    options, late, behind = itemgetter(*rule.options)(group), flat.late, _behind(flat.steps)
-    base, aged = None, 0
-    if late is not None or behind is not None:
-        base, aged = 0, len(rule.bases(*options))
+    kind: Any = type(optimizer)
+    rule = RULES[kind]
+    options = itemgetter(*rule.options)(optimizer.param_groups[0])
+    aged = len(rule.bases(*options)) if apart else 0
+    scalars = len(rule.numbers(0 if apart else None, *options)(1))
     grads, state = len(flat.views), 1 + len(flat.names) + aged
     stretches = [
         codegen.Stretch(end - start, ((grad, 0), *((array, start) for array in range(grads, grads + state))))
         for grad, (start, end) in enumerate(pairwise(flat.offsets))
         if end > start
     ]
-    kind: Any = type(optimizer)
-    program = partial(_update, kind, rule.fixed(*options), dtype, len(flat.names), aged)
-    scalars = len(rule.numbers(base, *options)(1))
-    run = codegen.compile_stretches(grads + state, scalars, program, stretches, at_once)
-    return None if run is None else FlatStep(optimizer, flat, run, make_check, late, behind)
+    name = kind, rule.fixed(*options), flat.data.dtype, len(flat.names), aged
+    return codegen.compile_stretches(name, grads + state, scalars, partial(_update, *name), stretches, at_once)
 
 
 @cache

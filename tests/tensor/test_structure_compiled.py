@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import tensor as T
 from tensor import nn, optim, structure
-from tensor.jit import Compiled, codegen
+from tensor.jit import Compiled, codegen, stepping
 from tensor.jit import compiled as engine
 
 
@@ -122,7 +122,9 @@ def test_no_step_pays_for_both_an_edit_and_a_recording() -> None:
 
 
 @pytest.mark.skipif(not codegen.available(), reason="no llvmlite")
-def test_code_that_is_at_hand_serves_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("foreseen", [False, True])
+def test_code_that_is_at_hand_serves_at_once(foreseen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That for elements of different ages is made at the first edit, or before, when there is nothing else to do."""
     monkeypatch.setattr(engine, "LATER", 256)  # what follows an edit is not compiled whole before that
     net, optimizer, step = learner(native=True, width=64)
     x, y = T.ones(5, 3), T.zeros(5, 2)
@@ -134,8 +136,12 @@ def test_code_that_is_at_hand_serves_at_once(monkeypatch: pytest.MonkeyPatch) ->
 
     for _ in range(2):
         step(x, y)
-    grown_and_used()
     step.wait()
+    if foreseen:
+        step.plans[0].foresee()
+    else:
+        grown_and_used()
+        step.wait()
     asked: list[Any] = []
     monkeypatch.setattr(engine, "in_background", lambda plan, whole: asked.append(plan))
     grown_and_used()
@@ -183,3 +189,22 @@ def test_elements_of_all_ages_are_updated_by_their_own_count(options: dict[str, 
     if codegen.available():
         (update,) = worlds[1][2].plans[0].script.steps.values()
         assert update._base is not None
+
+
+@pytest.mark.skipif(not codegen.available(), reason="no llvmlite")
+def test_what_elements_count_is_the_same_whenever_the_code_is_made() -> None:
+    """To the last bit: else a run that is continued, whose code is made later, would not be the same run."""
+    net, optimizer, step = learner(native=None, width=64)
+    made = []
+    for n in range(60):
+        if n in (10, 25):
+            structure.grow(net, "0", +8).apply(optimizer)
+        step(T.ones(5, 3), T.zeros(5, 2))
+        if n in (25, 40, 59):
+            made.append(stepping.flat_step(optimizer, codegen.checker()))
+    first, *others = made
+    assert len(first._state) == 5  # parameters, both moments, and what elements of different ages have of each beta
+    for other in others:
+        for a, b in zip(first._state, other._state, strict=True):
+            np.testing.assert_array_equal(a, b)
+        assert first._numbers(77) == other._numbers(77)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from tensor.jit.codegen import fusion, host, partition
 from tensor.jit.codegen.entry import Entry, Layout, enter, fixed_words, lay_out
-from tensor.jit.codegen.kernel import Address, Argument, Code
+from tensor.jit.codegen.kernel import Address, Argument, Code, Finished
 from tensor.jit.codegen.loops import emit_group
 from tensor.jit.codegen.partition import Part, Partition
 from tensor.jit.program import Program
@@ -34,42 +34,66 @@ class Stretch(NamedTuple):
 
 
 def compile_stretches(
-    arrays: int, scalars: int, program: Callable[[int], Program], stretches: Sequence[Stretch], at_once: bool = False
+    name: Hashable,
+    arrays: int,
+    scalars: int,
+    program: Callable[[int], Program],
+    stretches: Sequence[Stretch],
+    at_once: bool = False,
 ) -> Entry | None:
     """Machine code for ``program(length)`` on every stretch; None where it is more than kernels over registers.
 
-    It takes so many ``arrays`` and ``scalars``. ``program`` gives the same object for the same length, and is asked for no length
-    beyond `LONG`; its external buffers are its first. ``at_once``: None also where code would have to be made or loaded.
+    It takes so many ``arrays`` and ``scalars``. ``name`` says which program it is; that is asked for no length beyond `LONG`, and
+    its external buffers are its first. ``at_once``: None also where code would have to be written, made or loaded.
     """
-    programs = tuple(program(min(stretch.length, LONG)) for stretch in stretches)
+    lengths = [min(stretch.length, LONG) for stretch in stretches]
     of_arrays = tuple(tuple(array for array, _ in stretch.places) for stretch in stretches)
+    key = name, tuple(lengths), of_arrays, arrays, scalars
+    if at_once:
+        laid_out = _known.get(key)
+        finished = None if laid_out is None else host.at_hand([*laid_out.layout.codes, laid_out.layout.code])
+        return None if laid_out is None or finished is None else _entered(laid_out, finished, stretches)
     for remembered in (True, False):
-        laid_out = _laid_out(programs, of_arrays, arrays, scalars, remembered)
+        laid_out = _known.get(key) if remembered else None
+        if laid_out is None:
+            laid_out = _lay_out([program(length) for length in lengths], of_arrays, arrays, scalars, remembered)
         if laid_out is None:
             return None
-        layout, numbers = laid_out
-        needed = [*layout.codes, layout.code]
         with contextlib.suppress(host.Gone):
-            finished = host.at_hand(needed) if at_once else host.compiled(layout.codes, layout.code)
-            if finished is None:
-                return None
-            values = fixed_words(layout, finished)
-            for place, number, buffer, offset, itemsize in numbers:
-                length, places = stretches[number]
-                values[place] = length if buffer is None else (places[buffer][1] + offset) * itemsize
-            return enter(layout, finished, values)
+            finished = host.compiled(laid_out.layout.codes, laid_out.layout.code)
+            _known[key] = laid_out
+            while len(_known) > MOST:
+                _known.pop(next(iter(_known)), None)
+            return _entered(laid_out, finished, stretches)
     return None
 
 
-#: Of an argument that depends on lengths: its place in the table, its stretch, its buffer in the program (None for the length
-#: itself), the element there, and the bytes of an element.
-Own = tuple[int, int, int | None, int, int]
+#: Layouts remembered; those known longest go first.
+MOST = 64
 
 
-@functools.lru_cache(64)
-def _laid_out(
-    programs: tuple[Program, ...], of_arrays: tuple[tuple[int, ...], ...], arrays: int, scalars: int, remembered: bool
-) -> tuple[Layout, list[Own]] | None:
+class _LaidOut(NamedTuple):
+    layout: Layout
+    #: Of each argument that depends on lengths: its place in the table, its stretch, its buffer in the program (None for the
+    #: length itself), the element there, and the bytes of an element.
+    own: list[tuple[int, int, int | None, int, int]]
+
+
+_known: dict[Hashable, _LaidOut] = {}
+
+
+def _entered(laid_out: _LaidOut, finished: Mapping[str, Finished], stretches: Sequence[Stretch]) -> Entry:
+    layout, own = laid_out
+    values = fixed_words(layout, finished)
+    for place, number, buffer, offset, itemsize in own:
+        length, places = stretches[number]
+        values[place] = length if buffer is None else (places[buffer][1] + offset) * itemsize
+    return enter(layout, finished, values)
+
+
+def _lay_out(
+    programs: Sequence[Program], of_arrays: Sequence[tuple[int, ...]], arrays: int, scalars: int, remembered: bool
+) -> _LaidOut | None:
     """The entry to the kernels of all stretches; None where they are more than kernels over registers."""
     codes: list[Code] = []
     owners: list[tuple[int, tuple[Argument, ...]]] = []
@@ -79,17 +103,16 @@ def _laid_out(
             return None
         owners += [(number, code.arguments) for code in kernels]
         codes += [replace(code, arguments=tuple(_of_whole(a, own) for a in code.arguments)) for code in kernels]
-    layout = lay_out(codes, range(arrays), scalars, flush=True)
-    numbers: list[Own] = []
-    for place, i, j in layout.arguments:
+    laid_out = _LaidOut(lay_out(codes, range(arrays), scalars, flush=True), [])
+    for place, i, j in laid_out.layout.arguments:
         number, arguments = owners[i]
         argument = arguments[j]
         if isinstance(argument, Address):
             itemsize = programs[number].buffers[argument.buffer].dtype.itemsize
-            numbers.append((place, number, argument.buffer, argument.offset, itemsize))
+            laid_out.own.append((place, number, argument.buffer, argument.offset, itemsize))
         else:
-            numbers.append((place, number, None, 0, 0))
-    return layout, numbers
+            laid_out.own.append((place, number, None, 0, 0))
+    return laid_out
 
 
 def _of_whole(argument: Argument, arrays: tuple[int, ...]) -> Argument:
