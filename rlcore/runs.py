@@ -10,18 +10,19 @@ import contextlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from rlcore import checkpoint
 from rlcore.config import Settings
-from rlcore.errors import CheckpointError, ConfigError, RlcoreError, RunExistsError, SaveError
+from rlcore.errors import CheckpointError, ConfigError, RlcoreError, RunExistsError, SaveError, UsageError
 from rlcore.evaluation import Evaluation, evaluate
 from rlcore.living import Life, read_plan, replay
 from rlcore.logging import JsonlLogger, Logger, Progress, TensorBoardLogger, make_progress
 from rlcore.registry import AGENTS
 from rlcore.runner import Runner, TrainResult
-from rlcore.types import Agent, State, World
+from rlcore.types import Agent, State, Translating, World
 from rlcore.worlds import make_world
 
 __all__ = [
@@ -134,6 +135,36 @@ class LoadedRun:
         world = make_run_world(self.settings, num_envs=num_envs, training=False, render_mode=render_mode)
         world.load_state_dict(self.world_state)
         return world
+
+    def act(self, observation: Any, *, deterministic: bool = True) -> Any:
+        """The action for one observation, both as the environment itself has them: in loops of others, on a robot.
+
+        Raises:
+            ValueError: no observation of this environment.
+            UsageError: the run's world is a third party's, and cannot translate.
+
+        >>> run = load("runs/cartpole") # doctest: +SKIP
+        >>> observation, info = env.reset() # doctest: +SKIP
+        >>> env.step(run.act(observation)) # doctest: +SKIP
+        """
+        world = self._translating
+        if not isinstance(world, Translating):
+            message = (
+                f"act: expected a world with row() and executed(), got {type(world).__name__}; use make_world() and agent.act"
+            )
+            raise UsageError(message)
+        try:
+            row = world.row(observation)
+        except (ValueError, TypeError, LookupError) as error:
+            both = isinstance(observation, tuple) and len(observation) == 2 and isinstance(observation[1], dict)
+            hint = "; reset() returns two things: observation, info = env.reset()" if both else ""
+            message = f"act: {self.settings.run.env}: {error}{hint}"
+            raise ValueError(message) from error
+        return world.executed(self.agent.act(row, deterministic=deterministic))
+
+    @cached_property
+    def _translating(self) -> World:
+        return self.make_world()
 
     def evaluate(
         self,

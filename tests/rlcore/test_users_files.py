@@ -148,6 +148,34 @@ def test_a_run_that_is_not_there_names_those_beside_it(run_agent):
     assert run_agent("--version").stdout.startswith("rlcore ")
 
 
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1", "FrozenLake-v1"])
+def test_a_loaded_run_acts_in_loops_of_others_as_in_its_own(tmp_path, env_id):
+    import gymnasium
+
+    import rlcore
+    from rlcore.logging import make_progress
+
+    run = {"steps": 300, "num_envs": 2, "normalize_observation": env_id == "Pendulum-v1"}
+    settings = resolve(env_id, "ppo").overlay({"run": run, "agent": {"compile": False}})
+    rlcore.train(settings, tmp_path, progress=make_progress(quiet=True))
+    loaded = rlcore.load(tmp_path)
+    world, env = loaded.make_world(), gymnasium.make(env_id)
+    row, (observation, _) = world.reset(seed=3), env.reset(seed=3)
+    for _ in range(5):
+        step = world.step(loaded.agent.act(row, deterministic=True))
+        observation, reward, ended, _, _ = env.step(loaded.act(observation))
+        assert reward == pytest.approx(float(step.reward[0]), rel=1e-6)
+        row = step.observation
+        if ended:
+            break
+    world.close()
+    with pytest.raises(
+        ValueError, match=rf"^act: {env_id}: .*; reset\(\) returns two things: observation, info = env.reset\(\)$"
+    ):
+        loaded.act(env.reset(seed=3))
+    env.close()
+
+
 def test_settings_are_checked_in_python_too():
     with pytest.raises(ConfigError, match="settings: unknown key 'steps' at the top"):
         resolve("CartPole-v1", "ppo").overlay({"steps": 5})
