@@ -120,6 +120,9 @@ def _find_spec(env_id: str) -> EnvSpec:
         return spec
     if env_id in ENVS:
         return EnvSpec(id=env_id, entry_point=ENVS.load(env_id))
+    if "://" in env_id:
+        message = f"{env_id}: expected the id of an environment, or remote+tcp://host:port of one that run-agent serve-env serves"
+        raise UsageError(message)
     module, _, name = env_id.rpartition(":")
     own = vars(importlib.import_module(module)) if module else {}
     if name in gymnasium.registry:

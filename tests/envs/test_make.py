@@ -107,6 +107,13 @@ def test_ids_of_packages_that_nobody_imported_say_how_to() -> None:
         envs.make_world("ALE/Pong-v5")
 
 
+def test_an_address_of_another_kind_is_no_module() -> None:
+    with pytest.raises(
+        UsageError, match=r"^zmq\+tcp://127.0.0.1:5700: expected the id of an environment, or remote\+tcp://host:port"
+    ):
+        envs.make_world("zmq+tcp://127.0.0.1:5700")
+
+
 def test_an_unknown_vectorization_is_named() -> None:
     with pytest.raises(UsageError, match="unknown vectorization 'asink'; did you mean 'async'"):
         envs.make_world("CartPole-v1", vectorization="asink")  # type: ignore[arg-type]
