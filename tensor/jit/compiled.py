@@ -287,14 +287,22 @@ def _work() -> None:
             try:
                 _make(plan, whole)
             finally:
+                later = weakref.WeakMethod(plan.foresee)
+                del plan  # which may be the last to hold machine code
                 _queue.task_done()
             if _queue.empty() and codegen.available():  # there is nothing more urgent to do
                 try:
-                    plan.foresee()
+                    _foresee(later)
                     codegen.keep_on_disk()
                 except Exception:
                     log.exception("compile: machine code could not be made for later, or kept on disk")
-            del plan
+
+
+def _foresee(later: weakref.WeakMethod[Callable[[], None]]) -> None:
+    """Make ready for what may come, for a plan that is still there."""
+    foresee = later()
+    if foresee is not None:
+        foresee()
 
 
 def _make(plan: Any, whole: bool) -> None:
