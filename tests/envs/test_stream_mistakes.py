@@ -5,9 +5,12 @@ import time
 
 import numpy as np
 import pytest
+from gymnasium.spaces import Box
 
+from envs.sensor_env import SensorEnv
 from envs.streams import FrameError, StreamAddressError, open_stream, publish, record
 from rlcore.cli import main
+from rlcore.errors import UsageError, WorldError
 
 DRIVE = {"imu": np.arange(4.0), "distance": np.arange(2.0)}
 
@@ -79,3 +82,26 @@ def test_a_recorder_that_hears_nothing_asks_whether_somebody_publishes(tmp_path,
     finally:
         signal.signal(signal.SIGTERM, handler)
     assert "nothing with the topics 'imu' has come in 0.1 s: does somebody publish there?" in capsys.readouterr().err
+
+
+SPACES = {"imu": Box(-9, 9, ()), "distance": Box(0, 9, ())}
+
+
+@pytest.mark.parametrize(
+    "given, error, text",
+    [
+        ({"reward": None}, UsageError, r"expected reward to be a function of \(before, action, after\), got None"),
+        ({"terminated": True}, UsageError, r"expected terminated to be a function of \(before, action, after\), got True"),
+        ({"spaces": [Box(0, 1, ())]}, UsageError, r"expected spaces by topic, such as .*, got list"),
+        ({"reward": lambda before, action, after: None}, WorldError, "expected one number of reward.*, got None"),
+        ({"reward": lambda before, action, after: np.zeros(3)}, WorldError, r"got an array of shape \(3,\)"),
+        ({"spaces": {"imuu": Box(0, 1, ())}}, WorldError, r"^sensors of dict: no topic 'imuu'; did you mean 'imu'\?"),
+        ({"needs": "imuu"}, WorldError, r"^sensors of dict: no topic 'imuu'; did you mean 'imu'\?"),
+    ],
+)
+def test_what_a_sensor_environment_is_given(given, error, text):
+    options = {"spaces": SPACES, "reward": lambda before, action, after: 0.0, "rate": 10, "stream": {"rates": 10}, **given}
+    with pytest.raises(error, match=text):  # noqa: PT012  # where it can be known is where it is said
+        env = SensorEnv(DRIVE, options.pop("spaces"), Box(-1, 1, ()), **options)
+        env.reset(seed=0)
+        env.step(0.0)
