@@ -96,6 +96,15 @@ class _Row(Module):
         return joined
 
 
+def _what_to_give(given: Any) -> str:
+    """What was given for a module, and what was probably meant."""
+    if isinstance(given, type):
+        return f"the class {given.__name__}; {given.__name__}() makes one"
+    if isinstance(given, (list, tuple)):
+        return f"a {type(given).__name__}; a star before it unpacks it"
+    return type(given).__name__
+
+
 class Sequential(_Row):
     """Modules applied one after the other, named by position, or by the keys of a mapping.
 
@@ -113,6 +122,9 @@ class Sequential(_Row):
         if not isinstance(named, Mapping):
             named = {str(i): module for i, module in enumerate(modules)}
         for name, module in named.items():
+            if module is not None and not isinstance(module, Module):
+                msg = f"Sequential.{name}: expected a Module or None, got {_what_to_give(module)}"
+                raise TypeError(msg)
             self.add_module(name, module)
 
     def forward(self, input: Any) -> Any:

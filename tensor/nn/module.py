@@ -144,7 +144,8 @@ class Module(Hookable):
     def _replace(self, registry: dict[str, Any], name: str, value: Any, kind: str) -> None:
         if value is not None:
             given = type(value).__name__
-            msg = f"{type(self).__name__}.{name}: expected {kind} or None, got {given}; delete the attribute first"
+            hint = "nn.Parameter(...) makes one of it, or " if registry is self._parameters and isinstance(value, Tensor) else ""
+            msg = f"{type(self).__name__}.{name}: expected {kind} or None, got {given}; {hint}delete the attribute first"
             raise TypeError(msg)
         self._place(registry, name, None)
 

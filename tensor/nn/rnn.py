@@ -173,7 +173,8 @@ class RNNBase(Module):
             sizes = [batch] * steps
             x = x.reshape(steps * batch, x.shape[-1])
         if x.shape[-1] != self.input_size:
-            msg = f"{who}: expected an input of {self.input_size} features, got {x.shape[-1]} in shape {list(x.shape)}"
+            shape = list(x.shape if isinstance(input, PackedSequence) else input.shape)
+            msg = f"{who}: expected an input of {self.input_size} features, got {x.shape[-1]} in shape {shape}"
             raise RuntimeError(msg)
         layout = _Layout(sizes, x.device)
         y, last = self._layers(x, self._first_state(hx, x, layout.batch, single, order), layout)

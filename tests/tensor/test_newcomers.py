@@ -2,6 +2,7 @@
 
 import warnings
 
+import numpy as np
 import pytest
 
 import tensor as T
@@ -53,12 +54,42 @@ def test_a_row_beside_a_column_is_warned_of_where_it_is_written(loss):
             AttributeError,
             r"^module 'tensor' has no attribute 'bfloat16': there are float16, float32 and float64$",
         ),
+        (
+            lambda: T.einsum("ij,jk->ik", T.zeros(2, 3), T.zeros(4, 5)),
+            RuntimeError,
+            r"^einsum: expected one size for 'j' of 'ij,jk->ik', got 3 and, in operand 1, 4$",
+        ),
+        (
+            lambda: T.einsum("ijk->i", T.zeros(2, 3)),
+            RuntimeError,
+            r"the term 'ijk' has 3 letters, got operand 0 of shape \[2, 3\]$",
+        ),
+        (lambda: T.randint(0, 5), TypeError, r"^randint: expected a size such as \(3,\) after the bounds, got 5$"),
+        (lambda: nn.Linear(4 / 2, 2), TypeError, r"^Linear: expected whole numbers of features, got 2.0 and 2$"),
+        (
+            lambda: nn.Sequential([net]),
+            TypeError,
+            r"^Sequential.0: expected a Module or None, got a list; a star before it unpacks it$",
+        ),
+        (lambda: nn.Sequential(net, nn.Tanh), TypeError, r"got the class Tanh; Tanh\(\) makes one$"),
+        (
+            lambda: setattr(nn.Linear(1, 1), "weight", T.zeros(1, 1)),
+            TypeError,
+            r"got Tensor; nn.Parameter\(...\) makes one of it, or delete",
+        ),
+        (lambda: nn.LSTM(4, 8)(T.zeros(3, 5, 3)), RuntimeError, r"an input of 4 features, got 3 in shape \[3, 5, 3\]$"),
         (lambda: T.sum(T.zeros(2), dimm=0), TypeError, "dimm"),
     ],
 )
 def test_one_line_says_what_to_do(call, error, text):
     with pytest.raises(error, match=text):
         call()
+
+
+def test_numpys_integers_are_bounds():
+    assert T.randint(0, np.int64(5), (2,)).shape == (2,)
+    assert nn.Linear(np.int64(2), 1).in_features == 2
+    assert T.einsum("ij,ij->i", T.ones(2, 1), T.ones(2, 3)).tolist() == [3, 3]
 
 
 def test_names_that_are_not_there_are_left_to_python_to_guess():
