@@ -183,7 +183,9 @@ def _parse_toml(path: Path) -> dict[str, Any]:
 def _checked_tables(tables: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
     for name, table in tables.items():
         if name not in ("run", "agent"):
-            message = f"{where}: unknown key {name!r} at the top; {nearest(name, ('run', 'agent'))}"
+            ours = name in {field.name for field in dataclasses.fields(RunConfig)}
+            hint = "it belongs into the table [run]" if ours else nearest(name, ("run", "agent"))
+            message = f"{where}: unknown key {name!r} at the top; {hint}"
             raise ConfigError(message)
         if not isinstance(table, dict):
             message = f"{where}: {name}: expected a table, got {table!r}"

@@ -116,6 +116,9 @@ def peek(arguments: Sequence[str], flag: str) -> str | None:
 _MISTAKES = {
     r"Error parsing (?P<flag>\S+): invalid literal for int\(\) with base 10: (?P<given>'.*')": "expected an integer, got {given}",
     r"Error parsing (?P<flag>\S+): could not convert string to float: (?P<given>'.*')": "expected a number, got {given}",
+    r"Error parsing (?P<flag>\S+): Could not find valid parse for arguments: (?P<given>\[.*\])": (
+        "expected values with spaces between them, such as 64 64, got {given}"
+    ),
     r"Missing value for argument '(?P<flag>\S+)'\. Expected .*": "expected a value",
 }
 
@@ -142,6 +145,8 @@ def _with_nearest(text: str) -> str:
 
 def _unknown(unknown: Sequence[str], default: Any) -> str:
     flags = [argument for argument in unknown if argument.startswith("-")]
+    if not flags and unknown[0].lower() in ("true", "false"):
+        return f"unexpected argument {unknown[0]!r}; a switch takes no value: --compile or --no-compile"
     if not flags:
         return f"unexpected argument {unknown[0]!r}; --help shows what goes where" + (
             ": settings are flags, such as --env CartPole-v1 --agent ppo" if "--env" in _flags(default) else ""

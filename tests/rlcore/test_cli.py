@@ -120,6 +120,8 @@ BAD = [
     (("train", *SHORT, "--steps", "1e5"), "error: --steps: expected an integer, got '1e5'"),
     (("train", *SHORT, "--learning-rate", "x"), "error: --learning-rate: expected a number, got 'x'"),
     (("train", *SHORT, "--seed"), "error: --seed: expected a value"),
+    (("train", *SHORT, "--normalize-reward", "true"), "unexpected argument 'true'; a switch takes no value"),
+    (("train", *SHORT, "--agent", "ppo", "--hidden-sizes", "64,64"), "--hidden-sizes: expected values with spaces between them"),
     (("train", *SHORT, "--activation", "sine"), "--activation"),
     (("train", *SHORT, "--steps", "0"), "--steps: expected at least 1, got 0"),
     (("train", *SHORT, "--steps", "-5"), "--steps: expected at least 1, got -5"),
