@@ -177,7 +177,7 @@ def test_a_loaded_run_acts_in_loops_of_others_as_in_its_own(tmp_path, env_id):
 
 
 def test_settings_are_checked_in_python_too():
-    with pytest.raises(ConfigError, match="settings: unknown key 'steps' at the top; it belongs into the table .run."):
+    with pytest.raises(ConfigError, match=r"settings: unknown key 'steps' at the top; it belongs into the table \[run\]"):
         resolve("CartPole-v1", "ppo").overlay({"steps": 5})
     with pytest.raises(ConfigError, match="agent 'mine_not:X': no module 'mine_not'"):
         AGENTS.load("mine_not:X")

@@ -86,6 +86,12 @@ def test_one_line_says_what_to_do(call, error, text):
         call()
 
 
+def test_the_loader_is_imported_as_in_pytorch():
+    from tensor.utils.data import DataLoader
+
+    assert DataLoader is T.data.DataLoader is T.utils.data.DataLoader
+
+
 def test_numpys_integers_are_bounds():
     assert T.randint(0, np.int64(5), (2,)).shape == (2,)
     assert nn.Linear(np.int64(2), 1).in_features == 2
