@@ -8,7 +8,7 @@ import importlib
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec, find_highest_version, parse_env_id
@@ -20,6 +20,9 @@ from envs.vector import AsyncVector, SyncVector
 from envs.world import VectorWorld
 from rlcore.errors import RlcoreError, UnknownNameError, UsageError, WorldError
 from rlcore.registry import ENVS
+
+if TYPE_CHECKING:
+    from gymnasium.envs.registration import EnvCreator
 
 __all__ = ["Vectorization", "list_environments", "make_env", "make_world"]
 
@@ -44,9 +47,9 @@ def make_world(
 
     Args:
         env_id: any Gymnasium id, also without its version (the newest is taken) and as ``"package.module:Name-v0"``,
-            where the module is imported first; ``"module:Class"``, a `gymnasium.Env` or a function that makes one; the
-            address of one that runs elsewhere, ``"remote+tcp://host:port"`` (`envs.remote`); or a name that another
-            distribution gave in the entry point group ``rlcore.envs``, whose value makes a `gymnasium.Env`.
+            where the module is imported first; ``"module:Class"``, a `gymnasium.Env`; the address of one that runs
+            elsewhere, ``"remote+tcp://host:port"`` (`envs.remote`); or a name that another distribution gave in the entry
+            point group ``rlcore.envs``, whose value makes a `gymnasium.Env`.
         num_envs: n.
         vectorization: see `Vectorization`.
         normalize_observation: standardise observations by their running mean and deviation.
@@ -127,8 +130,12 @@ def _find_spec(env_id: str) -> EnvSpec:
     own = vars(importlib.import_module(module)) if module else {}
     if name in gymnasium.registry:
         return gymnasium.registry[name]
-    if callable(own.get(name)):  # a class or a function that was never registered
-        return EnvSpec(id=env_id, entry_point=own[name])
+    thing = own.get(name)
+    if isinstance(thing, type) and issubclass(thing, gymnasium.Env):  # never registered
+        return EnvSpec(id=env_id, entry_point=cast("EnvCreator", thing))
+    if callable(thing):  # not called: ids are read from checkpoints too, which must not be able to call just anything
+        message = f"{env_id}: expected a gymnasium.Env class; a function is given an id by gymnasium.register, in the same file"
+        raise UsageError(message)
     newest = None
     with suppress(gymnasium.error.Error):  # not of the form of an id
         namespace, bare, version = parse_env_id(name)
@@ -138,14 +145,18 @@ def _find_spec(env_id: str) -> EnvSpec:
     return gymnasium.registry[f"{name}-v{newest}"]
 
 
+def _lies_in(made: Any, module: str) -> bool:
+    """Whether an entry point, or what it names, is of a module."""
+    return made.startswith(f"{module}:") if isinstance(made, str) else getattr(made, "__module__", None) == module
+
+
 def _unknown(env_id: str, module: str, name: str, own: Mapping[str, Any]) -> UsageError:
     """What to say of an environment that is not there: in the user's module, of a package not imported, or misspelt."""
     kind = "environment"
     if module:
-        makers = {spec.id: spec.entry_point for spec in gymnasium.registry.values()} | dict(own)
-        theirs = [n for n, made in makers.items() if callable(made) and getattr(made, "__module__", None) == module]
-        theirs += [n for n, made in makers.items() if isinstance(made, str) and made.startswith(f"{module}:")]
-        return UnknownNameError(kind, env_id, [f"{module}:{known}" for known in theirs])
+        makers: dict[str, Any] = {spec.id: spec.entry_point for spec in gymnasium.registry.values()}
+        makers |= {n: thing for n, thing in own.items() if isinstance(thing, type) and issubclass(thing, gymnasium.Env)}
+        return UnknownNameError(kind, env_id, [f"{module}:{n}" for n, made in makers.items() if _lies_in(made, module)])
     known = list_environments()
     namespace, slash, _ = name.partition("/")
     if slash and not any(other.startswith(f"{namespace}/") for other in known):

@@ -34,6 +34,10 @@ class Coin(gymnasium.Env):
         return np.zeros(1, np.float32), float(action), True, False, {}
 
 
+def coin():
+    return Coin()
+
+
 class Mine(DQN):
     pass
 
@@ -102,6 +106,7 @@ def test_an_environment_an_agent_and_a_policy_of_a_file_train_and_are_loaded_aga
         ("--agent", "mien:Mine", "agent 'mien:Mine': no module 'mien' is installed or in this directory"),
         ("--agent", "mine:Without", "agent 'mine:Without': expected a class that has a dataclass Config"),
         ("--env", "mine:Con", "unknown environment 'mine:Con'; did you mean 'mine:Coin'"),
+        ("--env", "mine:coin", "mine:coin: expected a gymnasium.Env class; a function is given an id by gymnasium.register"),
         ("--env", "mien:Coin", "mien:Coin: no module 'mien' is installed or in this directory"),
         ("--structure", "Plain", "rule 1: policy: expected a dataclass, whose fields are the options, got 'mine:Plain'"),
         ("--structure", "Needy", "rule 1: policy: expected a default for each field of 'mine:Needy'"),
