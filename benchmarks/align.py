@@ -3,6 +3,8 @@
 Simulated: frames are made and read as fast as it goes, and the time of one core is given relative to the simulated time; making
 the frames is part of it. Then live, for ``--seconds``: six sensors of another process over loopback TCP on the wall clock, where
 only this process, its socket threads included, is counted. Exits with 1 where a floor is missed.
+
+``python benchmarks/align.py --json benchmarks/results/align.json`` records; about six minutes on two cores.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@
 
 Prints resident memory and the time of a step at ten points of the run; memory's growth after the first tenth must stay under
 1 MB. On one batch a run converges, and its gradients and moments become so small that unprepared code slows down tenfold.
+
+About two minutes on two cores; compiled, a quarter of a minute. Nothing is recorded.
 """
 
 import argparse

@@ -5,6 +5,8 @@ Both libraries run the same source on the same device, taking turns; a workload 
 again, over as many calls as fill a tenth of a second. The floor is what the device could do at best: bytes that must move over
 the bandwidth of a large copy, or operations over the rate of a large float32 product, both measured in the same run. PyTorch is
 not a dependency: without it (`pip install torch`) only our own times are printed.
+
+``python benchmarks/gpu.py --json benchmarks/results/gpu.json`` records; about a minute on an H200.
 """
 
 import argparse

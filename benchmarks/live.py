@@ -4,6 +4,8 @@
 For each seed, `run-agent world car` runs in a process of its own and waits for nobody; `run-agent live stream-ac` drives it
 through its sensors, 20 actions a second, and learns meanwhile. A third process listens to the judge. Run it on an idle machine of
 two cores: deadlines say as much of the machine as of the code. The figure: `python scripts/plot_live.py`.
+
+Records in ``benchmarks/results/live.json``; about half an hour on two cores: the drives are in real time.
 """
 
 import argparse

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Whether units that start anew help an agent whose world keeps changing: `python benchmarks/renewals.py`.
+"""Whether units that start anew help an agent whose world keeps changing: `python benchmarks/renewals.py [--jobs 2]`.
 
 PPO, with two hidden layers of ReLUs, on a CartPole whose observation comes in another order every 40,000 steps, of which it is
 told nothing. Ten such tasks, five seeds, three agents: as it is; with *continual backprop* as shipped (`continual`); with *ReDo*
@@ -8,6 +8,8 @@ time to learn it. It is lost plasticity if later tasks are learnt less well than
 After Dohare et al. (Nature 632, 2024) and Abbas et al. (CoLLAs 2023), but hundreds of times shorter.
 
 There is no floor: what comes out is recorded, with 95 % intervals over seeds (Student's t), also of the differences to plain PPO.
+Records in ``benchmarks/results/renewals.json``; about five minutes on two cores. Runs are kept in ``runs/renewals``: stopped in
+the middle, the same command goes on; to start over, delete them.
 """
 
 import argparse
@@ -16,8 +18,8 @@ import json
 import os
 import platform
 import sys
-import tempfile
-import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ from scipy.special import stdtrit  # noqa: E402
 
 import rlcore  # noqa: E402
 import tensor as T  # noqa: E402
+from rlcore.checkpoint import FILE_NAME  # noqa: E402
 from rlcore.config import resolve  # noqa: E402
 from rlcore.logging import make_progress  # noqa: E402
 from tensor.structure.activity import measure  # noqa: E402
@@ -73,9 +76,18 @@ class SwitchingCartPole(CartPoleEnv):
             self._switch(self.steps // (TASK // COPIES))
         return observation[self.order], reward, terminated, self.length_of_episode >= 500, info
 
+    def get_state(self) -> dict[str, Any]:
+        """What a run that goes on needs of it."""
+        return {name: getattr(self, name) for name in ("state", "steps_beyond_terminated", "steps", "length_of_episode", "order")}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        vars(self).update(state)
+
 
 def run(name: str, seed: int, directory: Path) -> dict[str, Any]:
-    """The returns of each task, and how many units were dormant in the end."""
+    """The returns of each task, and how many units were dormant in the end; a run that is there is gone on with."""
+    rlcore.ENVS.register("SwitchingCartPole-v0", SwitchingCartPole)
     settings = resolve("SwitchingCartPole-v0", "ppo").overlay(
         {
             "run": {"steps": TASK * TASKS, "seed": seed, "num_envs": COPIES},
@@ -89,9 +101,9 @@ def run(name: str, seed: int, directory: Path) -> dict[str, Any]:
     renewal = RENEWALS[name]
     if renewal is not None:
         settings = dataclasses.replace(settings, structure={"rule": [{"layer": LAYERS, **renewal}]})
-    start = time.process_time()
-    rlcore.train(settings, directory, progress=make_progress(quiet=True))
-    seconds = time.process_time() - start
+    resume = (directory / FILE_NAME).exists()
+    if rlcore.train(settings, directory, resume=resume, progress=make_progress(quiet=True)).signal is not None:
+        raise KeyboardInterrupt  # it is saved
     entries = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
 
     def mean(first: int, last: int) -> float:
@@ -103,7 +115,7 @@ def run(name: str, seed: int, directory: Path) -> dict[str, Any]:
         "late": [round(mean(n * TASK + TASK * 3 // 4, (n + 1) * TASK), 1) for n in range(TASKS)],
         "dormant": dormant(loaded.agent),
         "renewed": sum(edit["units"] for edit in loaded.edits),
-        "seconds": round(seconds, 1),
+        "seconds": round(entries[-1]["time"], 1),
     }
 
 
@@ -149,19 +161,21 @@ def main() -> int:
     """Run, print, record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--dir", type=Path, default=Path("runs/renewals"), help="where runs are kept")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "renewals.json")
     options = parser.parse_args()
-    rlcore.ENVS.register("SwitchingCartPole-v0", SwitchingCartPole)
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in RENEWALS}
-    with tempfile.TemporaryDirectory() as temporary:
-        for seed in options.seeds:
-            for name in RENEWALS:
-                runs[name].append(run(name, seed, Path(temporary) / f"{name}-{seed}"))
-                print(seed, name, runs[name][-1], flush=True)
-    result = summary(runs, options.seeds)
-    for name, each in result["figures"].items():
+    tasks = [(name, seed) for seed in options.seeds for name in RENEWALS]
+    with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
+        results = [pool.submit(run, name, seed, options.dir / f"{name}-{seed}") for name, seed in tasks]
+        for (name, seed), result in zip(tasks, results, strict=True):
+            runs[name].append(result.result())
+            print(seed, name, runs[name][-1], flush=True)
+    recorded = summary(runs, options.seeds)
+    for name, each in recorded["figures"].items():
         print(f"{name}: {each}")
-    options.output.write_text(json.dumps(result, indent=1) + "\n")
+    options.output.write_text(json.dumps(recorded, indent=1) + "\n")
     return 0
 
 

@@ -2,6 +2,8 @@
 """Stream AC on MuJoCo's HalfCheetah: steps a second here and with the same arithmetic written in PyTorch, taking turns.
 
 `python benchmarks/streaming.py [--steps 2000] [--rounds 5]`, where PyTorch and `gymnasium[mujoco]` are installed.
+
+Records in ``benchmarks/results/streaming.json``; about a minute on two cores.
 """
 
 import argparse

@@ -8,7 +8,7 @@ import importlib
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec, find_highest_version, parse_env_id
@@ -20,6 +20,9 @@ from envs.vector import AsyncVector, SyncVector
 from envs.world import VectorWorld
 from rlcore.errors import RlcoreError, UnknownNameError, UsageError, WorldError
 from rlcore.registry import ENVS
+
+if TYPE_CHECKING:
+    from gymnasium.envs.registration import EnvCreator
 
 __all__ = ["Vectorization", "list_environments", "make_env", "make_world"]
 
@@ -44,9 +47,9 @@ def make_world(
 
     Args:
         env_id: any Gymnasium id, also without its version (the newest is taken) and as ``"package.module:Name-v0"``,
-            where the module is imported first; the address of one that runs elsewhere, ``"remote+tcp://host:port"``
-            (`envs.remote`); or a name that another distribution gave in the entry point group
-            ``rlcore.envs``, whose value makes a `gymnasium.Env`.
+            where the module is imported first; ``"module:Class"``, a `gymnasium.Env`; the address of one that runs
+            elsewhere, ``"remote+tcp://host:port"`` (`envs.remote`); or a name that another distribution gave in the entry
+            point group ``rlcore.envs``, whose value makes a `gymnasium.Env`.
         num_envs: n.
         vectorization: see `Vectorization`.
         normalize_observation: standardise observations by their running mean and deviation.
@@ -120,19 +123,46 @@ def _find_spec(env_id: str) -> EnvSpec:
         return spec
     if env_id in ENVS:
         return EnvSpec(id=env_id, entry_point=ENVS.load(env_id))
+    if "://" in env_id:
+        message = f"{env_id}: expected the id of an environment, or remote+tcp://host:port of one that run-agent serve-env serves"
+        raise UsageError(message)
     module, _, name = env_id.rpartition(":")
-    if module:
-        importlib.import_module(module)
+    own = vars(importlib.import_module(module)) if module else {}
     if name in gymnasium.registry:
         return gymnasium.registry[name]
+    thing = own.get(name)
+    if isinstance(thing, type) and issubclass(thing, gymnasium.Env):  # never registered
+        return EnvSpec(id=env_id, entry_point=cast("EnvCreator", thing))
+    if callable(thing):  # not called: ids are read from checkpoints too, which must not be able to call just anything
+        message = f"{env_id}: expected a gymnasium.Env class; a function is given an id by gymnasium.register, in the same file"
+        raise UsageError(message)
     newest = None
     with suppress(gymnasium.error.Error):  # not of the form of an id
         namespace, bare, version = parse_env_id(name)
         newest = find_highest_version(namespace, bare) if version is None else None
     if newest is None:
-        kind = "environment"
-        raise UnknownNameError(kind, name, list_environments())
+        raise _unknown(env_id, module, name, own)
     return gymnasium.registry[f"{name}-v{newest}"]
+
+
+def _lies_in(made: Any, module: str) -> bool:
+    """Whether an entry point, or what it names, is of a module."""
+    return made.startswith(f"{module}:") if isinstance(made, str) else getattr(made, "__module__", None) == module
+
+
+def _unknown(env_id: str, module: str, name: str, own: Mapping[str, Any]) -> UsageError:
+    """What to say of an environment that is not there: in the user's module, of a package not imported, or misspelt."""
+    kind = "environment"
+    if module:
+        makers: dict[str, Any] = {spec.id: spec.entry_point for spec in gymnasium.registry.values()}
+        makers |= {n: thing for n, thing in own.items() if isinstance(thing, type) and issubclass(thing, gymnasium.Env)}
+        return UnknownNameError(kind, env_id, [f"{module}:{n}" for n, made in makers.items() if _lies_in(made, module)])
+    known = list_environments()
+    namespace, slash, _ = name.partition("/")
+    if slash and not any(other.startswith(f"{namespace}/") for other in known):
+        message = f"unknown {kind} {name!r}; nothing imported registers {namespace}/...: name its module, as in 'package:{name}'"
+        return UsageError(message)
+    return UnknownNameError(kind, name, known)
 
 
 def _choose(spec: EnvSpec, vectorization: Vectorization, num_envs: int, kwargs: dict[str, Any]) -> Vectorization:
@@ -163,7 +193,7 @@ def _make_env(spec: EnvSpec, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
 def _check_render_mode(env_id: str, render_mode: str, venv: VectorEnv[Any, Any, Any]) -> None:
     known = venv.metadata.get("render_modes") or []
     if render_mode not in known and not (render_mode == "human" and "rgb_array" in known):
-        message = f"{env_id}: expected a render_mode of {', '.join(known) or 'none'}, got {render_mode!r}"
+        message = f"{env_id}: expected a render_mode of {', '.join(map(repr, known)) or 'none'}, got {render_mode!r}"
         raise UsageError(message)
 
 
@@ -183,7 +213,11 @@ def _errors_of(env_id: str, kwargs: Mapping[str, Any]) -> Iterator[None]:
     except RlcoreError:
         raise
     except ModuleNotFoundError as error:
-        message = f"{env_id} needs the module {error.name!r}: pip install {(error.name or '').partition('.')[0]}"
+        missing = error.name or ""
+        if f"{env_id.rpartition(':')[0]}.".startswith(f"{missing}."):
+            message = f"{env_id}: no module {missing!r} is installed or in this directory"
+        else:
+            message = f"{env_id} needs the module {missing!r}: pip install {missing.partition('.')[0]}"
         raise UsageError(message) from error
     except gymnasium.error.DependencyNotInstalled as error:
         message = f"{env_id}: {_one_line(error)}"

@@ -236,6 +236,15 @@ class NormalizedWorld:
         self._running_return = np.array(state["running_return"])
         return self._standardise(observation)
 
+    def row(self, observation: Any) -> NDArray[np.float32]:
+        """An observation of the world within as a row ``[1, d]``, standardised by the statistics so far."""
+        rows: NDArray[np.float32] = self._world.row(observation)  # type: ignore[attr-defined]
+        return self._standardise(rows)
+
+    def executed(self, action: NDArray[Any]) -> Any:
+        """An action as the world within has it."""
+        return self._world.executed(action)  # type: ignore[attr-defined]
+
     @property
     def sensors(self) -> Sensors | None:
         """Those of the world within."""

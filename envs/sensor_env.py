@@ -13,12 +13,20 @@ import numpy as np
 from gymnasium.spaces import Box, Dict, Space
 
 from envs.streams import Aligned, Moment, Publisher, Stream, open_stream, publish
-from rlcore.errors import UsageError, WorldError
+from rlcore.errors import UsageError, WorldError, nearest
 
 __all__ = ["SensorEnv"]
 
 #: Of the moments before and after a step, and the action between them.
 Judge = Callable[[Moment, Any, Moment], Any]
+
+
+def _number(reward: Any) -> float:
+    if reward is None or np.ndim(reward) != 0:
+        got = "None" if reward is None else f"an array of shape {np.shape(reward)}"
+        message = f"SensorEnv: expected one number of reward(before, action, after), got {got}"
+        raise WorldError(message)
+    return float(reward)
 
 
 class SensorEnv(gymnasium.Env[Any, Any]):
@@ -84,7 +92,7 @@ class SensorEnv(gymnasium.Env[Any, Any]):
         action_topic: str = "action",
         observe: Callable[[Moment], Any] | None = None,
         observation_space: Space[Any] | None = None,
-        needs: tuple[str, ...] | None = None,
+        needs: str | tuple[str, ...] | None = None,
         rate: float = 20.0,
         on_reset: str | None = None,
         settle: float = 0.0,
@@ -95,11 +103,18 @@ class SensorEnv(gymnasium.Env[Any, Any]):
         if (observe is None) != (observation_space is None):
             message = "SensorEnv: expected observe and observation_space together, or neither"
             raise UsageError(message)
+        for name, judge in {"reward": reward, "terminated": terminated}.items():
+            if not callable(judge) and (name == "reward" or judge is not None):
+                message = f"SensorEnv: expected {name} to be a function of (before, action, after), got {judge!r}"
+                raise UsageError(message)
+        if not isinstance(spaces, Mapping):
+            message = f"SensorEnv: expected spaces by topic, such as {{'imu': Box(-20, 20, (3,))}}, got {type(spaces).__name__}"
+            raise UsageError(message)
         self.action_space = action_space
         self.observation_space = Dict(dict(spaces)) if observation_space is None else observation_space
         self._spaces, self._observe, self._reward, self._terminated = dict(spaces), observe, reward, terminated
         self._sensors, self._actions, self._action_topic = sensors, actions, action_topic
-        self._needs = tuple(spaces) if needs is None else needs
+        self._needs = tuple(spaces) if needs is None else (needs,) if isinstance(needs, str) else tuple(needs)
         self._rate, self._on_reset, self._settle, self._timeout = rate, on_reset, settle, timeout
         self._stream_options, self._align_options = dict(stream or {}), dict(align or {})
         self._stream: Stream | None = None
@@ -138,7 +153,7 @@ class SensorEnv(gymnasium.Env[Any, Any]):
         self._moment = after
         if after is None:
             return self._look(before), 0.0, False, True, {**self._info(before), "ended": True}
-        reward = float(self._reward(before, action, after))
+        reward = _number(self._reward(before, action, after))
         terminated = self._terminated is not None and bool(self._terminated(before, action, after))
         return self._look(after), reward, terminated, False, self._info(after)
 
@@ -157,6 +172,11 @@ class SensorEnv(gymnasium.Env[Any, Any]):
                 options.setdefault("topics", self._needs)
             stream = open_stream(self._sensors, timeout=self._timeout, **options)
         self._stream = stream
+        for topic in self._needs:
+            if stream.topics and topic not in stream.topics:
+                self._disconnect()
+                message = f"sensors {self._name()}: no topic {topic!r}; {nearest(topic, stream.topics)}"
+                raise WorldError(message)
         if stream.source.live:
             try:
                 self._wait_for_all(stream)

@@ -99,6 +99,12 @@ class SyncVector(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]):
             raise EnvFailure(index) from error
         return observations, {}
 
+    def row(self, observation: Any) -> NDArray[np.float32]:
+        """One observation as the first environment gives it, as a row ``[1, d]``."""
+        out = np.zeros((1, self._width), np.float32)
+        self._rows[0](observation, out[0])
+        return out
+
     def step(
         self, actions: NDArray[Any]
     ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:

@@ -158,6 +158,24 @@ class VectorWorld:
         self._observation = observation
         return Step(observation, reward.astype(np.float32), next_observation, terminated, truncated, valid, episodes)
 
+    def row(self, observation: Any) -> NDArray[np.float32]:
+        """One observation as an environment gives it, as a row ``[1, d]``; ValueError for a wrong shape or an impossible value.
+
+        >>> from gymnasium import make_vec
+        >>> world = VectorWorld(make_vec("FrozenLake-v1", num_envs=1), name="FrozenLake-v1")
+        >>> world.row(2).shape, world.executed(np.array([3]))
+        ((1, 16), np.int64(3))
+        >>> world.close()
+        """
+        if isinstance(self._venv, SyncVector):
+            return self._flatten(self._venv.row(observation))
+        flat = self._flattener.one(observation)[None]
+        return flat if self._columns is None else self._place(flat)
+
+    def executed(self, action: NDArray[Any]) -> Any:
+        """The first of the agent's actions as an environment takes it."""
+        return self._translate(action)[0]
+
     def _follow(self) -> None:
         """Take on spaces that the environments have announced (see `docs/environments.md`): new columns come last."""
         (observed, acted), venv = self._spaces, self._venv

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
 
-from rlcore.errors import CheckpointError, SaveError
+from rlcore.errors import CheckpointError, SaveError, nearest
 from rlcore.types import State
 from tensor.serialization.container import SerializationError, chunks, parse, replacing, to_json
 from tensor.serialization.tree import decode, encode
@@ -39,12 +39,14 @@ def find(path: Path | str) -> Path:
     """The checkpoint file of a run's directory, or the file itself.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none; the message names runs that lie near.
     """
     path = Path(path)
     file = path / FILE_NAME if path.is_dir() else path
     if not file.is_file():
-        missing = f"no checkpoint in {path}" if path.is_dir() else f"no checkpoint {path}"
+        folder = path if path.is_dir() else path.parent
+        runs = [str(found.parent) for found in folder.glob(f"*/{FILE_NAME}")]
+        missing = f"no checkpoint {'in ' * path.is_dir()}{path}" + (f"; {nearest(str(path), runs)}" if runs else "")
         raise CheckpointError(missing)
     return file
 

@@ -36,13 +36,13 @@ class RunConfig:
     """Everything about a run but the agent's hyperparameters."""  # shown by --help
 
     env: str = ""
-    """Environment: a Gymnasium id, or "package:Name-v0" to import the package first."""
+    """Environment: a Gymnasium id, "package:Name-v0" to import the package first, or "module:Class" of your own."""
 
     env_args: tuple[str, ...] = ()
     """Arguments of the environment, each as name=value with a value of TOML, or else a text."""
 
     agent: str = "ppo"
-    """Agent: one of `run-agent list agents`."""
+    """Agent: one of `run-agent list agents`, or "module:Class" of your own."""
 
     steps: int = 100_000
     """Environment steps to train for, counted over all copies."""
@@ -133,8 +133,9 @@ class Settings:
         """The text of a file that ``--config`` reads back to the same settings."""
         return format_toml({name: table for name, table in self.to_json().items() if name != "structure"})
 
-    def overlay(self, values: Mapping[str, Any], where: str) -> Settings:
+    def overlay(self, values: Mapping[str, Any], where: str = "settings") -> Settings:
         """A copy with the tables ``run`` and ``agent`` of ``values`` over it; errors name ``where`` and the key."""
+        values = _checked_tables(values, where)
         return Settings(
             replace(self.run, values.get("run", {}), _table(where, "run")),
             replace(self.agent, values.get("agent", {}), _table(where, "agent")),
@@ -151,8 +152,12 @@ def config_class(agent: str) -> type[Any]:
 
     Raises:
         UnknownNameError: no such agent.
+        ConfigError: it has no dataclass `Config`.
     """
-    config: type[Any] = AGENTS.load(agent).Config
+    config = getattr(AGENTS.load(agent), "Config", None)
+    if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
+        message = f"agent {agent!r}: expected a class that has a dataclass Config; docs/extending.md shows one"
+        raise ConfigError(message)
     return config
 
 
@@ -178,7 +183,9 @@ def _parse_toml(path: Path) -> dict[str, Any]:
 def _checked_tables(tables: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
     for name, table in tables.items():
         if name not in ("run", "agent"):
-            message = f"{where}: unknown key {name!r} at the top; {nearest(name, ('run', 'agent'))}"
+            ours = name in {field.name for field in dataclasses.fields(RunConfig)}
+            hint = "it belongs into the table [run]" if ours else nearest(name, ("run", "agent"))
+            message = f"{where}: unknown key {name!r} at the top; {hint}"
             raise ConfigError(message)
         if not isinstance(table, dict):
             message = f"{where}: {name}: expected a table, got {table!r}"

@@ -18,7 +18,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import ClassVar, Literal
 
@@ -35,7 +34,32 @@ __all__ = [
     "UnknownNameError",
     "UsageError",
     "WorldError",
+    "nearest",
 ]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What the writer of a name that is not ``known`` may have meant, or what there is to choose from.
+
+    >>> nearest("gama", ["gamma", "clip_range"]), nearest("PPO", ["dqn", "ppo"])
+    ("did you mean 'gamma'?", "did you mean 'ppo'?")
+    >>> nearest("sac", ["dqn", "ppo"])
+    "expected one of 'dqn', 'ppo'"
+    """
+    import difflib  # an error may be slow
+
+    known = sorted(known)
+    by_small_letters: dict[str, list[str]] = {}
+    for one in known:
+        by_small_letters.setdefault(one.lower(), []).append(one)
+    close = [
+        one for small in difflib.get_close_matches(name.lower(), by_small_letters, 3, 0.6) for one in by_small_letters[small]
+    ]
+    if close:
+        return f"did you mean {' or '.join(map(repr, close[:3]))}?"
+    if len(known) > 40:
+        return f"none of the {len(known)} known names is near"
+    return f"expected {'one of ' * (len(known) > 1)}{', '.join(map(repr, known)) or 'none'}"
 
 
 class RlcoreError(Exception):
@@ -58,16 +82,8 @@ class UnknownNameError(UsageError):
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        known = sorted(known)
-        close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        if close:
-            hint = "did you mean " + " or ".join(repr(c) for c in close) + "?"
-        elif len(known) <= 12:
-            hint = "expected one of " + ", ".join(known)
-        else:
-            hint = f"none of the {len(known)} known names is near"
-        super().__init__(f"unknown {kind} {name!r}; {hint}")
-        self.kind, self.name, self.nearest = kind, name, close
+        super().__init__(f"unknown {kind} {name!r}; {nearest(name, known)}")
+        self.kind, self.name = kind, name
 
 
 class ConfigError(UsageError):

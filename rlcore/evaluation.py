@@ -68,7 +68,7 @@ class Evaluation:
     def __str__(self) -> str:
         low, high = self.mean_interval
         return (
-            f"mean return {self.mean:.2f} ± {self.std:.2f} over {len(self.returns)} episodes "
+            f"mean return {self.mean:.2f} ± {self.std:.2f} over {len(self.returns)} episode{'s' * (len(self.returns) != 1)} "
             f"(95% interval of the mean {low:.2f} to {high:.2f}; median {self.median:.2f}, IQM {self.iqm:.2f})"
         )
 
@@ -81,6 +81,7 @@ def evaluate(
     seed: int = 0,
     deterministic: bool = True,
     on_step: Callable[[], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Run whole episodes without learning.
 
@@ -94,6 +95,7 @@ def evaluate(
         seed: of the environments and of the bootstrap; same agent, ``world.num_envs`` and seed, same result.
         deterministic: the agent's best action; False lets it draw from its generator.
         on_step: called after the reset and after every step, for example to take a picture.
+        progress: told after every step how many episodes have ended, and how many steps each environment has made.
 
     Raises:
         ValueError: less than one episode.
@@ -105,7 +107,7 @@ def evaluate(
     open_episodes = [episodes // count + (index < episodes % count) for index in range(count)]
     finished: list[list[tuple[float, int]]] = [[] for _ in range(count)]
     observation = world.reset(seed)
-    missing = episodes
+    missing, steps = episodes, 0
     while True:
         if on_step is not None:
             on_step()
@@ -118,6 +120,9 @@ def evaluate(
                 open_episodes[end.index] -= 1
                 missing -= 1
                 finished[end.index].append((float(end.total_reward), int(end.length)))
+        steps += 1
+        if progress is not None:
+            progress(episodes - missing, steps)
     pairs = [pair for one in finished for pair in one]
     return Evaluation.of([total for total, _ in pairs], [length for _, length in pairs], seed=seed)
 

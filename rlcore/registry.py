@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from rlcore.errors import UnknownNameError
+from rlcore.errors import ConfigError, UnknownNameError, nearest
 
-__all__ = ["AGENTS", "ENVS", "GAMES", "WORLDS", "Registry", "load_object"]
+__all__ = ["AGENTS", "ENVS", "GAMES", "WORLDS", "Registry", "load_object", "load_users"]
 
 
 def load_object(location: str) -> Any:
@@ -30,6 +30,32 @@ def load_object(location: str) -> Any:
     """
     module, _, attribute = location.partition(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def load_users(kind: str, location: str) -> Any:
+    """What a user names as ``"module:Attribute"``, installed or in this directory.
+
+    Raises:
+        ConfigError: no such module, or no such attribute (with the nearest).
+
+    >>> load_users("agent", "maths:tau")
+    Traceback (most recent call last):
+        ...
+    rlcore.errors.ConfigError: agent 'maths:tau': no module 'maths' is installed or in this directory
+    """
+    module, _, attribute = location.partition(":")
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if not error.name or not f"{module}.".startswith(f"{error.name}."):
+            raise  # it is there, and imports what is not
+        message = f"{kind} {location!r}: no module {error.name!r} is installed or in this directory"
+        raise ConfigError(message) from error
+    if not hasattr(found, attribute):
+        own = [name for name, thing in vars(found).items() if getattr(thing, "__module__", None) == module]
+        message = f"{kind} {location!r}: no {attribute!r} in {module}; {nearest(attribute, own)}"
+        raise ConfigError(message)
+    return getattr(found, attribute)
 
 
 class Registry:
@@ -75,14 +101,17 @@ class Registry:
         self._entries[name] = target
 
     def load(self, name: str) -> Any:
-        """The object of that name.
+        """The object of that name, or of ``"module:Attribute"``, which needs no registration.
 
         Raises:
             UnknownNameError: no such name; the message gives the nearest.
+            ConfigError: no such module or attribute.
         """
         target = self._entries.get(name)
         if target is None:
             target = self._third_party.get(name)
+        if target is None and ":" in name:
+            return load_users(self.kind, name)
         if target is None:
             raise UnknownNameError(self.kind, name, self.names())
         return load_object(target) if isinstance(target, str) else target

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from rlcore import checkpoint
 from rlcore.config import Settings
-from rlcore.errors import CheckpointError, ConfigError, RlcoreError, RunExistsError, SaveError
+from rlcore.errors import CheckpointError, ConfigError, RlcoreError, RunExistsError, SaveError, UsageError
 from rlcore.evaluation import Evaluation, evaluate
 from rlcore.living import Life, read_plan, replay
 from rlcore.logging import JsonlLogger, Logger, Progress, TensorBoardLogger, make_progress
 from rlcore.registry import AGENTS
 from rlcore.runner import Runner, TrainResult
-from rlcore.types import Agent, State, World
+from rlcore.types import Agent, State, Translating, World
 from rlcore.worlds import make_world
 
 __all__ = [
@@ -71,6 +72,9 @@ def train(
         MissingExtraError: ``tensorboard`` is not installed.
         RunError: something failed while running; the last good checkpoint stays.
     """
+    if not isinstance(settings, Settings):
+        message = f"train: expected Settings, such as rlcore.config.resolve('CartPole-v1', 'ppo'), got {settings!r}"
+        raise ConfigError(message)
     directory = Path(directory)
     progress = progress or make_progress()
     if tensorboard:
@@ -86,6 +90,8 @@ def train(
         if state is not None:
             if not runner.restore(state, same_plan=state["structure"] == settings.structure):
                 progress.message("the environments cannot give their state: the episodes under way start again")
+            if runner.tally.steps >= settings.run.steps:
+                progress.message(f"all its {settings.run.steps:,} steps are made; --steps gives it more")
             del state  # its replay memory is now twice in memory
         else:
             make_directory(directory)
@@ -111,8 +117,8 @@ class LoadedRun:
     path: Path  #: the checkpoint file
     settings: Settings  #: the run's configuration
     steps: int  #: that the agent was trained for
-    agent: Agent
-    world_state: State  #: normaliser statistics, for `make_world`
+    agent: Agent = field(repr=False)
+    world_state: State = field(repr=False)  #: normaliser statistics, for `make_world`
     edits: list[dict[str, Any]]  #: the history of the agent's networks
     start: dict[str, int]  #: the units of each of their layers at the beginning
 
@@ -130,10 +136,50 @@ class LoadedRun:
         world.load_state_dict(self.world_state)
         return world
 
-    def evaluate(self, *, episodes: int = 100, seed: int = 0, deterministic: bool = True) -> Evaluation:
+    def act(self, observation: Any, *, deterministic: bool = True) -> Any:
+        """The action for one observation, both as the environment itself has them: in loops of others, on a robot.
+
+        Raises:
+            ValueError: no observation of this environment.
+            UsageError: the run's world is a third party's, and cannot translate.
+
+        >>> run = load("runs/cartpole") # doctest: +SKIP
+        >>> observation, info = env.reset() # doctest: +SKIP
+        >>> env.step(run.act(observation)) # doctest: +SKIP
+        """
+        world = self._translating
+        if not isinstance(world, Translating):
+            message = (
+                f"act: expected a world with row() and executed(), got {type(world).__name__}; use make_world() and agent.act"
+            )
+            raise UsageError(message)
+        try:
+            row = world.row(observation)
+        except (ValueError, TypeError, LookupError) as error:
+            both = isinstance(observation, tuple) and len(observation) == 2 and isinstance(observation[1], dict)
+            hint = "; reset() returns two things: observation, info = env.reset()" if both else ""
+            message = f"act: {self.settings.run.env}: {error}{hint}"
+            raise ValueError(message) from error
+        return world.executed(self.agent.act(row, deterministic=deterministic))
+
+    @cached_property
+    def _translating(self) -> World:
+        return self.make_world()
+
+    def evaluate(
+        self,
+        *,
+        episodes: int = 100,
+        seed: int = 0,
+        deterministic: bool = True,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Evaluation:
         """`rlcore.evaluation.evaluate` on a world made for it; the same arguments give the same result."""
+        if episodes < 1:
+            message = f"episodes: expected at least 1, got {episodes}"
+            raise ConfigError(message)
         with contextlib.closing(self.make_world(num_envs=min(episodes, _EVALUATION_ENVS))) as world:
-            return evaluate(self.agent, world, episodes=episodes, seed=seed, deterministic=deterministic)
+            return evaluate(self.agent, world, episodes=episodes, seed=seed, deterministic=deterministic, progress=progress)
 
 
 def load(path: Path | str) -> LoadedRun:
@@ -239,7 +285,8 @@ def check_free(directory: Path, *, overwrite: bool) -> None:
         message = f"dir: expected a directory, got the file {directory}"
         raise ConfigError(message)
     if not overwrite and any((directory / name).exists() for name in (checkpoint.FILE_NAME, _CONFIG, _METRICS)):
-        message = f"{directory} already holds a run; continue it with --resume {directory}, or replace it with --overwrite"
+        ways = f"continue it with --resume {directory}, or replace it with --overwrite"
+        message = f"{directory} already holds a run; {ways} (in Python resume=True, overwrite=True)"
         raise RunExistsError(message)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import math
 import types
@@ -11,6 +10,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+from rlcore import errors
 from rlcore.errors import ConfigError
 
 __all__ = ["format_toml", "nearest", "replace", "to_mapping"]
@@ -19,20 +19,29 @@ __all__ = ["format_toml", "nearest", "replace", "to_mapping"]
 _NONE = "none"
 
 
+#: What other libraries call a setting: what it is called here.
+_ELSEWHERE = {
+    "activation_fn": "activation", "algo": "agent", "batch_size": "minibatch_size", "clip_coef": "clip_range",
+    "end_e": "exploration_final_epsilon", "ent_coef": "entropy_coefficient", "env_id": "env", "env_kwargs": "env_args",
+    "env_name": "env", "eval_freq": "log_every", "exploration_final_eps": "exploration_final_epsilon",
+    "hidden_size": "hidden_sizes", "log_dir": "dir", "logdir": "dir", "lr": "learning_rate", "max_steps": "steps",
+    "n_envs": "num_envs", "n_epochs": "epochs", "n_steps": "rollout_length", "net_arch": "hidden_sizes",
+    "num_epochs": "epochs", "num_steps": "rollout_length", "output_dir": "dir", "save_freq": "checkpoint_every",
+    "start_e": "exploration_initial_epsilon", "target_network_frequency": "target_update_interval", "timesteps": "steps",
+    "total_timesteps": "steps", "train_freq": "train_interval", "train_frequency": "train_interval",
+    "update_epochs": "epochs", "vf_coef": "value_coefficient",
+}  # fmt: skip
+
+
 def nearest(name: str, known: typing.Iterable[str]) -> str:
-    """A hint that names what the writer of ``name`` may have meant.
+    """A hint that names what the writer of ``name`` may have meant, be it another library's name for a setting of ours.
 
-    >>> nearest("gama", ["gamma", "clip_range"])
-    "did you mean 'gamma'?"
+    >>> nearest("gama", ["gamma", "clip_range"]), nearest("ent_coef", ["clip_range", "entropy_coefficient"])
+    ("did you mean 'gamma'?", "did you mean 'entropy_coefficient'?")
     """
-    known = sorted(known)
-    return _close(name, known) or "expected one of " + ", ".join(known)
-
-
-def _close(name: Any, known: typing.Iterable[str]) -> str:
-    """The names near to one, as a question; empty where there is none."""
-    close = difflib.get_close_matches(str(name), sorted(known), n=3, cutoff=0.6)
-    return "did you mean " + " or ".join(map(repr, close)) + "?" if close else ""
+    known = set(known)
+    ours = _ELSEWHERE.get(name)
+    return f"did you mean {ours!r}?" if ours in known else errors.nearest(name, known)
 
 
 def to_mapping(config: Any) -> dict[str, Any]:
@@ -74,8 +83,10 @@ def replace(config: Any, values: Mapping[str, Any], where: str) -> Any:
         try:
             checked[key] = _coerce(value, hints[key])
         except TypeError as error:
-            close = _close(value, typing.get_args(hints[key])) if typing.get_origin(hints[key]) is typing.Literal else ""
-            message = f"{where}: {key}: expected {error}, got {value!r} ({type(value).__name__}){close and '; ' + close}"
+            message = f"{where}: {key}: expected {error}, got {value!r} ({type(value).__name__})"
+            if typing.get_origin(hints[key]) is typing.Literal:
+                hint = errors.nearest(str(value), map(str, typing.get_args(hints[key])))
+                message += f"; {hint}" * hint.startswith("did")
             raise ConfigError(message) from None
     try:
         return dataclasses.replace(config, **checked)

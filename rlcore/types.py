@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "Agent", "EditableAgent", "EpisodeEnd", "Learner", "LiveAgent", "Metrics", "Part", "RevertibleAgent",
-    "Sensors", "State", "Step", "World",
+    "Sensors", "State", "Step", "Translating", "World",
 ]  # fmt: skip
 
 #: What a checkpoint can hold: nested ``dict[str, State]`` and lists whose leaves are NumPy arrays (saved exactly as
@@ -164,6 +164,19 @@ class Part(NamedTuple):
     net: Any  #: a `tensor.nn.Module`
     optimizer: Any  #: holds its parameters, maybe among others; None where only followers do
     followers: tuple[Any, ...] = ()  #: for example a target network; see `tensor.structure.Edit.apply`
+
+
+@runtime_checkable
+class Translating(Protocol):
+    """What a world of one environment may offer besides, so that an agent acts in loops of others, too."""
+
+    def row(self, observation: Any) -> NDArray[np.float32]:
+        """An observation as the environment itself gives it, as the agent takes it: ``[1, d]``; ValueError for another kind."""
+        ...
+
+    def executed(self, action: NDArray[Any]) -> Any:
+        """The agent's action for that row, as the environment itself takes it."""
+        ...
 
 
 @runtime_checkable

@@ -34,7 +34,8 @@ def make_world(
     """Build ``num_envs`` copies of an environment, stepped together.
 
     Args:
-        env_id: a Gymnasium id, ``"package:Name-v0"``, or a name registered in `rlcore.registry.ENVS`.
+        env_id: a Gymnasium id, ``"package:Name-v0"``, ``"module:Class"`` of an environment, or a name registered in
+            `rlcore.registry.ENVS`.
         num_envs: how many copies.
         vectorization: ``"auto"``, ``"native"``, ``"sync"`` or ``"async"``, as `envs` understands it.
         normalize_observation: subtract the running mean, divide by the running deviation.
@@ -71,7 +72,7 @@ def make_world(
     try:
         world: World = (make or load_object(_MAKE_WORLD))(env_id, **options)
     except UnknownNameError as error:
-        if make is not None or not ENVS.names():
+        if make is not None or error.name != env_id or ":" in env_id:
             raise
         raise UnknownNameError(error.kind, env_id, list_environments()) from error  # third parties' names too
     return world

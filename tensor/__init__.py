@@ -1,5 +1,6 @@
 """Dynamic-graph tensors: arrays that record what is done with them, on NumPy and CuPy, with PyTorch's public names."""
 
+import sys as _sys
 import warnings as _warnings
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
@@ -138,11 +139,32 @@ _LATER = {
 }  # fmt: skip
 
 
+#: What scripts for PyTorch may ask for, and what is to be done instead.
+_ABSENT = {
+    **dict.fromkeys(("amp", "autocast"), "there is no mixed precision"),
+    **dict.fromkeys(("distributed", "onnx"), "not here yet"),
+    **dict.fromkeys(("set_num_threads", "get_num_threads"), "set OPENBLAS_NUM_THREADS before NumPy is imported"),
+    **dict.fromkeys(("sparse", "sparse_coo_tensor", "sparse_csr_tensor"), "there are no sparse tensors"),
+    "backends": "there is no cuDNN and no MKL to be set up",
+    "bfloat16": "there are float16, float32 and float64",
+    "distributions": "not here yet; multinomial, normal and bernoulli draw, log_softmax gives log-probabilities",
+    "hub": "nothing is fetched; load reads files",
+    "profiler": "compile.explain says what a compiled function does",
+    "set_default_device": "give device= to what makes a tensor",
+    "use_deterministic_algorithms": "all results are deterministic as it is",
+}
+
+
 def __getattr__(name: str) -> _Any:
     room = _LATER.get(name)
+    if name == "__version__":
+        from importlib.metadata import version  # 20 ms that few need
+
+        return version("rlcore")
     if room is None:
-        msg = f"module 'tensor' has no attribute {name!r}"
-        raise AttributeError(msg)
+        why = _ABSENT.get(name)
+        msg = f"module 'tensor' has no attribute {name!r}" + (f": {why}" if why else "")
+        raise AttributeError(msg, name=name, obj=_sys.modules[__name__])  # Python then names the nearest
     module = _import_module(f"tensor.{room}")
     value = globals()[name] = module if room == name else getattr(module, name)
     return value

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -91,6 +93,17 @@ def test_the_picture_of_steps_shows_every_kept_figure(tmp_path: Path, monkeypatc
     for word in ("6 us", "430 us", "4 us", "200 ms", "at commit def", "abc"):
         assert word in picture
     assert picture.count("<polyline") == 1, "only the step has both figures of a ratio"
+
+
+def test_each_benchmark_says_how_long_it_takes_and_how_it_is_recorded():
+    for path in sorted((ROOT / "benchmarks").glob("*.py")):
+        text = path.read_text()
+        if "__main__" not in text or path.name == "routing.py":
+            continue
+        said = " ".join((ast.get_docstring(ast.parse(text)) or "").split())
+        assert re.search(r"about [a-z0-9 ]*(second|minute|hour)[^.]* on (two cores|an H200)", said, re.IGNORECASE), path.name
+        record = f"benchmarks/results/{path.stem}.json"
+        assert not (ROOT / record).exists() or record in said, path.name
 
 
 def test_plasticity_benchmark():

@@ -13,6 +13,7 @@ import numpy as np
 from envs.streams.errors import StaleError, StreamAddressError
 from envs.streams.pipeline import Pipeline
 from envs.streams.sensor import SECOND, ClockOffset, Sensor
+from rlcore.errors import nearest
 
 if TYPE_CHECKING:
     from envs.streams.stream import Sample, Stream
@@ -33,7 +34,12 @@ class Moment(NamedTuple):
     valid: dict[str, bool]
 
     def __getitem__(self, key: Any) -> Any:
-        return self.values[key] if isinstance(key, str) else tuple.__getitem__(self, key)
+        if not isinstance(key, str):
+            return tuple.__getitem__(self, key)
+        if key not in self.values:
+            msg = f"no sensor {key!r}; {nearest(key, self.values)}"
+            raise KeyError(msg)
+        return self.values[key]
 
 
 def _one(table: Any, topic: str) -> float | None:
@@ -95,6 +101,11 @@ class Aligned(Pipeline[Moment]):
         if self._walled and interpolate:
             msg = "align: interpolate needs the sample after the tick, which clock='wall' does not know; expected 'log' or 'fast'"
             raise StreamAddressError(msg)
+        for name, by_topic in {"max_age": max_age, "rates": rates, "offsets": offsets, "interpolate": interpolate}.items():
+            for topic in by_topic if isinstance(by_topic, Collection) and not isinstance(by_topic, str) else ():
+                if stream.topics and topic not in stream.topics:
+                    msg = f"align: {name}: no sensor {topic!r}; {nearest(topic, stream.topics)}"
+                    raise StreamAddressError(msg)
         self.stream, self.on_stale, self.interpolate = stream, on_stale, frozenset(interpolate)
         self._needed = frozenset(stream.topics if topics is None else topics)
         self.period = 1 / Fraction(rate).limit_denominator(1_000_000) * SECOND

@@ -116,7 +116,11 @@ def _dtype(text: str) -> np.dtype[Any]:
 
 
 def _array(value: Any) -> NDArray[Any]:
-    array = value if type(value) is np.ndarray else np.asarray(value)
+    try:
+        array = value if type(value) is np.ndarray else np.asarray(value)
+    except ValueError:
+        msg = "frame: expected an array of numbers or booleans, got rows of different lengths"
+        raise FrameError(msg) from None
     if array.dtype.kind not in KINDS:
         msg = f"frame: expected an array of numbers or booleans, got dtype {array.dtype}"
         raise FrameError(msg)

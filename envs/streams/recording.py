@@ -34,6 +34,9 @@ def record(
     Each message is flushed, without chunks: a process that is killed leaves all that it had received. What is no frame is counted
     in ``stream.rejected`` and not written; repeated frames are.
     """
+    if not isinstance(stream, Stream):
+        msg = f"record: expected a stream, as open_stream(...) gives, got {type(stream).__name__}"
+        raise TypeError(msg)
     count = 0
     channels: dict[str, int] = {}
     with Path(path).open("wb") as file:

@@ -15,6 +15,7 @@ from mcap.reader import NonSeekingReader, SeekingReader
 from envs.streams.errors import FrameError, StreamAddressError
 from envs.streams.frames import encode, wire_topic
 from envs.streams.transport import Receiver
+from rlcore.errors import nearest
 
 __all__ = ["ArraySource", "Arrival", "FileSource", "LiveSource", "McapSource", "Source", "pack", "unpack"]
 
@@ -95,13 +96,23 @@ class ArraySource(FileSource):
 
     def __init__(self, arrays: Any, *, rates: Any = 1.0, times: Mapping[str, Any] | None = None) -> None:
         named = dict(arrays) if isinstance(arrays, Mapping) else {"value": arrays}
+        for given in (rates, times):
+            for topic in given if isinstance(given, Mapping) else ():
+                if topic not in named:
+                    msg = f"open_stream: no array for the topic {topic!r} of rates or times; {nearest(topic, named)}"
+                    raise StreamAddressError(msg)
         self._columns = {topic: np.asarray(rows) for topic, rows in named.items()}
         self._stamps = {}
         for topic, rows in self._columns.items():
             given = None if times is None else times.get(topic)
             rate = rates.get(topic, 1.0) if isinstance(rates, Mapping) else rates
+            if rows.ndim == 0:
+                msg = (
+                    f"open_stream: expected an address, a file, or arrays of one sample a row, got {named[topic]!r} for {topic!r}"
+                )
+                raise StreamAddressError(msg)
             seconds = np.arange(len(rows)) / rate if given is None else np.asarray(given, np.float64)
-            if seconds.shape != rows.shape[:1] or rows.ndim == 0 or (len(seconds) and not seconds.min() >= 0):
+            if seconds.shape != rows.shape[:1] or (len(seconds) and not seconds.min() >= 0):
                 msg = f"open_stream: expected one time >= 0 for each row of {topic!r} {rows.shape}, got {seconds.shape}"
                 raise StreamAddressError(msg)
             self._stamps[topic] = np.rint(seconds * SECOND).astype(np.int64)

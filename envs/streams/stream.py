@@ -20,6 +20,7 @@ from envs.streams.sources import ArraySource, Arrival, LiveSource, McapSource, S
 from envs.streams.tables import CsvSource, ParquetSource
 from envs.streams.tracking import Tracker
 from envs.streams.transport import MemoryReceiver, MemorySender, Sender
+from rlcore.errors import nearest
 
 __all__ = ["Publisher", "Sample", "Stream", "open_stream", "publish"]
 
@@ -186,31 +187,45 @@ def _source(where: Any, topics: tuple[str, ...], options: dict[str, Any]) -> Sou
         msg = f"open_stream: {where} takes no such option: {str(error).rpartition(' ')[2]}"
         raise StreamAddressError(msg) from None
     known = ", ".join([f"{name}://" for name in _SCHEMES] + [f"*{name}" for name in _FILES])
-    msg = f"open_stream: expected {known} or arrays, got {str(where)!r}"
+    msg = f"open_stream: expected {known} or arrays, got {str(where)!r}{_meant(str(where))}"
     raise StreamAddressError(msg)
 
 
+def _meant(address: str) -> str:
+    """A hint for addresses as ZeroMQ has them."""
+    return f"; did you mean 'zmq+{address}'?" if address.startswith(("tcp://", "ipc://")) else ""
+
+
 def open_stream(
-    where: str | Path | Mapping[str, Any] | Any, *, topics: Sequence[str] = (), timeout: float | None = None, **options: Any
+    where: str | Path | Mapping[str, Any] | Any, *, topics: str | Sequence[str] = (), timeout: float | None = None, **options: Any
 ) -> Stream:
     """The samples of an address, a file or arrays.
 
     ``where``: ``zmq+tcp://host:port``, ``zmq+ipc:///path`` (both with ``?pattern=push`` too), ``memory://name``,
     ``can://interface/channel``; a ``.mcap``, ``.csv``, ``.parquet``, ``.blf`` or ``.asc`` file; arrays by topic.
 
-    ``topics``: which ones, all by default. ``timeout``: seconds of silence that end a live stream (None: it never ends).
+    ``topics``: which ones (one name or several), all by default. ``timeout``: seconds of silence that end a live stream (None:
+    it never ends).
     Arrays take ``rates`` (Hz, one or by topic) or ``times`` (seconds by topic), tables ``rates``, CAN ``dbc``; sockets ``curve``,
     ``insecure``, ``high_water`` (messages that may wait), ``max_bytes``.
 
     Raises:
-        StreamAddressError: the address cannot be opened, or not safely.
+        StreamAddressError: the address cannot be opened, or not safely; a file has no such topic.
         PeerRefusedError: (while iterating) the publisher is there and refuses our key.
 
     >>> import numpy as np
     >>> [float(sample.value) for sample in open_stream({"speed": np.array([1.0, 2.0])}, rates=10)]
     [1.0, 2.0]
     """
-    return Stream(_source(where, tuple(topics), options), topics=topics, timeout=timeout)
+    topics = (topics,) if isinstance(topics, str) else tuple(topics)
+    source = _source(where, topics, options)
+    for topic in topics:
+        if source.topics and not source.live and topic not in source.topics:
+            source.close()
+            name = where if isinstance(where, (str, Path)) else "arrays"
+            msg = f"open_stream: {name}: no topic {topic!r}; {nearest(topic, source.topics)}"
+            raise StreamAddressError(msg)
+    return Stream(source, topics=topics, timeout=timeout)
 
 
 class Publisher:
@@ -233,6 +248,12 @@ class Publisher:
 
     def send(self, topic: str, value: Any, capture_time: int | None = None) -> None:
         """Send one value, captured at ``capture_time`` nanoseconds (None: now). Its memory may be used again at once."""
+        if not isinstance(topic, str):
+            msg = f"send: expected a topic and a value, such as send('imu', array), got {type(topic).__name__} for the topic"
+            raise FrameError(msg)
+        if isinstance(capture_time, float):
+            msg = f"send: expected capture_time in whole nanoseconds, as time.time_ns() gives, got {capture_time}"
+            raise FrameError(msg)
         now = time.time_ns()
         sequence = self._sequences.get(topic, 0)
         captured = now if capture_time is None else capture_time
@@ -274,5 +295,5 @@ def publish(uri: str, *, block: bool = False, curve: Curve | None = None, insecu
         return Publisher(MemorySender(url.netloc, block))
     if url.scheme.startswith("zmq+"):
         return Publisher(ZmqSender(uri, block=block, curve=curve, insecure=insecure, **options))
-    msg = f"publish: expected zmq+tcp://, zmq+ipc:// or memory://, got {uri!r}"
+    msg = f"publish: expected zmq+tcp://, zmq+ipc:// or memory://, got {uri!r}{_meant(uri)}"
     raise StreamAddressError(msg)

@@ -26,7 +26,7 @@ def allocate(fields: Fields, leading: tuple[int, ...]) -> Arrays:
 
 def wrong_names(given: Mapping[str, Any], arrays: Arrays) -> TypeError:
     """The error for entries whose names are not exactly the declared ones."""
-    return TypeError(f"expected the fields {', '.join(arrays)}; got {', '.join(given) or 'none'}")
+    return TypeError(f"expected the fields {', '.join(map(repr, arrays))}; got {', '.join(map(repr, given)) or 'none'}")
 
 
 def restore(arrays: Arrays, size: int, saved: Mapping[str, NDArray[Any]]) -> None:
@@ -36,7 +36,7 @@ def restore(arrays: Arrays, size: int, saved: Mapping[str, NDArray[Any]]) -> Non
         ValueError: other names, shapes or dtypes than declared: the state is of a different buffer.
     """
     if saved.keys() != arrays.keys():
-        message = f"the saved buffer has the fields {', '.join(saved)}, this one {', '.join(arrays)}"
+        message = f"the saved buffer has the fields {', '.join(map(repr, saved))}, this one {', '.join(map(repr, arrays))}"
         raise ValueError(message)
     for name, array in arrays.items():
         if size > len(array):

@@ -11,8 +11,9 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
-from rlcore.errors import RlcoreError, UnknownNameError, UsageError
+from rlcore.errors import RlcoreError, RunError, UsageError, nearest
 
 __all__ = ["main"]
 
@@ -33,7 +34,7 @@ _COMMANDS = {
 }
 
 _USAGE = """\
-usage: run-agent [-h] COMMAND ...
+usage: run-agent [-h] [--version] COMMAND ...
 
 Train and evaluate reinforcement-learning agents.
 
@@ -69,11 +70,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         0; 2 where the command was used wrongly; 1 where it failed while running; 128 + the signal where one stopped it.
 
     >>> main(["--help"]) # doctest: +ELLIPSIS
-    usage: run-agent [-h] COMMAND ...
+    usage: run-agent [-h] [--version] COMMAND ...
     ...
     0
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    here = str(Path.cwd())
+    if here not in sys.path:  # files of the user's own are found by name, as under `python -m`; what is installed comes first
+        sys.path.append(here)
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
@@ -89,11 +93,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if "--debug" in arguments:
             traceback.print_exc()
-        known = isinstance(error, RlcoreError)
-        text = " ".join((str(error) if known else f"{type(error).__name__}: {error}").split())
+        known = isinstance(error, RlcoreError) and not (isinstance(error, RunError) and _foreign(error.__cause__))
+        text = " ".join((str(error) if isinstance(error, RlcoreError) else f"{type(error).__name__}: {error}").split())
         hint = "" if known or "--debug" in arguments else " (--debug shows where)"
         print(f"run-agent: error: {text}{hint}", file=sys.stderr)
         return error.exit_code if isinstance(error, RlcoreError) else 1
+
+
+def _foreign(cause: BaseException | None) -> bool:
+    """Whether it was raised by other people's code, whose place in it they want to know."""
+    return cause is not None and not isinstance(cause, (RlcoreError, OSError))
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -104,9 +113,16 @@ def _dispatch(arguments: list[str]) -> int:
     if command in ("-h", "--help"):
         print(_USAGE, end="")
         return 0
+    if command == "--version":
+        from importlib.metadata import version  # 20 ms that nobody else needs
+
+        print(f"rlcore {version('rlcore')}")
+        return 0
     if command not in _COMMANDS:
-        kind = "option" if command.startswith("-") else "command"
-        raise UnknownNameError(kind, command, _COMMANDS)
+        kind, known = ("option", ["--help", "--version"]) if command.startswith("-") else ("command", [*_COMMANDS])
+        first = "; a command comes first, such as train" * (kind == "option")
+        message = f"unknown {kind} {command!r}; {nearest(command, known)}{first}"
+        raise UsageError(message)
     module = importlib.import_module(f"rlcore.cli.{_COMMANDS[command][0]}")
     code: int = getattr(module, f"{command.replace('-', '_')}_command")(rest)
     return code

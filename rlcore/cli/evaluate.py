@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +15,9 @@ from rlcore.cli.video import VideoWriter
 from rlcore.errors import UsageError
 
 __all__ = ["eval_command"]
+
+_VIDEOS = (".mp4", ".mov", ".mkv", ".avi")
+_SECONDS = 5.0  # between lines that say how far it is
 
 
 @dataclass(frozen=True)
@@ -55,9 +61,11 @@ def eval_command(arguments: list[str]) -> int:
 
     if options.video is not None:
         VideoWriter.require()
-    run = load(directory)
+    run, progress = load(directory), _teller(options.episodes)
     if not (options.render or options.video):
-        result = run.evaluate(episodes=options.episodes, seed=options.seed, deterministic=not options.stochastic)
+        result = run.evaluate(
+            episodes=options.episodes, seed=options.seed, deterministic=not options.stochastic, progress=progress
+        )
     else:
         with contextlib.ExitStack() as stack:
             world = run.make_world(render_mode="human" if options.render else "rgb_array")
@@ -70,6 +78,7 @@ def eval_command(arguments: list[str]) -> int:
                 seed=options.seed,
                 deterministic=not options.stochastic,
                 on_step=None if video is None else video.add_frame,
+                progress=progress,
             )
     if options.json:
         described = {"env": run.settings.run.env, "agent": run.settings.run.agent, "steps": run.steps}
@@ -81,6 +90,19 @@ def eval_command(arguments: list[str]) -> int:
     return 0
 
 
+def _teller(episodes: int) -> Callable[[int, int], None]:
+    """Says now and then how far a long evaluation is."""
+    told = time.monotonic()
+
+    def tell(ended: int, steps: int) -> None:
+        nonlocal told
+        if steps % 64 == 0 and time.monotonic() - told > _SECONDS:
+            told = time.monotonic()
+            print(f"{ended:,} of {episodes:,} episodes, {steps:,} steps in each environment", file=sys.stderr, flush=True)
+
+    return tell
+
+
 def _check(options: EvalOptions) -> Path:
     if options.directory is None:
         message = "eval needs the directory of a run, for example: run-agent eval runs/cartpole"
@@ -89,6 +111,9 @@ def _check(options: EvalOptions) -> Path:
         if value < low:
             message = f"--{name}: expected at least {low}, got {value}"
             raise UsageError(message)
+    if options.video is not None and options.video.suffix not in _VIDEOS:
+        message = f"--video: expected a file that ends with {', '.join(_VIDEOS[:-1])} or {_VIDEOS[-1]}, got {options.video}"
+        raise UsageError(message)
     if options.render and options.video:
         message = "--render shows the episodes and --video records them; give one of them"
         raise UsageError(message)

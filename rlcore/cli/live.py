@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import shlex
 import signal
@@ -17,6 +18,7 @@ from rlcore.cli.parsing import Directory, File, Flag, parse, peek, structure_tab
 from rlcore.config import RunConfig, Settings, read_toml, resolve
 from rlcore.errors import UsageError
 from rlcore.logging import make_progress
+from rlcore.registry import AGENTS
 
 if TYPE_CHECKING:
     from rlcore.live import LiveConfig, LiveResult
@@ -37,7 +39,7 @@ class LiveOptions:
     """Where the run goes (default: runs/live-ENV-AGENT-SEED)."""
 
     resume: Directory = None
-    """Continue the run in this directory, one of `run-agent train` too, with its own configuration."""
+    """Continue the run in this directory, one of `run-agent train` too, with its own configuration and rate."""
 
     overwrite: Flag = False
     """Replace the run that is in the directory."""
@@ -46,7 +48,8 @@ class LiveOptions:
     """TOML file with the tables [run] and [agent]; the command line comes over it."""
 
     structure: File = None
-    """TOML file that says when and how the agent's networks change as it learns; or the name of one we ship: plateau, renew."""
+    """TOML file that says when and how the agent's networks change as it learns; or one that we ship: continual, plateau, renew,
+    slim, trial."""
 
     tensorboard: Flag = False
     """Also write TensorBoard files."""
@@ -102,10 +105,8 @@ def live_command(arguments: list[str]) -> int:
 def _parse(arguments: list[str]) -> tuple[LiveOptions, LiveConfig, Settings, Path]:
     from rlcore.live import LiveConfig
 
-    positional = []
-    while arguments and not arguments[0].startswith("-"):
-        positional.append(arguments[0])
-        arguments = arguments[1:]
+    positional, arguments = _named(arguments)
+    timing = LiveConfig()
     resume, file = peek(arguments, "--resume"), peek(arguments, "--config")
     path = None if file is None else Path(file)
     asks_help = "-h" in arguments or "--help" in arguments
@@ -115,9 +116,13 @@ def _parse(arguments: list[str]) -> tuple[LiveOptions, LiveConfig, Settings, Pat
             raise UsageError(message)
         from rlcore.runs import read
 
-        _, settings, _ = read(resume)
+        _, settings, metadata = read(resume)
+        timing = LiveConfig(**metadata.get("live", {}))
     elif len(positional) == 2 or (asks_help and len(positional) < 2):
         agent, env = [*positional, *["stream-ac", ""][len(positional) :]]
+        if agent not in AGENTS and env in AGENTS:
+            message = f"live takes the agent first: run-agent live {env} {agent}"
+            raise UsageError(message)
         settings = resolve(env, agent, path)
     else:
         got = " ".join(positional) or "neither"
@@ -134,7 +139,7 @@ def _parse(arguments: list[str]) -> tuple[LiveOptions, LiveConfig, Settings, Pat
         ],
         frozen=True,
     )
-    default = command_line(LiveOptions(seed=settings.run.seed, env_args=settings.run.env_args), LiveConfig(), settings.agent)
+    default = command_line(LiveOptions(seed=settings.run.seed, env_args=settings.run.env_args), timing, settings.agent)
     parsed: Any = parse(default, arguments, command="live AGENT ENV", description=_DESCRIPTION)
     options: LiveOptions = parsed.options
     if resume is None and settings.run.num_envs != 1:
@@ -144,6 +149,20 @@ def _parse(arguments: list[str]) -> tuple[LiveOptions, LiveConfig, Settings, Pat
     name = f"live-{run.env}-{run.agent}-{run.seed}".replace("/", "_").replace(":", "_")
     directory = options.resume or options.dir or Path("runs") / name
     return options, parsed.timing, settings, directory if directory.is_dir() or options.resume is None else directory.parent
+
+
+def _named(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Agent and environment, by their places or by the flags that `train` has for them; and the other arguments."""
+    names = list(itertools.takewhile(lambda argument: not argument.startswith("-"), arguments))
+    others = arguments[len(names) :]
+    for flag, place in (("--agent", 0), ("--env", len(names) + 1)):
+        value = peek(others, flag)
+        if value is not None:
+            names.insert(place, value)
+            others = [
+                a for i, a in enumerate(others) if not (a == flag or a.startswith(f"{flag}=") or others[i - 1 : i] == [flag])
+            ]
+    return names, others
 
 
 def _to_json(result: LiveResult, settings: Settings) -> dict[str, Any]:

@@ -112,12 +112,29 @@ def peek(arguments: Sequence[str], flag: str) -> str | None:
     return value
 
 
-def _with_nearest(text: str) -> str:
-    """What tyro says of a choice that there is not, as we say it.
+#: What tyro says of values, and what we say.
+_MISTAKES = {
+    r"Error parsing (?P<flag>\S+): invalid literal for int\(\) with base 10: (?P<given>'.*')": "expected an integer, got {given}",
+    r"Error parsing (?P<flag>\S+): could not convert string to float: (?P<given>'.*')": "expected a number, got {given}",
+    r"Error parsing (?P<flag>\S+): Could not find valid parse for arguments: (?P<given>\[.*\])": (
+        "expected values with spaces between them, such as 64 64, got {given}"
+    ),
+    r"Missing value for argument '(?P<flag>\S+)'\. Expected .*": "expected a value",
+}
 
+
+def _with_nearest(text: str) -> str:
+    """What tyro says of a value that cannot be read, or a choice that there is not, as we say it.
+
+    >>> _with_nearest("Error parsing --steps: invalid literal for int() with base 10: '1e5'")
+    "--steps: expected an integer, got '1e5'"
     >>> _with_nearest("invalid choice 'obdg' for argument '--step-rule'. Expected one of ('obgd', 'intentional').")
     "--step-rule: unknown choice 'obdg'; did you mean 'obgd'?"
     """
+    for pattern, expected in _MISTAKES.items():
+        mistake = re.fullmatch(pattern, text)
+        if mistake is not None:
+            return f"{mistake['flag']}: {expected.format(**mistake.groupdict())}"
     refused = re.fullmatch(r"invalid choice '(.*)' for argument '(.*)'\. Expected one of \((.*)\)\.", text)
     if refused is None:
         return text
@@ -128,11 +145,17 @@ def _with_nearest(text: str) -> str:
 
 def _unknown(unknown: Sequence[str], default: Any) -> str:
     flags = [argument for argument in unknown if argument.startswith("-")]
+    if not flags and unknown[0].lower() in ("true", "false"):
+        return f"unexpected argument {unknown[0]!r}; a switch takes no value: --compile or --no-compile"
     if not flags:
-        return f"unexpected argument {unknown[0]!r}"
+        return f"unexpected argument {unknown[0]!r}; --help shows what goes where" + (
+            ": settings are flags, such as --env CartPole-v1 --agent ppo" if "--env" in _flags(default) else ""
+        )
     flag = flags[0].partition("=")[0]
-    hint = nearest(flag.replace("_", "-"), _flags(default))
-    return f"unknown flag {flag}; " + (hint.replace("'", "") if "mean" in hint else "--help lists them")
+    known = {name.lstrip("-").replace("-", "_"): name for name in _flags(default)}
+    hint = nearest(flag.lstrip("-").replace("-", "_"), known)
+    named = re.sub("'([^']*)'", lambda name: known[name[1]], hint)
+    return f"unknown flag {flag}; {named if hint.startswith('did') else '--help lists them'}"
 
 
 def _flags(config: Any) -> set[str]:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import signal
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +18,9 @@ from rlcore.errors import ConfigError, UsageError
 from rlcore.registry import load_object
 
 __all__ = ["keys_command", "record_command", "replay_command"]
+
+
+_SILENCE = 3.0  # seconds, after which a recorder that hears nothing says so
 
 
 def _streams(name: str) -> Any:
@@ -133,6 +137,9 @@ def record_command(arguments: list[str]) -> int:
     if options.out.exists() and not options.overwrite:
         message = f"{options.out}: expected no such file, or --overwrite"
         raise UsageError(message)
+    if options.out.suffix != ".mcap" or not options.out.parent.is_dir():
+        message = f"--out: expected a file that ends with .mcap, in a directory that is there, got {options.out}"
+        raise UsageError(message)
     given: dict[str, Any] = {"insecure": True} if options.insecure else {}
     curve = read_keys(options.key, server=options.server)
     if curve is not None:
@@ -142,16 +149,25 @@ def record_command(arguments: list[str]) -> int:
     topics = [] if options.topics is None else options.topics.split(",")
     for number in (signal.SIGINT, signal.SIGTERM):  # the first, too: a shell's background jobs inherit it as ignored
         signal.signal(number, signal.default_int_handler)
-    with key_flags():
+    count = 0
+
+    def written(so_far: int) -> None:
+        nonlocal count
+        count = so_far
+
+    def ask() -> None:
+        if not count:
+            asked = f" with the topics {', '.join(map(repr, topics))}" if topics else ""
+            print(f"nothing{asked} has come in {_SILENCE:g} s: does somebody publish there?", file=sys.stderr, flush=True)
+
+    silence = threading.Timer(_SILENCE, ask)
+    silence.daemon = True
+    silence.start()
+    with key_flags(), contextlib.ExitStack() as stack:
+        stack.callback(silence.cancel)
         opened = _streams("open_stream")(options.uri, topics=topics, timeout=options.timeout, **given)
-    with opened as stream:
+        stream = stack.enter_context(opened)
         print(f"recording {options.uri} to {options.out}, until Ctrl-C", file=sys.stderr, flush=True)
-        count = 0
-
-        def written(so_far: int) -> None:
-            nonlocal count
-            count = so_far
-
         with contextlib.suppress(KeyboardInterrupt):  # it is how a recording ends
             _streams("record")(stream, options.out, limit=options.limit, written=written)
         lost = sum(tracker.lost for tracker in stream.trackers.values())

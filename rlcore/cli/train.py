@@ -43,7 +43,8 @@ class TrainOptions:
     """TOML file with the tables [run] and [agent]; the command line comes over it."""
 
     structure: File = None
-    """TOML file that says when and how the agent's networks change as it learns; or the name of one we ship: plateau, renew."""
+    """TOML file that says when and how the agent's networks change as it learns; or one that we ship: continual, plateau, renew,
+    slim, trial."""
 
     tensorboard: Flag = False
     """Also write TensorBoard files."""

@@ -339,7 +339,8 @@ class LiveRunner:
     def _request_save(self) -> None:
         """Have the learner save, with what belongs to this thread as it is now."""
         base = self._base
-        beside = {"world": self._world.state_dict(), "tally": base.tally.state_dict(), "metadata": base.figures()}
+        metadata = {**base.figures(), "live": {"hz": self.config.hz}}
+        beside = {"world": self._world.state_dict(), "tally": base.tally.state_dict(), "metadata": metadata}
         self._thread.request_save({**beside, "told": self._told}, spaces=self._spaces)
 
     def _save(self, agent: State, beside: dict[str, Any]) -> None:

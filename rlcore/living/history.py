@@ -37,7 +37,7 @@ def layer_of(parts: Mapping[str, Part], name: str) -> tuple[Part, str]:
     """The part that a layer "part.path" is in, and its path there; ConfigError names the parts."""
     part, _, layer = name.partition(".")
     if part not in parts or not layer:
-        message = f"layer: expected 'PART.LAYER' with one of the parts {', '.join(parts)}, got {name!r}"
+        message = f"layer: expected 'PART.LAYER' with one of the parts {', '.join(map(repr, parts))}, got {name!r}"
         raise ConfigError(message)
     return parts[part], layer
 

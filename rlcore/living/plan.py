@@ -32,6 +32,7 @@ A policy that chooses units itself, such as "continual_backprop" and "redo", goe
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -42,7 +43,7 @@ from rlcore.errors import ConfigError, RlcoreError, UnknownNameError
 from rlcore.living.edits import EDITS, EditMaker
 from rlcore.living.policies import POLICIES
 from rlcore.living.renewals import Renewal
-from rlcore.registry import Registry, load_object
+from rlcore.registry import Registry
 from rlcore.schema import nearest, replace
 
 __all__ = ["Budget", "Plan", "Rule", "RuleBudget", "TrialOptions", "read_plan", "read_structure"]
@@ -172,7 +173,8 @@ def read_plan(tables: Mapping[str, Any], where: str) -> Plan:
     budget = replace(Budget(), _table(tables, "budget", where), f"{where}: budget")
     rules = tables.get("rule", [])
     if not isinstance(rules, list) or not rules or not all(isinstance(rule, dict) for rule in rules):
-        message = f"{where}: expected one or more tables [[rule]], got {rules!r}"
+        got = "[rule], of which there is one only" if isinstance(rules, dict) else repr(rules)
+        message = f"{where}: expected one or more tables [[rule]], got {got}"
         raise ConfigError(message)
     return Plan(budget, [_rule(rule, f"{where}: rule {number}") for number, rule in enumerate(rules, 1)])
 
@@ -201,30 +203,37 @@ def _rule(table: Mapping[str, Any], where: str) -> Rule:
 
 def make_edit(name: str, options: Mapping[str, Any], where: str) -> EditMaker:
     """An edit by its name and options."""
-    kind = _kind(name, EDITS, where)
-    edit: EditMaker = replace(kind(), options, where)
+    edit: EditMaker = replace(_kind(name, EDITS, where), options, where)
     return edit
 
 
 def _named(table: Mapping[str, Any], key: str, registry: Registry, where: str) -> tuple[Any, str, dict[str, Any]]:
     if key not in table:
-        message = f"{where}: expected a table [rule.{key}] with a name, one of {', '.join(registry.names())}"
+        message = f"{where}: expected a table [rule.{key}] with a name, one of {', '.join(map(repr, registry.names()))}"
         raise ConfigError(message)
     options = dict(_table(table, key, where))
     where = f"{where}: {key}"
     name = options.pop("name", None)
     if not isinstance(name, str):
-        message = f"{where}: expected a name, one of {', '.join(registry.names())}, got {name!r}"
+        message = f"{where}: expected a name, one of {', '.join(map(repr, registry.names()))}, got {name!r}"
         raise ConfigError(message)
-    return replace(_kind(name, registry, where)(), options, where), name, options
+    return replace(_kind(name, registry, where), options, where), name, options
 
 
 def _kind(name: str, registry: Registry, where: str) -> Any:
-    """A dataclass by its registered name, or by "module:Name"."""
+    """A dataclass by its registered name, or by "module:Name", with its defaults."""
     try:
-        return load_object(name) if ":" in name else registry.load(name)
+        kind = registry.load(name)
     except (RlcoreError, ImportError, AttributeError) as error:
         message = f"{where}: {error}"
+        raise ConfigError(message) from error
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+        message = f"{where}: expected a dataclass, whose fields are the options, got {name!r}"
+        raise ConfigError(message)
+    try:
+        return kind()
+    except TypeError as error:
+        message = f"{where}: expected a default for each field of {name!r}: {error}"
         raise ConfigError(message) from error
 
 

@@ -40,6 +40,7 @@ from tensor.array_api.searching import *
 from tensor.array_api.statistics import *
 from tensor.dtypes import bool_ as bool
 from tensor.dtypes import complex64, complex128, float32, float64, int8, int16, int32, int64, uint8, uint16, uint32, uint64
+from tensor.naming import quoted
 
 __all__ = [
     "Array", "__array_api_version__", "__array_namespace_info__", "bool", "complex64", "complex128", "e", "fft", "float32",
@@ -62,6 +63,6 @@ e, pi, inf, nan, newaxis = math.e, math.pi, math.inf, math.nan, None
 def _of(api_version: str | None) -> Any:
     """This module, if it knows the revision of the standard; ValueError if not. What tensors give for ``__array_namespace__``."""
     if api_version is not None and api_version not in _VERSIONS:
-        msg = f"__array_namespace__: expected a revision among {', '.join(_VERSIONS)}, got {api_version!r}"
+        msg = f"__array_namespace__: expected a revision among {quoted(_VERSIONS)}, got {api_version!r}"
         raise ValueError(msg)
     return sys.modules[__name__]

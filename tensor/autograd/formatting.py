@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tensor import cuda, dtypes
+from tensor.naming import quoted
 
 if TYPE_CHECKING:
     from tensor.autograd.tensor import Tensor
@@ -49,7 +50,7 @@ def set_printoptions(
     """
     if profile is not None:
         if profile not in _PROFILES:
-            msg = f"set_printoptions: expected a profile of {', '.join(_PROFILES)}, got {profile!r}"
+            msg = f"set_printoptions: expected a profile of {quoted(_PROFILES)}, got {profile!r}"
             raise ValueError(msg)
         _options.update(_PROFILES[profile])
     given = {"precision": precision, "threshold": threshold, "edgeitems": edgeitems, "linewidth": linewidth}

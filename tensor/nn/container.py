@@ -9,6 +9,7 @@ from typing import Any, Self, overload
 
 from tensor.autograd.modes import disabled
 from tensor.autograd.tensor import Tensor
+from tensor.naming import instead
 from tensor.nn.hooks import EVERYWHERE
 from tensor.nn.module import Module
 from tensor.nn.parameter import Parameter
@@ -95,6 +96,15 @@ class _Row(Module):
         return joined
 
 
+def _what_to_give(given: Any) -> str:
+    """What was given for a module, and what was probably meant."""
+    if isinstance(given, type):
+        return f"the class {given.__name__}; {given.__name__}() makes one"
+    if isinstance(given, (list, tuple)):
+        return f"a {type(given).__name__}; a star before it unpacks it"
+    return type(given).__name__
+
+
 class Sequential(_Row):
     """Modules applied one after the other, named by position, or by the keys of a mapping.
 
@@ -112,6 +122,9 @@ class Sequential(_Row):
         if not isinstance(named, Mapping):
             named = {str(i): module for i, module in enumerate(modules)}
         for name, module in named.items():
+            if module is not None and not isinstance(module, Module):
+                msg = f"Sequential.{name}: expected a Module or None, got {_what_to_give(module)}"
+                raise TypeError(msg)
             self.add_module(name, module)
 
     def forward(self, input: Any) -> Any:
@@ -213,7 +226,7 @@ class ModuleDict(Module):
 
     def __getitem__(self, key: str) -> Any:
         if key not in self._modules:
-            msg = f"ModuleDict: no module {key!r}; it has {', '.join(self._modules) or 'none'}"
+            msg = f"ModuleDict: no module {key!r}; {instead(key, self._modules)}"
             raise KeyError(msg)
         return self._modules[key]
 
@@ -347,7 +360,7 @@ class ParameterDict(Module):
     def __getitem__(self, key: str) -> Parameter:
         found = self._parameters.get(key)
         if found is None:
-            msg = f"ParameterDict: no parameter {key!r}; it has {', '.join(self._parameters) or 'none'}"
+            msg = f"ParameterDict: no parameter {key!r}; {instead(key, self._parameters)}"
             raise KeyError(msg)
         return found
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from tensor.autograd.tensor import Tensor
+from tensor.naming import quoted
 from tensor.nn import init
 from tensor.nn.module import Module
 from tensor.nn.options import numbers
@@ -47,7 +48,7 @@ class _Convolution(Module):
             raise ValueError(msg)
         modes = _PAD_MODES[:1] if transposed else _PAD_MODES
         if padding_mode not in modes:
-            msg = f"{name}: expected padding_mode {', '.join(modes)}, got {padding_mode!r}"
+            msg = f"{name}: expected padding_mode to be one of {quoted(modes)}, got {padding_mode!r}"
             raise ValueError(msg)
         self.groups, self.padding_mode = groups, padding_mode
         self.kernel_size, self.stride, self.dilation = (

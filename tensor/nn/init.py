@@ -17,6 +17,7 @@ import numpy as np
 from tensor.autograd.inplace import bump
 from tensor.autograd.tensor import Tensor
 from tensor.device import move
+from tensor.naming import quoted
 from tensor.ops.random import Generator, default_generator
 
 __all__ = [
@@ -42,7 +43,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     if nonlinearity == "leaky_relu":
         return math.sqrt(2 / (1 + (0.01 if param is None else param) ** 2))
     if nonlinearity not in _GAINS:
-        msg = f"calculate_gain: expected {', '.join([*_GAINS, 'leaky_relu'])}, got {nonlinearity!r}"
+        msg = f"calculate_gain: expected one of {quoted([*_GAINS, 'leaky_relu'])}, got {nonlinearity!r}"
         raise ValueError(msg)
     return _GAINS[nonlinearity]
 

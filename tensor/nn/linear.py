@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from tensor.autograd.tensor import Tensor
 from tensor.nn import init
 from tensor.nn.module import Module
@@ -48,6 +50,10 @@ class Linear(Module):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
         super().__init__()
+        for given in (in_features, out_features):
+            if not isinstance(given, (int, np.integer)) or given < 0:
+                msg = f"Linear: expected whole numbers of features, got {in_features!r} and {out_features!r}"
+                raise TypeError(msg)
         self.in_features = in_features
         self.out_features = out_features
         self.weight = Parameter(empty(out_features, in_features, device=device, dtype=dtype))

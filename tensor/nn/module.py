@@ -15,6 +15,7 @@ from tensor import dtypes
 from tensor.autograd.tensor import Tensor
 from tensor.device import as_device
 from tensor.device import device as Device
+from tensor.naming import instead
 from tensor.nn.hooks import EVERYWHERE, Hookable, call_with_hooks
 from tensor.nn.parameter import Buffer, Parameter
 from tensor.nn.state import LoadResult, collect, load
@@ -143,7 +144,8 @@ class Module(Hookable):
     def _replace(self, registry: dict[str, Any], name: str, value: Any, kind: str) -> None:
         if value is not None:
             given = type(value).__name__
-            msg = f"{type(self).__name__}.{name}: expected {kind} or None, got {given}; delete the attribute first"
+            hint = "nn.Parameter(...) makes one of it, or " if registry is self._parameters and isinstance(value, Tensor) else ""
+            msg = f"{type(self).__name__}.{name}: expected {kind} or None, got {given}; {hint}delete the attribute first"
             raise TypeError(msg)
         self._place(registry, name, None)
 
@@ -275,7 +277,7 @@ class Module(Hookable):
             child = module._modules.get(name)
             if child is None:
                 where = ".".join(target.split(".")[:i]) or type(self).__name__
-                msg = f"get_submodule: {where} has no module {name!r}; it has {', '.join(module._modules) or 'none'}"
+                msg = f"get_submodule: {where} has no module {name!r}; {instead(name, module._modules)}"
                 raise AttributeError(msg)
             module = child
         return module
@@ -304,7 +306,7 @@ class Module(Hookable):
         value = found.get(name)
         if value is None:
             where = path or type(self).__name__
-            msg = f"get_{kind}: {where} has no {kind} {name!r}; it has {', '.join(found) or 'none'}"
+            msg = f"get_{kind}: {where} has no {kind} {name!r}; {instead(name, (n for n, v in found.items() if v is not None))}"
             raise AttributeError(msg)
         return value
 
@@ -337,8 +339,8 @@ class Module(Hookable):
         >>> import tensor as T
         >>> T.nn.Linear(2, 1).load_state_dict({"weight": T.ones(1, 3), "biass": T.ones(1)})
         Traceback (most recent call last):
-        RuntimeError: Linear.load_state_dict: missing: bias; shape mismatch: weight expected [1, 2], got [1, 3]; unexpected: \
-biass (did you mean bias?)
+        RuntimeError: Linear.load_state_dict: missing: 'bias'; shape mismatch: 'weight' expected [1, 2], got [1, 3]; unexpected: \
+'biass' (did you mean 'bias'?)
         """
         return load(self, state_dict, strict, assign)
 

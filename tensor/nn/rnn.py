@@ -11,6 +11,7 @@ import numpy as np
 
 from tensor.autograd.tensor import Tensor
 from tensor.device import move
+from tensor.naming import quoted
 from tensor.nn import init
 from tensor.nn.module import Module
 from tensor.nn.parameter import Parameter
@@ -84,7 +85,7 @@ class RNNBase(Module):
         super().__init__()
         who = type(self).__name__
         if mode not in _GATES:
-            msg = f"{who}: expected mode {', '.join(_GATES)}, got {mode!r}"
+            msg = f"{who}: expected mode to be one of {quoted(_GATES)}, got {mode!r}"
             raise ValueError(msg)
         for name, value, least in (("input_size", input_size, 0), ("hidden_size", hidden_size, 1), ("num_layers", num_layers, 1)):
             if not isinstance(value, int) or value < least:
@@ -172,7 +173,8 @@ class RNNBase(Module):
             sizes = [batch] * steps
             x = x.reshape(steps * batch, x.shape[-1])
         if x.shape[-1] != self.input_size:
-            msg = f"{who}: expected an input of {self.input_size} features, got {x.shape[-1]} in shape {list(x.shape)}"
+            shape = list(x.shape if isinstance(input, PackedSequence) else input.shape)
+            msg = f"{who}: expected an input of {self.input_size} features, got {x.shape[-1]} in shape {shape}"
             raise RuntimeError(msg)
         layout = _Layout(sizes, x.device)
         y, last = self._layers(x, self._first_state(hx, x, layout.batch, single, order), layout)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,6 +9,7 @@ from tensor.autograd.data import to_array
 from tensor.autograd.inplace import bump
 from tensor.autograd.tensor import Tensor
 from tensor.device import move
+from tensor.naming import instead, quoted
 
 if TYPE_CHECKING:
     from tensor.nn.module import Module
@@ -91,7 +91,7 @@ def load(module: Module, state_dict: Mapping[str, Any], strict: bool, assign: bo
     arrays = {name: _fitting(name, given[name], t, errors) for name, t in own.items() if name in given}
     if strict:
         if result.missing_keys:
-            errors.insert(0, f"missing: {', '.join(result.missing_keys)}")
+            errors.insert(0, f"missing: {quoted(result.missing_keys)}")
         if result.unexpected_keys:
             near = result.missing_keys or known
             errors.append(f"unexpected: {', '.join(_with_nearest(name, near) for name in result.unexpected_keys)}")
@@ -113,18 +113,18 @@ def _fitting(name: str, value: Any, t: Tensor, errors: list[str]) -> Any:
     try:
         array = to_array(value, copy=False)
     except (TypeError, ValueError):
-        errors.append(f"not a tensor: {name} is {type(value).__name__}")
+        errors.append(f"not a tensor: {name!r} is {type(value).__name__}")
         return None
     if array.shape == (1,) and t.ndim == 0:  # as PyTorch saved scalars before it had 0-d tensors
         array = array.reshape(())
     if array.shape != tuple(t.shape):
-        errors.append(f"shape mismatch: {name} expected {list(t.shape)}, got {list(array.shape)}")
+        errors.append(f"shape mismatch: {name!r} expected {list(t.shape)}, got {list(array.shape)}")
     return array
 
 
 def _with_nearest(name: str, candidates: list[str]) -> str:
-    near = difflib.get_close_matches(name, candidates, 1)
-    return f"{name} (did you mean {near[0]}?)" if near else name
+    hint = instead(name, candidates)
+    return f"{name!r} ({hint})" if hint.startswith("did") else repr(name)
 
 
 def _write(t: Tensor, array: Any, assign: bool) -> None:

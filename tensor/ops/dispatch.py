@@ -19,6 +19,7 @@ from tensor.autograd.inplace import link_view
 from tensor.autograd.modes import disabled, is_grad_enabled
 from tensor.autograd.samples import recover
 from tensor.autograd.tensor import Tensor
+from tensor.naming import instead
 from tensor.ops.aliases import NUMPY_NAMES, declared, defaults_of, numpy_names
 from tensor.ops.out import with_out, write_out
 from tensor.ops.written import Parameter, written
@@ -61,7 +62,7 @@ def _binder(name: str, parameters: Sequence[Parameter]) -> Callable[..., tuple[A
         for key, value in kwargs.items():
             i = index.get(key)
             if i is None or i < given:
-                msg = f"{name}: unexpected keyword argument {key!r}; expected {', '.join(p.name for p in parameters)}"
+                msg = f"{name}: unexpected keyword argument {key!r}; {instead(key, index)}"
                 raise TypeError(msg)
             bound[i] = value
         for i, value in enumerate(bound):

@@ -14,6 +14,7 @@ import numpy as np
 from tensor import dtypes
 from tensor.autograd.tensor import Tensor
 from tensor.device import move
+from tensor.naming import quoted
 from tensor.ops.padding import constant_pad_nd
 from tensor.ops.record import Array, composite, operator
 
@@ -91,7 +92,7 @@ def _norm(who: str, norm: Any) -> Norm:
     if norm is None:
         return "backward"
     if norm not in OTHER:
-        msg = f"{who}: expected norm to be one of {', '.join(OTHER)}, got {norm!r}"
+        msg = f"{who}: expected norm to be one of {quoted(OTHER)}, got {norm!r}"
         raise RuntimeError(msg)
     found: Norm = norm
     return found

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+import warnings
 from typing import Any
 
 import numpy as np
@@ -53,11 +55,35 @@ def _weighted(loss: Tensor, weight: Tensor | None, reduction: str, who: str) -> 
     return loss.sum() / weight.sum() if reduction == "mean" else reduced(loss, reduction, who)
 
 
+def _callers_level() -> int:
+    """The stack level, for whom this is called, of the line outside of the library."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("tensor."):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def _check_target(input: Tensor, target: Tensor, who: str) -> None:
+    """Warn where both are broadcast, as a column beside a row, which has as many losses as there are pairs."""
+    shapes = input.shape, target.shape
+    if shapes[0] != shapes[1] and shapes[1]:
+        differ = f"the target's shape {list(shapes[1])} is not the input's {list(shapes[0])}"
+        msg = f"{who}: {differ}: both are broadcast, which is rarely meant"
+        warnings.warn(msg, UserWarning, stacklevel=_callers_level())
+
+
+def _same_shape(input: Tensor, target: Tensor, who: str) -> None:
+    if input.shape != target.shape:
+        msg = f"{who}: expected a target of the input's shape {list(input.shape)}, got {list(target.shape)}"
+        raise ValueError(msg)
+
+
 @composite(method=False, name=_nn("mse_loss"))
 def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None) -> Tensor:
     """The squared difference; the mean of weighted ones is over the weights."""
     if weight is None and reduction == "mean" and input._array.shape == target._array.shape and input._array.dtype.kind == "f":
         return mean_square(input, target)
+    _check_target(input, target, "mse_loss")
     return _weighted((input - target) ** 2, weight, reduction, "mse_loss")
 
 
@@ -76,6 +102,7 @@ def mean_square(x: Array, target: Array) -> Array:
 @composite(method=False, name=_nn("l1_loss"))
 def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None) -> Tensor:
     """The absolute difference; the mean of weighted ones is over the weights."""
+    _check_target(input, target, "l1_loss")
     return _weighted((input - target).abs(), weight, reduction, "l1_loss")
 
 
@@ -93,6 +120,7 @@ def _smooth_abs(d: Array, beta: float) -> Array:
 @composite(method=False, name=_nn("smooth_l1_loss"))
 def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """Squared for differences below ``beta``, absolute above (arXiv 1504.08083)."""
+    _check_target(input, target, "smooth_l1_loss")
     return reduced(_smooth_abs(input - target, beta), reduction, "smooth_l1_loss")
 
 
@@ -104,6 +132,7 @@ def huber_loss(
     if delta <= 0:
         msg = f"huber_loss: expected a delta above 0, got {delta}"
         raise RuntimeError(msg)
+    _check_target(input, target, "huber_loss")
     loss = _smooth_abs(input - target, delta) * delta
     return reduced(loss if weight is None else loss * weight, reduction, "huber_loss")
 
@@ -111,6 +140,7 @@ def huber_loss(
 @composite(method=False, name=_nn("binary_cross_entropy"))
 def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean") -> Tensor:
     """The negative log likelihood of a probability in [0, 1]; logarithms are kept above -100."""
+    _same_shape(input, target, "binary_cross_entropy")
     yes, no = input.log().clamp_min(-100), (1 - input).log().clamp_min(-100)
     loss = (target - 1) * no - target * yes
     return reduced(loss if weight is None else loss * weight, reduction, "binary_cross_entropy")
@@ -123,6 +153,7 @@ def binary_cross_entropy_with_logits(
     """`binary_cross_entropy` of sigmoid(input), stable for any input."""
     if weight is pos_weight is None and input._array.shape == target._array.shape:
         return reduced(logits_loss(input, target), reduction, "binary_cross_entropy_with_logits")
+    _same_shape(input, target, "binary_cross_entropy_with_logits")
     positive = logsigmoid(input)
     scaled = positive if pos_weight is None else positive * (1 + (pos_weight - 1) * target)
     loss = (1 - target) * input - scaled
@@ -231,6 +262,13 @@ def cross_entropy(
     classes = input.shape[dim]
     spread = None if weight is None else weight.reshape([-1 if i == dim else 1 for i in range(input.ndim)])
     if target.is_floating_point():
+        if target.shape != input.shape:
+            wanted = [n for i, n in enumerate(input.shape) if i != dim]
+            msg = (
+                f"cross_entropy: expected integer classes of shape {wanted}, or probabilities of shape {list(input.shape)}, "
+                f"got {target.dtype} of shape {list(target.shape)}; target.long() makes classes of numbers"
+            )
+            raise RuntimeError(msg)
         if label_smoothing:
             target = target * (1 - label_smoothing) + label_smoothing / classes
         loss = -(logp * target if spread is None else logp * target * spread).sum(dim)

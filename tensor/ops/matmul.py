@@ -353,6 +353,17 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     widths = [x.ndim - len(t.replace("...", "")) if "..." in t else 0 for t, x in zip(terms, xs, strict=True)]
     dots = spare[: max(widths, default=0)]
     terms = [t.replace("...", "".join(dots[len(dots) - w :])) for t, w in zip(terms, widths, strict=True)]
+    sizes: dict[str, int] = {}
+    for n, (t, x) in enumerate(zip(terms, xs, strict=True)):
+        if len(t) != x.ndim:
+            msg = f"einsum: the term {t!r} has {len(t)} letters, got operand {n} of shape {list(x.shape)}"
+            raise RuntimeError(msg)
+        for c, size in zip(t, x.shape, strict=True):
+            if sizes.get(c, 1) == 1:
+                sizes[c] = size
+            elif size not in (1, sizes[c]):
+                msg = f"einsum: expected one size for {c!r} of {equation!r}, got {sizes[c]} and, in operand {n}, {size}"
+                raise RuntimeError(msg)
     if not arrow:
         letters = "".join(terms)
         output = "..." + "".join(sorted(c for c in set(letters) if letters.count(c) == 1 and c not in dots))

@@ -5,6 +5,7 @@ The streams are NumPy's PCG64: reproducible across machines, not PyTorch's numbe
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -136,8 +137,11 @@ def randint(
     requires_grad: bool = False,
 ) -> Tensor:
     """Integers from ``low`` (0 when left out) to ``high - 1``: ``randint(high, size)`` or ``randint(low, high, size)``."""
-    if size is None or not isinstance(high, int):
+    if size is None or not isinstance(high, (int, np.integer)):
         low, high, size = 0, low, high if high is not None else size
+    if not isinstance(size, Iterable):
+        msg = f"randint: expected a size such as (3,) after the bounds, got {size!r}"
+        raise TypeError(msg)
     return _finish(_source(generator).integers(low, high, tuple(size)), dtype, device, requires_grad)
 
 

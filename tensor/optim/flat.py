@@ -390,5 +390,6 @@ def _rebuild(
 def _check_shape(now: Any, before: Any) -> None:
     if now.shape != before.shape:
         change = f"from {list(before.shape)} to {list(now.shape)}"
-        msg = f"optimizer: the shape of a parameter was changed {change}; make a new optimizer for it"
+        ways = "an edit takes the optimizer along by edit.apply(optimizer), else make a new one"
+        msg = f"optimizer: the shape of a parameter was changed {change}; {ways}"
         raise RuntimeError(msg)

@@ -13,6 +13,7 @@ import numpy as np
 from tensor.autograd.data import to_array
 from tensor.autograd.tensor import Tensor
 from tensor.device import move
+from tensor.naming import quoted
 from tensor.optim.flat import FLUSH_EVERY, Flat, Run, Saved, kind_of
 from tensor.optim.flat_late import Late, Move, late_run
 from tensor.optim.optimizer import Optimizer, Params, evaluate
@@ -279,7 +280,7 @@ class FlatOptimizer(_Declared):
         _, moments, scalars, _ = self._parse(saved)
         have, want = {*moments, *scalars}, {*self.moment_names(group), *self.scalar_names}
         if have != want:
-            names = ", ".join(sorted(want)) or "nothing", ", ".join(sorted(have)) or "nothing"
+            names = quoted(sorted(want)), quoted(sorted(have))
             msg = f"{self._name}.load_state_dict: expected {names[0]} for parameter {number}, got {names[1]}"
             raise ValueError(msg)
         for name, array in moments.items():

@@ -15,6 +15,7 @@ from tensor.autograd.modes import enable_grad
 from tensor.autograd.node import Leaf
 from tensor.autograd.tensor import RemovableHandle, Tensor
 from tensor.device import move
+from tensor.naming import quoted
 
 __all__ = ["Optimizer", "Params"]
 
@@ -58,6 +59,11 @@ class Optimizer:
         if isinstance(params, Tensor):
             msg = f"{self._name}: expected an iterable of parameters, got one tensor of shape {list(params.shape)}"
             raise TypeError(msg)
+        if callable(params) and not isinstance(params, Iterable):
+            msg = (
+                f"{self._name}: expected parameters, such as net.parameters(), got a {type(params).__name__} that was not called"
+            )
+            raise TypeError(msg)
         given: list[Any] = list(params)
         if not given:
             msg = f"{self._name}: got an empty list of parameters"
@@ -100,7 +106,7 @@ class Optimizer:
             group["param_names"], params = [n for n, _ in params], [p for _, p in params]
         unknown = group.keys() - self.defaults.keys() - BESIDE_OPTIONS
         if unknown:
-            msg = f"{self._name}: unknown options {', '.join(sorted(unknown))}; expected {', '.join(self.defaults)}"
+            msg = f"{self._name}: unknown options {quoted(sorted(unknown))}; expected {quoted(self.defaults)}"
             raise ValueError(msg)
         self._check_params(params)
         group["params"] = params
@@ -124,7 +130,8 @@ class Optimizer:
 
     def _check_param(self, p: Any, i: int) -> None:
         if not isinstance(p, Tensor):
-            msg = f"{self._name}: expected tensors, got {type(p).__name__} as parameter {i}"
+            hint = "; net.parameters() gives those of a module" if hasattr(p, "parameters") else ""
+            msg = f"{self._name}: expected tensors, got {type(p).__name__} as parameter {i}{hint}"
             raise TypeError(msg)
         if not p.is_leaf:
             msg = f"{self._name}: parameter {i} of shape {list(p.shape)} is no leaf: an operation made it"

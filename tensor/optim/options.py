@@ -59,7 +59,7 @@ CHECKS: dict[str, Expected] = {
 
 
 def check_options(who: str, options: Mapping[str, Any]) -> None:
-    """Raise ValueError for an option outside of its range; ``who`` is named in the message."""
+    """Raise ValueError for an option outside of its range, TypeError for one that is no number; the message names ``who``."""
     for name, value in options.items():
         if name in CHECKS:
             try:
@@ -67,3 +67,6 @@ def check_options(who: str, options: Mapping[str, Any]) -> None:
             except ValueError as error:
                 msg = f"{who}: {error}"
                 raise ValueError(msg) from None
+            except TypeError:
+                msg = f"{who}: expected {name} in numbers, got {value!r}"
+                raise TypeError(msg) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -83,6 +84,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises OSError as the file system does; the old file stays.
     """
     # One name per file, so that a process killed while writing leaves one stray file at most.
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as file:

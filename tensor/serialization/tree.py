@@ -49,7 +49,8 @@ def encode(value: Any, where: str, arrays: Arrays | None, what: str = "state") -
         if isinstance(value, np.ndarray) and not value.dtype.hasobject:
             return _put(value, where, arrays)
     known = "tensors, arrays, numbers, strings, lists, tuples and dicts"
-    message = f"{where or what}: cannot save a {kind.__module__}.{kind.__qualname__}; expected {known}"
+    hint = "; save its state_dict()" if hasattr(value, "state_dict") else ""
+    message = f"{where or what}: cannot save a {kind.__module__}.{kind.__qualname__}; expected {known}{hint}"
     raise TypeError(message)
 
 

@@ -7,6 +7,7 @@ from copy import deepcopy
 from typing import Any
 
 from tensor.autograd.modes import no_grad
+from tensor.naming import quoted
 from tensor.nn import activation, init
 from tensor.nn.container import Sequential
 from tensor.nn.conv import Conv1d, Conv2d, Conv3d
@@ -45,7 +46,7 @@ def deepen(net: Module, name: str, *, init: str | None = None, x: Any = None, re
     ['2.weight: new [3, 3]', '2.bias: new [3]']
     """
     if init not in (None, *DEEPENINGS):
-        msg = f"deepen: expected init {', '.join(DEEPENINGS)} or None, got {init!r}"
+        msg = f"deepen: expected init to be one of {quoted(DEEPENINGS)} or None, got {init!r}"
         raise ValueError(msg)
     layer = layer_named("deepen", net, name)
     path, _, own = name.rpartition(".")

@@ -12,6 +12,7 @@ import numpy as np
 from tensor.autograd.inplace import bump
 from tensor.autograd.modes import no_grad
 from tensor.autograd.tensor import Tensor
+from tensor.naming import quoted
 from tensor.nn.module import Module
 from tensor.optim.flat_optimizer import FlatOptimizer, Layout
 from tensor.optim.swa_utils import AveragedModel
@@ -268,5 +269,5 @@ def _check_optimizer(kind: str, optimizer: Any, params: dict[str, Tensor]) -> No
     held = {id(p) for p in optimizer._params()}
     missing = [name for name, p in params.items() if id(p) not in held]
     if missing:
-        msg = f"{kind}: expected an optimizer of the parameters to change, got one that does not hold {', '.join(missing)}"
+        msg = f"{kind}: expected an optimizer of the parameters to change, got one that does not hold {quoted(missing)}"
         raise ValueError(msg)

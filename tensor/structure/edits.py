@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tensor.autograd.tensor import Tensor
+from tensor.naming import quoted
 from tensor.nn.conv import Conv1d, Conv2d, Conv3d
 from tensor.nn.embedding import Embedding
 from tensor.nn.module import Module
@@ -126,8 +127,11 @@ def _widen(
     kind: str, net: Module, name: str, units: int, x: Any, init: str, reason: str, loss: Callable[[], Tensor] | None = None
 ) -> Edit:
     if init not in STARTS[kind]:
-        msg = f"{kind}: expected init {', '.join(STARTS[kind])}, got {init!r}"
+        msg = f"{kind}: expected init to be one of {quoted(STARTS[kind])}, got {init!r}"
         raise ValueError(msg)
+    if not isinstance(units, (int, np.integer)):
+        msg = f"{kind}: expected a whole number of units, got {units!r}"
+        raise TypeError(msg)
     if units < 1:
         msg = f"{kind}: expected at least 1 new unit, got {units}"
         raise ValueError(msg)

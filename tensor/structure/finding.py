@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from tensor.naming import instead
 from tensor.nn.attention import MultiheadAttention
 from tensor.nn.conv import Conv1d, Conv2d, Conv3d
 from tensor.nn.embedding import Embedding
@@ -40,6 +40,10 @@ ENDS: dict[type, Ends] = {
 }
 
 
+#: Ends of a network as errors say them.
+_SAID = {"input": "the network's input", "output": "the network's output"}
+
+
 class Place(NamedTuple):
     """An axis that holds units of a group, with the unit (a root) of each of its indices."""
 
@@ -50,14 +54,13 @@ class Place(NamedTuple):
 
 def layer_named(kind: str, net: Module, name: str) -> Module:
     """The layer with a name; ValueError with the nearest names otherwise."""
+    if not isinstance(net, Module) or not isinstance(name, str):
+        got = f"{type(net).__name__} and {name!r}" if not isinstance(name, Module) else f"the {type(name).__name__} itself"
+        msg = f"{kind}: expected a module and the name of a layer in it, such as '0' or 'body.0', got {got}"
+        raise TypeError(msg)
     names = dict(net.named_modules())
     if name not in names or (not name and type(net) not in ENDS):
-        given = [n for n in names if n]
-        near = difflib.get_close_matches(name, given, 3, 0.6)
-        have = (
-            f"nearest are {', '.join(near)}" if near else f"there are {', '.join(given[:8])}{', ...' if len(given) > 8 else ''}"
-        )
-        msg = f"{kind}: no layer {name!r}; {have}"
+        msg = f"{kind}: no layer {name!r}; {instead(name, names)}"
         raise ValueError(msg)
     return names[name]
 
@@ -119,7 +122,7 @@ def find(kind: str, net: Module, name: str, x: Any, inputs: bool, allowed: Seque
     if not isinstance(layer, Embedding) and (key, 1) not in found.contracted:
         why.add("nothing: the forward does not use it")
     if why:
-        msg = f"{kind}: cannot follow the units of {name!r}: they reach {', '.join(sorted(why))}"
+        msg = f"{kind}: cannot follow the units of {name!r}: they reach {', '.join(_SAID.get(end, end) for end in sorted(why))}"
         raise ValueError(msg)
     return found, group
 

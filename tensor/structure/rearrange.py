@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tensor.autograd.tensor import Tensor
+from tensor.naming import quoted
 from tensor.nn.module import Module
 from tensor.optim.flat_optimizer import FlatOptimizer
 from tensor.structure.edit import Step, laying, refill
@@ -70,7 +71,7 @@ class Rearrange:
         names = [] if parent is None else [name for name, child in parent._modules.items() if child is not None]
         if names != self._names:
             where = self.how.path or "the top"
-            msg = f"{kind}: expected layers {', '.join(self._names)} at {where} in {who}, got {', '.join(names) or 'none'}"
+            msg = f"{kind}: expected layers {quoted(self._names)} at {where} in {who}, got {quoted(names)}"
             raise ValueError(msg)
 
     def on_module(self, there: Listing, held: set[int]) -> list[Step]:

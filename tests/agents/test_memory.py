@@ -186,7 +186,7 @@ def test_a_grown_memory_is_rebuilt_from_its_description(kind):
 @pytest.mark.parametrize(
     "name, slots, text",
     [
-        ("mint", 1, "add_slots: no layer 'mint'; nearest are mind"),
+        ("mint", 1, "add_slots: no layer 'mint'; did you mean 'mind'"),
         ("other", 1, "expected a layer with slots .an NTMCell, a DNCCell., got Linear at 'other'"),
         ("mind", 0, "expected at least 1 new slot, got 0"),
     ],

@@ -87,9 +87,36 @@ def test_unknown_ids_give_the_nearest(env_id: str, text: str) -> None:
         envs.make_world(env_id)
 
 
-def test_a_missing_module_names_its_pip_command() -> None:
-    with pytest.raises(UsageError, match=r"^absent_mazes.v2:Maze-v0 needs the module 'absent_mazes': pip install absent"):
+def test_a_missing_module_is_told_and_one_that_it_imports_names_its_pip_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(
+        UsageError, match=r"^absent_mazes.v2:Maze-v0: no module 'absent_mazes' is installed or in this directory$"
+    ):
         envs.make_world("absent_mazes.v2:Maze-v0")
+    (tmp_path / "mazes_of_absent.py").write_text("import absent_mazes")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UsageError, match=r"^mazes_of_absent:Maze needs the module 'absent_mazes': pip install absent_mazes$"):
+        envs.make_world("mazes_of_absent:Maze")
+
+
+def test_ids_of_packages_that_nobody_imported_say_how_to() -> None:
+    with pytest.raises(
+        UsageError, match=r"unknown environment 'ALE/Pong-v5'; nothing imported registers ALE/...: .*'package:ALE/Pong-v5'"
+    ):
+        envs.make_world("ALE/Pong-v5")
+
+
+def test_an_address_of_another_kind_is_no_module() -> None:
+    with pytest.raises(
+        UsageError, match=r"^zmq\+tcp://127.0.0.1:5700: expected the id of an environment, or remote\+tcp://host:port"
+    ):
+        envs.make_world("zmq+tcp://127.0.0.1:5700")
+
+
+def test_an_unknown_vectorization_is_named() -> None:
+    with pytest.raises(UsageError, match="unknown vectorization 'asink'; did you mean 'async'"):
+        envs.make_world("CartPole-v1", vectorization="asink")  # type: ignore[arg-type]
 
 
 def test_a_module_registers_what_it_has(registry: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +164,7 @@ def test_constructors_that_fail(registry: None) -> None:
         ({"num_envs": 0}, "num_envs: expected at least 1, got 0"),
         ({"vectorization": "asink"}, "unknown vectorization 'asink'; did you mean 'async'"),
         ({"vectorization": "native"}, "Acrobot-v1 has no vector class of its own"),
-        ({"render_mode": "hologram"}, "expected a render_mode of human, rgb_array, got 'hologram'"),
+        ({"render_mode": "hologram"}, "expected a render_mode of 'human', 'rgb_array', got 'hologram'"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], text: str) -> None:

@@ -71,7 +71,7 @@ def test_replay_refuses_what_it_was_not_declared_for():
     replay = ReplayBuffer(4, FIELDS)
     with pytest.raises(ValueError, match="empty"):
         replay.sample(1, np.random.default_rng(0))
-    with pytest.raises(TypeError, match="expected the fields observation, action, done; got action"):
+    with pytest.raises(TypeError, match="expected the fields 'observation', 'action', 'done'; got 'action'"):
         replay.add(action=[1])
     with pytest.raises(ValueError, match="different lengths: observation 2, action 1, done 2"):
         replay.add(**{**rows(0, 2), "action": [1]})

@@ -175,8 +175,11 @@ def renewal(name, **options):
         (rule(policy={"name": "plateau", "best": 0}), "rule 1: policy: unknown key 'best'"),
         (rule(edit={"name": "grow", "units": "8"}), r"rule 1: edit: units: expected an integer, got '8' \(str\)"),
         (rule(edit={"name": "grow", "init": "zero"}), "rule 1: edit: init: expected one of 'zero_out'"),
-        (rule(edit={}), "rule 1: edit: expected a name, one of deepen, grow"),
-        (rule(edit={"name": "no_such_module:Edit"}), "rule 1: edit: No module named 'no_such_module'"),
+        (rule(edit={}), "rule 1: edit: expected a name, one of 'deepen', 'grow'"),
+        (
+            rule(edit={"name": "no_such_module:Edit"}),
+            "rule 1: edit: edit 'no_such_module:Edit': no module 'no_such_module' is installed or in this directory",
+        ),
         (rule(interval=0), "rule 1: interval: expected at least 1, got 0"),
         (rule(layer=3), "rule 1: layer: expected the name of a layer, such as 'actor.0', or a list of names, got 3"),
         (rule(budget={"unit": 1}), "rule 1: budget: unknown key 'unit'; did you mean 'units'?"),
@@ -216,9 +219,12 @@ def test_a_file_with_anything_unknown_is_refused(tables, message):
     "layer,message",
     [
         ("actor.7", r"structure: rule 1: grow: no layer '7'"),
-        ("acter.0", r"structure: rule 1: layer: expected 'PART.LAYER' with one of the parts actor, critic, got 'acter.0'"),
+        ("acter.0", r"structure: rule 1: layer: expected 'PART.LAYER' with one of the parts 'actor', 'critic', got 'acter.0'"),
         ("actor.1", r"structure: rule 1: grow: expected a Linear"),
-        ("actor.2", r"structure: rule 1: grow: cannot follow the units of '2': they reach output"),
+        (
+            "actor.2",
+            r"structure: rule 1: grow: cannot follow the units of '2': they reach the network's output",
+        ),
     ],
 )
 def test_a_layer_that_is_not_there_is_said_before_anything_is_learnt(tmp_path, layer, message):
@@ -229,7 +235,10 @@ def test_a_layer_that_is_not_there_is_said_before_anything_is_learnt(tmp_path, l
 
 @pytest.mark.parametrize("policy,kind", [("continual_backprop", "ContinualBackprop"), ("redo", "ReDo")])
 def test_a_layer_whose_units_cannot_start_anew_is_said_before_anything_is_learnt(tmp_path, policy, kind):
-    for layer, message in (("actor.7", "no layer '7'; there are 0, 1, 2"), ("actor.2", "cannot follow the units of '2'")):
+    for layer, message in (
+        ("actor.7", "no layer '7'; there are '0', '1', '2'"),
+        ("actor.2", "cannot follow the units of '2': they reach the network's output"),
+    ):
         tables = {"rule": [{**renewal(policy)["rule"][0], "layer": layer}]}
         with pytest.raises(ConfigError, match=f"structure: rule 1: {kind}: {message}"):
             train(tmp_path / "run", tables)
@@ -245,7 +254,7 @@ def test_the_command_line_reads_a_file_or_a_shipped_one(tmp_path, capsys):
     file.write_text("[[rule]]\nlayer = 'actor.0'\n")
     assert main([*flags, "--overwrite", "--structure", str(file)]) == 2
     assert (
-        "growth.toml: rule 1: expected a table [rule.policy] with a name, one of continual_backprop, dormant, drift"
+        "growth.toml: rule 1: expected a table [rule.policy] with a name, one of 'continual_backprop', 'dormant', 'drift'"
         in capsys.readouterr().err
     )
 

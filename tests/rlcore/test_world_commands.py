@@ -18,7 +18,7 @@ from rlcore.cli import main
         (["world"], "world needs a name: car; for example: run-agent world car"),
         (["world", "cat"], "unknown world 'cat'; did you mean 'car'?"),
         (["world", "car", "--allow", "keys"], "--allow and --server need --key; run-agent keys makes one"),
-        (["play", "chess"], "unknown game 'chess'; expected one of car"),
+        (["play", "chess"], "unknown game 'chess'; expected 'car'"),
         (["play", "--out", "drive.csv"], "--out: expected a file that ends in .mcap, got drive.csv"),
         (["play", "--no-window"], "--no-window leaves no keyboard; expected --driver centre-line with it"),
         (["serve-env"], "serve-env needs an environment, for example: run-agent serve-env CartPole-v1"),

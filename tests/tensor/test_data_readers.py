@@ -246,7 +246,7 @@ def test_csv(tmp_path: Path) -> None:
     [
         ("", {}, "expected rows, got an empty file"), ("a,b\n1,2\n\n3\n", {}, "line 4: expected 2 fields, got 1"), ("a,a\n", {}, "columns of different names, got a, a"),
         ("a,b\n1,x\n", {}, "line 2: column 'b': expected a number, got 'x'; leave text out with columns=, or give dtypes={'b': 'category'}"),
-        ("a\n1\n", {"target": "b"}, "has no column 'b'; it has 'a'"), ("a\n1\n", {"dtypes": {"c": "category"}}, "has no column 'c'"),
+        ("a\n1\n", {"target": "b"}, "has no column 'b'; the only one is 'a'"), ("a\n1\n", {"dtypes": {"c": "category"}}, "has no column 'c'"),
         ("a\nNA\n", {"dtypes": {"a": T.int64}}, "line 2: column 'a': expected a value of int64, got 'NA'; give fill= for missing values"),
         ("a\n1.5\n", {"dtypes": {"a": T.int64}}, "column 'a': expected a value of int64, got '1.5'"), ("a\n300\n", {"dtypes": {"a": T.uint8}}, "expected a value of uint8, got '300'"),
         ('a\n"1\n', {}, "not a readable CSV file: unexpected end of data"), ("a\n\xff\n".encode("latin-1"), {}, "not a readable CSV file: 'utf-8' codec"),

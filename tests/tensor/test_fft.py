@@ -128,7 +128,7 @@ ERRORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "no tensor": (lambda: F.fft([1.0]), TypeError, r"fft.fft: expected a tensor, got list"),
     "half": (lambda: F.fft2(T.ones(2, 2).half()), RuntimeError, r"fft.fft2: expected a tensor of single or double precision, got tensor.float16"),
     "complex": (lambda: F.rfft(T.ones(2) * 1j), RuntimeError, r"fft.rfft: expected a real tensor of single or double precision, got tensor.complex64"),
-    "norm": (lambda: F.ifft(T.ones(2), norm="unit"), RuntimeError, r"fft.ifft: expected norm to be one of backward, ortho, forward, got 'unit'"),
+    "norm": (lambda: F.ifft(T.ones(2), norm="unit"), RuntimeError, r"fft.ifft: expected norm to be one of 'backward', 'ortho', 'forward', got 'unit'"),
     "dim": (lambda: F.fft(T.ones(2), dim=1), IndexError, r"fft.fft: expected dimensions of a tensor of shape \(2,\), got dim 1"),
     "dims": (lambda: F.fftn(T.ones(2, 2), dim=(0, -2)), RuntimeError, r"fft.fftn: expected different dimensions, and one size for each, got dim \(0, -2\)"),
     "sizes": (lambda: F.fft2(T.ones(2, 2), s=(2,)), RuntimeError, r"fft.fft2: expected different dimensions, and one size for each.*and s \(2,\)"),

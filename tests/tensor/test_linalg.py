@@ -356,7 +356,7 @@ ERRORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "columns": (lambda: L.solve_triangular(T.eye(2), T.ones(2, 3), upper=True, left=False), RuntimeError, r"linalg.solve_triangular: expected B with 2 columns"),
     "not finite": (lambda: L.svdvals(T.full((2, 1, 1), float("nan"))), L.LinAlgError, r"linalg.svdvals: expected finite elements.*\(batch element 0\)"),
     "uplo": (lambda: L.eigvalsh(T.eye(2), "X"), RuntimeError, r"linalg.eigvalsh: expected UPLO to be 'L' or 'U', got 'X'"),
-    "qr mode": (lambda: L.qr(T.eye(2), "full"), RuntimeError, r"linalg.qr: expected mode to be one of reduced, complete, r, got 'full'"),
+    "qr mode": (lambda: L.qr(T.eye(2), "full"), RuntimeError, r"linalg.qr: expected mode to be one of 'reduced', 'complete', 'r', got 'full'"),
     "qr r": (lambda: L.qr(T.eye(2).requires_grad_(), "r").R.sum().backward(), RuntimeError, r"linalg.qr: no gradient with mode='r'"),
     "qr complete": (
         lambda: L.qr(T.ones(3, 2).requires_grad_(), "complete").R.sum().backward(),
@@ -364,7 +364,7 @@ ERRORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         r"linalg.qr: no gradient with mode='complete' of a tall matrix, here 3 by 2",
     ),
     "svd driver": (lambda: L.svd(T.eye(2), driver="gesvd"), RuntimeError, r"linalg.svd: expected driver=None"),
-    "lstsq driver": (lambda: L.lstsq(T.eye(2), T.eye(2), driver="qr"), RuntimeError, r"linalg.lstsq: expected driver to be one of gelsy, gels, gelsd, gelss, got 'qr'"),
+    "lstsq driver": (lambda: L.lstsq(T.eye(2), T.eye(2), driver="qr"), RuntimeError, r"linalg.lstsq: expected driver to be one of 'gelsy', 'gels', 'gelsd', 'gelss', got 'qr'"),
     "gels": (lambda: L.lstsq(T.ones(2, 2), T.eye(2), driver="gels"), L.LinAlgError, r"linalg.lstsq: driver 'gels' expects A of full rank"),
     "lstsq rows": (lambda: L.lstsq(T.ones(2, 2), T.ones(3, 2)), RuntimeError, r"linalg.lstsq: expected B with 2 rows"),
     "reflectors": (lambda: L.householder_product(T.ones(2, 3), T.ones(2)), RuntimeError, r"linalg.householder_product: expected vectors \[..., m, n\] with m >= n"),

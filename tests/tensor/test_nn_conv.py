@@ -155,7 +155,11 @@ def test_a_transposed_convolution_undoes_the_size() -> None:
             RuntimeError,
             "conv_transpose1d: expected an output with places",
         ),
-        (lambda: nn.ConvTranspose2d(2, 2, 1, padding_mode="reflect"), ValueError, "expected padding_mode zeros, got 'reflect'"),
+        (
+            lambda: nn.ConvTranspose2d(2, 2, 1, padding_mode="reflect"),
+            ValueError,
+            "expected padding_mode to be one of 'zeros', got 'reflect'",
+        ),
         (lambda: nn.Conv3d(2, 2, (1, 2)), ValueError, "Conv3d: expected kernel_size to be a number or 3 numbers"),
         (lambda: F.fold(T.ones(1, 4, 3), (2, 3), 2), RuntimeError, r"fold: expected columns \[n, c \* 4, 2\]"),
         (

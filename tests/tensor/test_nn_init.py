@@ -103,7 +103,7 @@ def test_writes_are_seen_by_saved_values():
         (lambda: init.eye_(T.empty(3)), "eye_: expected a matrix"),
         (lambda: init.dirac_(T.empty(2, 2)), r"dirac_: expected 3 to 5 dimensions, got shape \[2, 2\]"),
         (lambda: init.dirac_(T.empty(3, 1, 1), groups=2), "dirac_: expected 2 groups to divide the outputs, got 3"),
-        (lambda: init.calculate_gain("rleu"), "expected linear, conv1d"),
+        (lambda: init.calculate_gain("rleu"), "expected one of 'linear', 'conv1d'"),
         (lambda: init.kaiming_normal_(T.empty(2, 2), mode="fan"), "expected mode 'fan_in' or 'fan_out', got 'fan'"),
     ],
 )

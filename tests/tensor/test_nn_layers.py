@@ -175,7 +175,7 @@ def test_loss_options():
             "expected padding numbers, 'same' or 'valid', got 'sam'",
         ),
         (lambda: nn.Conv2d(3, 4, 3, padding="same", stride=2), ValueError, "padding='same' needs stride 1"),
-        (lambda: nn.Conv2d(3, 4, 3, padding_mode="x"), ValueError, "expected padding_mode zeros, reflect"),
+        (lambda: nn.Conv2d(3, 4, 3, padding_mode="x"), ValueError, "expected padding_mode to be one of 'zeros', 'reflect'"),
         (lambda: nn.Conv1d(3, 4, (3, 3)), ValueError, r"Conv1d: expected kernel_size to be a number or 1 numbers, got \(3, 3\)"),
         (lambda: nn.GroupNorm(2, 3), ValueError, "divisible by 2 groups, got 3"),
         (lambda: nn.BatchNorm1d(2)(T.ones(1, 2)), ValueError, "more than one value per channel"),

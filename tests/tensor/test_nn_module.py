@@ -81,15 +81,15 @@ def test_a_shared_parameter_is_given_once_but_saved_twice():
         (lambda m: m.register_buffer("b", 3), TypeError, "expected a Tensor or None, got int"),
         (lambda m: m.add_module("m", 3), TypeError, "expected a Module or None, got int"),
         (lambda m: m.add_module(3, None), TypeError, "expected a string as the name, got int"),
-        (lambda m: m.get_parameter("wieght"), AttributeError, "no parameter 'wieght'; it has weight, bias"),
+        (lambda m: m.get_parameter("wieght"), AttributeError, "no parameter 'wieght'; did you mean 'weight'"),
         (lambda m: m.get_submodule("a.b"), AttributeError, "Linear has no module 'a'"),
         (lambda m: m.to(T.int64), TypeError, "expected a floating dtype, got tensor.int64"),
-        (lambda m: m.load_state_dict({}), RuntimeError, "missing: weight, bias"),
-        (lambda m: m.load_state_dict({**m.state_dict(), "x": T.ones(1)}), RuntimeError, "unexpected: x"),
+        (lambda m: m.load_state_dict({}), RuntimeError, "missing: 'weight', 'bias'"),
+        (lambda m: m.load_state_dict({**m.state_dict(), "x": T.ones(1)}), RuntimeError, "unexpected: 'x'"),
         (
             lambda m: m.load_state_dict({"bias": T.ones(3)}, strict=False),
             RuntimeError,
-            r"bias expected \[2\], got \[3\]",
+            r"'bias' expected \[2\], got \[3\]",
         ),
         (lambda m: nn.Module()(1), NotImplementedError, "Module has no forward"),
     ],
@@ -305,8 +305,8 @@ def test_everything_wrong_with_a_state_is_in_one_error():
     with pytest.raises(RuntimeError) as e:
         net.load_state_dict(state)
     assert str(e.value) == (
-        "Sequential.load_state_dict: missing: 0.weight; not a tensor: 1.weight is str; "
-        "shape mismatch: 1.bias expected [1], got [2]; unexpected: 0.wieght (did you mean 0.weight?)"
+        "Sequential.load_state_dict: missing: '0.weight'; not a tensor: '1.weight' is str; "
+        "shape mismatch: '1.bias' expected [1], got [2]; unexpected: '0.wieght' (did you mean '0.weight'?)"
     )
     assert net[0].bias.tolist() == before
     with pytest.raises(TypeError, match="expected a mapping from names to tensors, got list"):
@@ -337,7 +337,7 @@ def test_state_hooks_and_extra_state():
     assert state["a.0.weight"] is net[0].weight
     assert seen == [("a.0.", True)]
     other = nn.Sequential(Counting(1, 1), nn.Tanh())
-    with pytest.raises(RuntimeError, match=r"unexpected: 0.note"):
+    with pytest.raises(RuntimeError, match=r"unexpected: '0.note'"):
         other.load_state_dict(net.state_dict())
 
     def forget_note(module, state, prefix, metadata, strict, missing, unexpected, errors):
@@ -352,7 +352,7 @@ def test_state_hooks_and_extra_state():
     assert other[0].count == 5
     handle.remove()
     del given["0.note"], given["0._extra_state"]
-    with pytest.raises(RuntimeError, match=r"missing: 0._extra_state"):
+    with pytest.raises(RuntimeError, match=r"missing: '0._extra_state'"):
         other.load_state_dict(given)
     with pytest.raises(NotImplementedError, match="Linear has no extra state"):
         nn.Linear(1, 1).get_extra_state()

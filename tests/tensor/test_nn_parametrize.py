@@ -163,7 +163,7 @@ def test_an_unrecorded_sequential_uses_the_computed_weight():
 @pytest.mark.parametrize(
     "act, text",
     [
-        (lambda m: parametrize.register_parametrization(m, "wieght", nn.Tanh()), r"of Linear \(weight, bias\), got 'wieght'"),
+        (lambda m: parametrize.register_parametrization(m, "wieght", nn.Tanh()), r"of Linear \('weight', 'bias'\), got 'wieght'"),
         (lambda m: parametrize.register_parametrization(m, "bias", Longer()), r"float32 of shape \[2\] from forward, got tensor.float32 of shape \[4\]"),
         (lambda m: parametrize.register_parametrization(parametrize.register_parametrization(m, "bias", nn.Tanh()), "bias", Longer()), "from forward, got"),
         (lambda m: parametrize.remove_parametrizations(m, "weight"), "Linear has no parametrized 'weight'"),
@@ -171,7 +171,7 @@ def test_an_unrecorded_sequential_uses_the_computed_weight():
         (lambda m: parametrizations.spectral_norm(m, "wieght"), "the name of a tensor of Linear, got 'wieght'"),
         (lambda m: parametrizations.spectral_norm(m, n_power_iterations=0), "at least one power iteration, got 0"),
         (lambda m: parametrizations.orthogonal(m, "bias"), r"the name of a matrix of Linear, got 'bias' of shape \[2\]"),
-        (lambda m: parametrizations.orthogonal(m, orthogonal_map="qr"), "orthogonal_map matrix_exp, cayley, householder, got 'qr'"),
+        (lambda m: parametrizations.orthogonal(m, orthogonal_map="qr"), "orthogonal_map to be one of 'matrix_exp', 'cayley', 'householder', got 'qr'"),
         (lambda m: nn.utils.weight_norm(m, "wieght"), "weight_norm: expected the name of a parameter of Linear, got 'wieght'"),
         (lambda m: nn.utils.remove_weight_norm(m), "remove_weight_norm: Linear has no weight_norm of 'weight'"),
         (lambda m: nn.utils.remove_spectral_norm(nn.utils.weight_norm(m)), "Linear has no spectral_norm of 'weight'"),
@@ -343,7 +343,7 @@ def test_tied_weights_are_replaced_together_and_errors_restore():
         functional_call(net, {"0.weight": T.ones(3, 3)}, T.ones(2))
     assert a.weight is b.weight
     functional_call(net, {"nothing": twice}, T.ones(2))
-    with pytest.raises(RuntimeError, match=r"functional_call: missing: 1.weight; unexpected: nothing"):
+    with pytest.raises(RuntimeError, match=r"functional_call: missing: '1.weight'; unexpected: 'nothing'"):
         functional_call(net, {"0.weight": twice, "nothing": twice}, T.ones(2), strict=True)
 
 

@@ -318,7 +318,11 @@ def test_inputs_stay_as_they_were_and_nothing_is_recorded_without_grad():
         (lambda: nn.GRU(3, 0), ValueError, "hidden_size as an integer of at least 1, got 0"),
         (lambda: nn.GRU(3, 2.5), TypeError, "hidden_size as an integer of at least 1, got 2.5"),
         (lambda: nn.GRU(3, 4, 2, dropout=1.5), ValueError, r"a probability in \[0, 1\], got 1.5"),
-        (lambda: nn.RNNBase("LTSM", 3, 4), ValueError, "expected mode RNN_TANH, RNN_RELU, GRU, LSTM, got 'LTSM'"),
+        (
+            lambda: nn.RNNBase("LTSM", 3, 4),
+            ValueError,
+            "expected mode to be one of 'RNN_TANH', 'RNN_RELU', 'GRU', 'LSTM', got 'LTSM'",
+        ),
         (lambda: nn.RNN(3, 4, nonlinearity="gelu"), ValueError, "'tanh' or 'relu', got 'gelu'"),
         (lambda: nn.RNNCell(3, 4, nonlinearity="gelu"), ValueError, "'tanh' or 'relu', got 'gelu'"),
         (lambda: nn.GRUCell(3, 4)(T.ones(2, 5)), RuntimeError, r"GRUCell: expected an input of shape \[\(batch,\) 3\]"),

@@ -294,7 +294,7 @@ def test_small_moments_are_flushed_without_touching_parameters():
         (
             lambda p: optim.Adam([{"params": [p], "momentum": 1}]),
             ValueError,
-            "unknown options momentum; expected lr, betas",
+            "unknown options 'momentum'; expected 'lr', 'betas'",
         ),
         (lambda p: optim.Adam([p], lr=-1), ValueError, "Adam: expected lr >= 0, got -1"),
         (lambda p: optim.Adam([p], lr=float("nan")), ValueError, "Adam: expected lr >= 0, got nan"),
@@ -338,7 +338,7 @@ def test_loading_what_does_not_fit_changes_nothing():
     fewer = optim.Adam(params[:1]).state_dict()
     with pytest.raises(ValueError, match=r"expected groups of \[2\] parameters, got \[1\]"):
         optimizer.load_state_dict(fewer)
-    with pytest.raises(ValueError, match="expected exp_avg, exp_avg_sq for parameter 0, got square_avg"):
+    with pytest.raises(ValueError, match="expected 'exp_avg', 'exp_avg_sq' for parameter 0, got 'square_avg'"):
         optimizer.load_state_dict({**good, "state": {0: {"step": 1, "square_avg": T.ones(2)}}})
     wrong = {0: {**good["state"][0], "exp_avg": T.ones(5)}}
     with pytest.raises(ValueError, match=r"exp_avg of parameter 0 of shape \[2\], got \[5\]"):

@@ -249,7 +249,7 @@ def test_state_of_pytorchs_making_is_understood():
     p.grad = T.ones(2, 3)
     asgd.step()
     np.testing.assert_allclose(p.detach().numpy(), start * (1 - 1e-4 * 0.5) - 0.5, rtol=1e-5)
-    with pytest.raises(ValueError, match="expected ax, eta, mu for parameter 0, got ax"):
+    with pytest.raises(ValueError, match="expected 'ax', 'eta', 'mu' for parameter 0, got 'ax'"):
         asgd.load_state_dict({"state": {0: {"ax": T.ones(2, 3)}}, "param_groups": asgd.state_dict()["param_groups"]})
 
 

@@ -59,7 +59,7 @@ def test_scientific_and_profiles() -> None:
     assert "..." not in repr(T.arange(1500))
     T.set_printoptions(profile="short")
     assert repr(T.tensor([1e-3, 2e3])) == "tensor([1.00e-03, 2.00e+03])"
-    with pytest.raises(ValueError, match="expected a profile of default, short, full, got 'tall'"):
+    with pytest.raises(ValueError, match="expected a profile of 'default', 'short', 'full', got 'tall'"):
         T.set_printoptions(profile="tall")
 
 

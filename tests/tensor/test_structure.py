@@ -246,14 +246,14 @@ def test_a_follower_that_does_not_fit_changes_nothing():
 def test_errors_name_what_is_wrong():
     net, x = mlp(3, 4, 2), T.randn(5, 3)
     cases = [
-        (lambda: structure.grow(net, "00", 1, x=x), "grow: no layer '00'; nearest are 0"),
+        (lambda: structure.grow(net, "00", 1, x=x), "grow: no layer '00'; did you mean '0'"),
         (lambda: structure.grow(net, "0", 0, x=x), "grow: expected at least 1 new unit, got 0"),
-        (lambda: structure.grow(net, "zebra", 1, x=x), "grow: no layer 'zebra'; there are 0, 1, 2$"),
+        (lambda: structure.grow(net, "zebra", 1, x=x), "grow: no layer 'zebra'; there are '0', '1', '2'$"),
         (lambda: structure.grow(net, "1", 1, x=x), "expected a Linear, an ungrouped convolution, .*got Tanh at '1'"),
-        (lambda: structure.grow(net, "2", 1, x=x), "grow: cannot follow the units of '2': they reach output"),
+        (lambda: structure.grow(net, "2", 1, x=x), "grow: cannot follow the units of '2': they reach the network's output"),
         (
             lambda: structure.grow(net, "0", 1, x=x, init="zero"),
-            "grow: expected init zero_out, net2wider, gradmax, pair, random, got 'zero'",
+            "grow: expected init to be one of 'zero_out', 'net2wider', 'gradmax', 'pair', 'random', got 'zero'",
         ),
         (
             lambda: structure.add_inputs(net, "2", 1, x=x),
@@ -276,7 +276,7 @@ def test_errors_name_what_is_wrong():
         structure.grow(fixed, "0", 1, x=x)
     edit = structure.grow(net, "0", 1, x=x)
     with pytest.raises(
-        ValueError, match=r"an optimizer of the parameters to change, got one that does not hold 0\.weight, 0\.bias, 2\.weight"
+        ValueError, match=r"an optimizer of the parameters to change, got one that does not hold '0.weight', '0.bias', '2.weight'"
     ):
         edit.apply(T.optim.Adam(mlp(3, 4, 2).parameters()))
     with pytest.raises(TypeError, match="an optimizer that can follow an edit, got LBFGS, which cannot"):
@@ -338,3 +338,13 @@ def test_resetting_units_keeps_the_others_state():
 def test_remap_refuses_indices_that_are_not_there():
     with pytest.raises(ValueError, match="remap: expected indices from -1 to 2, got 0 to 3"):
         structure.remap(np.zeros(3), 0, [0, 3])
+
+
+def test_a_layer_that_is_not_there_is_answered_with_quoted_names():
+    net = nn.Sequential(nn.Linear(2, 2))
+    with pytest.raises(ValueError, match=r"^grow: no layer '1'; the only one is '0'$"):
+        structure.grow(net, "1", 2)
+    with pytest.raises(AttributeError, match=r"^get_submodule: Sequential has no module '1'; the only one is '0'$"):
+        net.get_submodule("1")
+    with pytest.raises(ValueError, match=r"^grow: no layer '1'; there are none$"):
+        structure.grow(nn.Sequential(), "1", 2)

@@ -216,7 +216,10 @@ def test_errors_name_what_is_wrong():
     net, x = network([4], nn.Tanh), T.randn(5, 3)
     cases = [
         (lambda: structure.deepen(net, "1", init="identity"), "expected an idempotent activation .* behind '1' .*, got Tanh"),
-        (lambda: structure.deepen(net, "0", init="same"), "deepen: expected init identity, residual or None, got 'same'"),
+        (
+            lambda: structure.deepen(net, "0", init="same"),
+            "deepen: expected init to be one of 'identity', 'residual' or None, got 'same'",
+        ),
         (lambda: structure.deepen(nn.Sequential(nn.Tanh()), "0"), "deepen: expected a Linear, .* at '0', or before it, got Tanh"),
         (lambda: structure.deepen(net, "3"), "deepen: no layer '3'"),
         (lambda: structure.inject(net, "1"), "inject: expected a layer with parameters at '1', got Tanh"),
@@ -228,7 +231,7 @@ def test_errors_name_what_is_wrong():
         ),
         (
             lambda: structure.deepen(net, "0").apply(None, nn.Sequential(nn.Tanh())),
-            "expected layers 0, 1, 2 at the top in follower 1",
+            "expected layers '0', '1', '2' at the top in follower 1",
         ),
     ]
     for call, message in cases:
@@ -239,7 +242,9 @@ def test_errors_name_what_is_wrong():
     a, b = structure.deepen(net, "0"), structure.inject(net, "2")
     optimizer = T.optim.Adam(net.parameters())
     a.apply(optimizer)
-    with pytest.raises(ValueError, match="inject: expected layers 0, 1, 2 at the top in the network, got 0, 1, 2, 3"):
+    with pytest.raises(
+        ValueError, match="inject: expected layers '0', '1', '2' at the top in the network, got '0', '1', '2', '3'"
+    ):
         b.apply(optimizer)
     structure.grow(net, "0", 1).apply(optimizer)
     with pytest.raises(RuntimeError, match="deepen: expected the optimizer as this edit left it, got a later edit's"):

@@ -303,14 +303,14 @@ def test_layers_that_are_not_there_or_cannot_be_followed():
             return self.out(self.conv(x).relu().mean((2, 3)))
 
     cases = [
-        (lambda: structure.ContinualBackprop(net, layers=["00"]), "ContinualBackprop: no layer '00'; nearest are 0"),
-        (lambda: structure.ReDo(net, layers=["zebra"]), "ReDo: no layer 'zebra'; there are 0, 1, 2"),
+        (lambda: structure.ContinualBackprop(net, layers=["00"]), "ContinualBackprop: no layer '00'; did you mean '0'"),
+        (lambda: structure.ReDo(net, layers=["zebra"]), "ReDo: no layer 'zebra'; there are '0', '1', '2'"),
         (
             lambda: structure.ReDo(nn.Sequential(nn.Linear(2, 1))),
             "ReDo: expected hidden layers that can be followed, got none in",
         ),
         (lambda: structure.ContinualBackprop(Odd()), "got none in Odd; give x, an input"),
-        (lambda: structure.new_action(lambda: 3, "22")(Seen(1, None, net, None)), "new_action: no layer '22'; nearest are 2"),
+        (lambda: structure.new_action(lambda: 3, "22")(Seen(1, None, net, None)), "new_action: no layer '22'; did you mean '2'"),
     ]
     for call, message in cases:
         with pytest.raises(ValueError, match=message):

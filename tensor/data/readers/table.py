@@ -13,6 +13,7 @@ from tensor.autograd.tensor import Tensor
 from tensor.data.dataset import Dataset
 from tensor.data.readers.files import Transform
 from tensor.dtypes import numpy_dtype
+from tensor.naming import instead
 
 __all__ = ["CSV"]
 
@@ -63,7 +64,7 @@ class CSV(Dataset[Any]):
         self.categories: dict[Any, list[str]] = {}
         for name in [*self.columns, *self._dtypes, *([] if target is None else [target])]:
             if name not in names:
-                msg = f"CSV: {self.path} has no column {name!r}; it has {', '.join(map(repr, names))}"
+                msg = f"CSV: {self.path} has no column {name!r}; {instead(name, names)}"
                 raise ValueError(msg)
         arrays = [self._column(name, [row[names.index(name)] for row in rows]) for name in self.columns]
         dtype = np.result_type(*arrays) if arrays else np.float32

@@ -8,6 +8,7 @@ import numpy as np
 
 from tensor.autograd.modes import no_grad
 from tensor.autograd.tensor import Tensor
+from tensor.naming import quoted
 from tensor.nn.module import Module
 from tensor.nn.utils.parametrize import register_parametrization
 from tensor.ops.create import eye
@@ -239,6 +240,6 @@ def orthogonal(
     maps = (*_MAPS, "householder")
     chosen = orthogonal_map or ("matrix_exp" if weight.shape[-2] == weight.shape[-1] else "householder")
     if chosen not in maps:
-        msg = f"orthogonal: expected orthogonal_map {', '.join(maps)}, got {chosen!r}"
+        msg = f"orthogonal: expected orthogonal_map to be one of {quoted(maps)}, got {chosen!r}"
         raise ValueError(msg)
     return register_parametrization(module, name, _Orthogonal(weight, chosen, use_trivialization), unsafe=True)

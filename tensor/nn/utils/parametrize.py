@@ -13,6 +13,7 @@ from typing import Any
 
 from tensor.autograd.modes import no_grad
 from tensor.autograd.tensor import Tensor
+from tensor.naming import quoted
 from tensor.nn.container import ModuleDict, ModuleList
 from tensor.nn.module import Module
 from tensor.nn.parameter import Parameter
@@ -208,7 +209,7 @@ def register_parametrization(module: Module, tensor_name: str, parametrization: 
     own = {**module._parameters, **module._buffers}
     original = own.get(tensor_name)
     if original is None:
-        have = ", ".join(name for name, t in own.items() if t is not None) or "none"
+        have = quoted(name for name, t in own.items() if t is not None)
         what = f"the name of a parameter or buffer of {type(module).__name__} ({have})"
         msg = f"register_parametrization: expected {what}, got {tensor_name!r}"
         raise ValueError(msg)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tensor.autograd.tensor import Tensor
+from tensor.naming import quoted
 from tensor.nn.module import Module
 
 __all__ = ["functional_call"]
@@ -52,7 +53,7 @@ def functional_call(
             "missing": [name for name in places if name not in given],
             "unexpected": [name for name in given if name not in places],
         }
-        shown = [f"{kind}: {', '.join(names)}" for kind, names in problems.items() if names]
+        shown = [f"{kind}: {quoted(names)}" for kind, names in problems.items() if names]
         if shown:
             msg = f"functional_call: {'; '.join(shown)}"
             raise RuntimeError(msg)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tensor.autograd.tensor import Tensor
+from tensor.naming import quoted
 from tensor.ops.dispatch import as_array
 from tensor.ops.linalg.common import adjoint, check_finite, check_matrix, check_square, over_batch, raise_for, same_dtype
 from tensor.ops.linalg.results import Lstsq
@@ -155,7 +156,7 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
     same_dtype(who, A, B)
     driver = "gelsy" if driver is None else driver
     if driver not in DRIVERS:
-        msg = f"{who}: expected driver to be one of {', '.join(DRIVERS)}, got {driver!r}"
+        msg = f"{who}: expected driver to be one of {quoted(DRIVERS)}, got {driver!r}"
         raise RuntimeError(msg)
     vector = B.ndim == 1 or (B.ndim == A.ndim - 1 and B.shape == A.shape[:-1])
     columns = B.unsqueeze(-1) if vector else B

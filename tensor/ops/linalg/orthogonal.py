@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from tensor.autograd.tensor import Tensor
+from tensor.naming import quoted
 from tensor.ops.complex_numbers import cj
 from tensor.ops.join import cat
 from tensor.ops.linalg.common import adjoint, check_matrix, identity_like, lapack, over_batch, same_dtype
@@ -67,7 +68,7 @@ def qr(A: Tensor, mode: str = "reduced") -> QR:
     """
     check_matrix("linalg.qr", A)
     if mode not in MODES:
-        msg = f"linalg.qr: expected mode to be one of {', '.join(MODES)}, got {mode!r}"
+        msg = f"linalg.qr: expected mode to be one of {quoted(MODES)}, got {mode!r}"
         raise RuntimeError(msg)
     return QR(*_qr(A, MODES[mode]))
 
