@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
 """Networks whose path depends on the input: what they learn, and what a batch of trees costs.
 
-    python benchmarks/routing.py [--only copy,copy-lstm,parity,logic,trees] [--seeds 0,1,2] [--json FILE]
+    python benchmarks/routing.py [--only copy,parity,logic,trees] [--seeds 0,1,2] [--json FILE]
 
-*Copy*: a Neural Turing machine with a feed-forward controller repeats sequences of 1 to 20 vectors of 8 bits (Graves et al.
-2014); shown is the mean number of wrong bits in a sequence, over 200 sequences that it never saw, at lengths 20 (of 160 bits),
-60 (of 480) and 120 (of 960; its memory has 128 slots), and where its heads look in one of 60. *Copy-lstm*: the same with an LSTM
-as the controller, without a floor.
+*Copy*: a Neural Turing machine repeats sequences of 1 to 20 vectors of 8 bits (Graves et al. 2014); shown is the mean number of
+wrong bits in a sequence, over 200 sequences that it never saw, at lengths 20 (of 160 bits), 60 (of 480) and 120 (of 960; its
+memory has 128 slots), and where its heads look in one of 60.
 
 *Parity* and *logic*: two tasks of Graves 2016, smaller: the parity of up to 16 bits, all seen at once; and sequences of up to
 3 vectors, each of which holds bits and a chain of up to 6 binary gates, and whose first bit is the answer to the vector before. A
@@ -47,7 +46,6 @@ bce = nn.functional.binary_cross_entropy_with_logits
 # --- copy ---------------------------------------------------------------------------------------------------------------
 
 BITS = 8
-MACHINES: dict[str, dict[str, Any]] = {"copy": {"feedforward": True}, "copy-lstm": {}}
 
 
 def copy_task(rng: np.random.Generator, length: int, batch: int) -> tuple[Any, Any]:
@@ -91,15 +89,17 @@ def attention(cell: NTMCell, length: int) -> dict[str, Any]:
     return {"length": length, "slots": cell.slots, **heads}
 
 
-def copy(
-    seed: int, sequences: int, options: dict[str, Any], batch: int = 8, lr: float = 2e-3
-) -> tuple[dict[str, float], dict[str, Any]]:
-    """Train on so many sequences and test; the figures, and where the heads of the trained machine look."""
+def copy(seed: int, sequences: int, batch: int = 8, lr: float = 4e-3) -> tuple[dict[str, float], dict[str, Any]]:
+    """Train on so many sequences and test; the figures, and where the heads of the trained machine look.
+
+    Gradients grow a hundredfold within a step now and then, and are as small as 1e-3 once the task is learnt. Clipped at 0.05,
+    and with an epsilon that is more than nothing beside them, the optimizer neither jumps nor wanders then.
+    """
     T.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    cell = NTMCell(BITS + 2, BITS, **options)
+    cell = NTMCell(BITS + 2, BITS)
     step = T.compile(cell)
-    optimizer = T.optim.Adam(cell.parameters(), lr=lr)
+    optimizer = T.optim.Adam(cell.parameters(), lr=lr, eps=3e-5)
     start = time.process_time()
     for seen in range(0, sequences, batch):
         length = int(rng.integers(1, 21))
@@ -107,7 +107,7 @@ def copy(
         loss = bce(answers(cell, x, length, step), bits)
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(cell.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(cell.parameters(), 0.05)
         optimizer.param_groups[0]["lr"] = lr * (1 - seen / sequences)
         optimizer.step()
         if seen % 800 == 0:
@@ -398,7 +398,7 @@ def trees(rounds: int) -> dict[str, float]:
 def main() -> int:
     """Print the figures; 1 where one is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="copy,copy-lstm,parity,logic,trees")
+    parser.add_argument("--only", default="copy,parity,logic,trees")
     parser.add_argument("--seeds", default="0,1,2,3,4")
     parser.add_argument("--sequences", type=int, default=30_000)
     parser.add_argument("--steps", type=int, help="of parity and logic")
@@ -408,14 +408,13 @@ def main() -> int:
     only, seeds = options.only.split(","), [int(seed) for seed in options.seeds.split(",")]
     result: dict[str, Any] = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
     missed = []
-    for name, machine in MACHINES.items():
-        for seed in seeds if name in only else ():
-            run, seen = copy(seed, options.sequences, machine)
-            result.setdefault(name, {})[f"seed {seed}"] = run
-            if seed == seeds[0]:
-                result.setdefault("attention", {})[name] = {"seed": seed, **seen}
-            print(name, run, flush=True)
-            missed += ["copy"] * (name == "copy" and (run["wrong bits at 20"] >= 0.01 or run["wrong bits at 60"] >= 0.6))
+    for seed in seeds if "copy" in only else ():
+        run, seen = copy(seed, options.sequences)
+        result.setdefault("copy", {})[f"seed {seed}"] = run
+        if seed == seeds[0]:
+            result["attention"] = {"seed": seed, **seen}
+        print("copy", run, flush=True)
+        missed += ["copy"] * (run["wrong bits at 20"] >= 0.01 or run["wrong bits at 60"] >= 0.6)
     for name, task in TASKS.items():
         for seed in seeds if name in only else ():
             runs = {"one step": 1, "ACT": task.most}
