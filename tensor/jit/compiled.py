@@ -70,14 +70,18 @@ class Compiled:
     def _search(self, args: tuple[Any, ...], kwargs: dict[str, Any], missed: Plan | None = None) -> Any:
         """The result by any of the recordings but ``missed``, else by a new one."""
         for i, plan in enumerate(self.plans):
-            if plan is missed or not plan.holds(args, kwargs):
+            if plan is missed or not plan.fits(args, kwargs):
                 continue
+            self._serve_at_once(plan)
             result = plan.run(args, kwargs)
             if result is MISS:
                 self.missed += 1
                 continue
             plan.hits += 1
-            self._used(plan, args, kwargs)
+            self._patience = PATIENCE
+            if not plan.queued:
+                self._due(plan)
+            plan.renew(args, kwargs)
             if i:
                 self.plans.insert(0, self.plans.pop(i))
             return result
@@ -91,12 +95,10 @@ class Compiled:
         self._edited = bool(self.plans) and not self._edited and self.plans[0].resized()
         return self._edited
 
-    def _used(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """After a use that was not by the shortest way."""
-        self._patience = PATIENCE
-        if not plan.queued:
-            self._due(plan)
-        plan.renew(args, kwargs)
+    def _serve_at_once(self, plan: Plan) -> None:
+        """Before a use, have machine code of what needs little, if that is at hand and no more is due: it takes no thread."""
+        if self._native and not plan.queued and plan.hits + 1 < plan.due and codegen.checker_is_ready():
+            plan.queued = plan.lower_at_once(codegen.checker)
 
     def _due(self, plan: Plan) -> None:
         """Have machine code made, all of it if that is worth the while by now."""
@@ -278,20 +280,29 @@ def _work() -> None:
     if codegen.available():
         codegen.use_disk(codegen.default_directory())
     else:
-        log.info("compile: without the package llvmlite functions are replayed by NumPy: pip install 'rlcore[compile]'")
+        log.info("compile: %s", codegen.why_not())
     while True:
         plan, whole, turns = _queue.get()
         with turns:
             try:
                 _make(plan, whole)
             finally:
-                del plan
+                later = weakref.WeakMethod(plan.foresee)
+                del plan  # which may be the last to hold machine code
                 _queue.task_done()
-            if _queue.empty() and codegen.available():
+            if _queue.empty() and codegen.available():  # there is nothing more urgent to do
                 try:
+                    _foresee(later)
                     codegen.keep_on_disk()
                 except Exception:
-                    log.exception("compile: machine code could not be kept on disk")
+                    log.exception("compile: machine code could not be made for later, or kept on disk")
+
+
+def _foresee(later: weakref.WeakMethod[Callable[[], None]]) -> None:
+    """Make ready for what may come, for a plan that is still there."""
+    foresee = later()
+    if foresee is not None:
+        foresee()
 
 
 def _make(plan: Any, whole: bool) -> None:

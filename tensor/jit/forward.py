@@ -19,7 +19,7 @@ from tensor.autograd.inplace import ReplaceRegion
 from tensor.autograd.modes import record_gradients
 from tensor.autograd.node import Leaf, OpNode
 from tensor.autograd.tensor import Tensor
-from tensor.jit.instructions import Instruction, references
+from tensor.jit.instructions import Instruction
 from tensor.jit.recorder import Recording
 from tensor.jit.results import tensors_in
 from tensor.jit.seams import slot
@@ -217,7 +217,7 @@ def _split(recording: Recording, count: int, history: History) -> History:
         own = {id(made) for made in way.instructions}
         again: dict[int, None] = {}  # instructions of the forward, by id
         reads: dict[int, None] = {}
-        wanted = [s for made in way.instructions for s in (*references(made.args), *references(made.kwargs))]
+        wanted = [s for made in way.instructions for s in made.uses]
         wanted += [s for s in way.grads if s is not None]
         while wanted:
             s = wanted.pop()
@@ -228,7 +228,7 @@ def _split(recording: Recording, count: int, history: History) -> History:
                 continue
             elif recording.origin[s] != s and made.kind == "call":
                 again[id(made)] = None
-                wanted += [*references(made.args), *references(made.kwargs)]
+                wanted += made.uses
             elif made.kind == "create" and recording.owner[s] not in recording.written:
                 again[id(made)] = None
             elif id(made) in mine:

@@ -32,6 +32,17 @@ class Instruction:
     errors: dict[str, Any] | None = None  #: NumPy's error handling, where it was not the usual
     used: bool = False  #: of a number: whether what was done depends on it in ways that are not recorded
     late: bool = False  #: whether something that cannot be taken back was done before
+    _used: list[int] | None = None
+
+    @property
+    def uses(self) -> list[int]:
+        """The slots among the arguments."""
+        found = self._used
+        if found is None:
+            found = self._used = references(self.args)
+            if self.kwargs:
+                _collect(self.kwargs, found)
+        return found
 
 
 def flat(x: Any) -> Iterator[Any]:
@@ -78,8 +89,6 @@ def needed(instructions: Sequence[Instruction], wanted: Iterable[int]) -> list[I
     for made in reversed(instructions):
         if made.kind == "number" and not made.used and made.out not in wanted:
             continue
-        wanted.update(references(made.args))
-        if made.kwargs:
-            wanted.update(references(made.kwargs))
+        wanted.update(made.uses)
         kept.append(made)
     return kept[::-1]

@@ -25,7 +25,7 @@ from tensor.jit.program import Instruction as Lowered
 from tensor.jit.recorder import Recording
 from tensor.jit.rules import lower_call, lower_number
 from tensor.jit.slots import NoLowering, Slots, contiguous_layout, decline, dense_order, slots_of
-from tensor.jit.touched import Touched, used
+from tensor.jit.touched import Touched
 
 __all__ = ["Lowering", "NoLowering", "Segment", "contiguous_layout"]
 
@@ -59,7 +59,7 @@ class Lowering:
         self._needed = set(needed)
         self._last_use: dict[int, int] = dict.fromkeys(self._needed, len(instructions))
         for n, made in enumerate(instructions):
-            for slot in used(made):
+            for slot in made.uses:
                 self._last_use[slot] = max(self._last_use.get(slot, 0), n)
         self._last_check = max((n for n, made in enumerate(instructions) if self._compares(made)), default=-1)
         self._effects = False  # whether a step was taken: from then on a run cannot go another way
@@ -168,7 +168,7 @@ class Lowering:
         """Whether a call's result is the same at every run, since it is made of constants: then it is one."""
         s, recording = self.slots, self.recording
         shape, dtype = s.shapes[made.out]
-        if any(slot not in s.values for slot in used(made)) or recording.owner[made.out] in recording.written:
+        if any(slot not in s.values for slot in made.uses) or recording.owner[made.out] in recording.written:
             return False
         if prod(shape) > LARGEST_COPY or not contiguous_layout(recording, made.out) or dtype.kind not in "fiub":
             return False
@@ -181,7 +181,7 @@ class Lowering:
     def _compare(self, made: Instruction) -> None:
         """A value that leaves the arrays: Python's arithmetic, and whether it is the one recorded."""
         s = self.slots
-        slots = list(used(made))
+        slots = list(made.uses)
         if made.kind == "read" and slots and all(slot in s.values for slot in slots):
             return  # the answer is that of the recording, and so it is here:
         if made.function in _OF_LAYOUT and not any(self._outside(slot) for slot in slots):
@@ -265,7 +265,7 @@ class Lowering:
         moved, s = dict(self.slots.moved), self.slots
         wanted = {slot for slot, last in self._last_use.items() if last >= n}
         for made in after:
-            wanted.update(used(made))
+            wanted.update(made.uses)
         program = self._segment(stretch, wanted, moved)
         self.parts += before
         if program is None:
@@ -385,7 +385,7 @@ class Lowering:
                 self.reasons.append((_title(made), "its result is wanted, and lies in memory that is written"))
                 return None
             again.append(made)
-            wanted |= set(used(made))
+            wanted |= set(made.uses)
         return again[::-1], wanted
 
     def _overlapping(self, touched: Iterable[int], written: set[int]) -> bool:
@@ -468,7 +468,7 @@ def _without_idle(parts: Sequence[Instruction | Segment], needed: set[int]) -> l
         elif part.kind in ("load", "given", "create") and part.out not in wanted:
             continue
         else:
-            wanted.update(used(part))
+            wanted.update(part.uses)
         kept.append(part)
     return kept[::-1]
 

@@ -82,6 +82,18 @@ class Plan:
         self.script.lower_steps(checker(soon=True))
         self.watch_memory(checker())
 
+    def lower_at_once(self, checker: Callable[..., Callable[..., Any]]) -> bool:
+        """The same here and now, if all of that code has been made before; says whether it was. ``checker()`` is ready."""
+        done = self.script.lower_steps(checker(), at_once=True)
+        if done:
+            self.watch_memory(checker())
+        return done
+
+    def foresee(self) -> None:
+        """Have code made that will be wanted after an edit of the network."""
+        if self.tier:
+            self.script.foresee()
+
     def lower(self, compile_program: Callable[..., Any], make_check: Callable[..., Any]) -> None:
         """Have machine code do what it can."""
         if self.script.lower(compile_program, make_check):
@@ -90,6 +102,10 @@ class Plan:
     def holds(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Whether everything that the recording depends on is as it was."""
         return bool(self.guard(args, kwargs)) and self.surroundings.holds()
+
+    def fits(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """`holds`, but sooner known where a network has been edited since: of its recordings, all may be of other sizes."""
+        return bool(self.guard(args, kwargs)) and not self.resized() and self.surroundings.holds()
 
     def watch_memory(self, make_check: Callable[..., Any]) -> None:
         """From its next use on, have machine code made by ``make_check`` do most of the check."""

@@ -14,11 +14,11 @@ import numpy as np
 
 from tensor.autograd.tensor import Tensor
 from tensor.jit import watch
-from tensor.jit.instructions import Instruction, Ref, needed, references
+from tensor.jit.instructions import Instruction, Ref, needed
 from tensor.jit.lower import Lowering, Segment, contiguous_layout
 from tensor.jit.recorder import Recording
 from tensor.jit.results import Made, Source, numbers_in, slots_in
-from tensor.jit.stepping import FlatStep, flat_step
+from tensor.jit.stepping import FlatStep, flat_step, foresee_edits
 from tensor.jit.traced import ReadNumber
 from tensor.jit.written import MISS, bump, function, same_value, undo
 
@@ -324,17 +324,30 @@ class Script:
         self.lowering: Lowering | None = None
         self._use(self.instructions)
 
-    def lower_steps(self, make_check: Callable[..., Any]) -> bool:
-        """Have machine code do the optimizers' steps, which is soon made; says whether there are any that it can do.
+    def lower_steps(self, make_check: Callable[..., Any], at_once: bool = False) -> bool:
+        """Have machine code do the optimizers' steps, which is soon made; says whether there is some for all.
 
-        ``make_check`` makes checks of rows of `tensor.jit.watch`, or gives None where it cannot.
+        ``make_check`` makes checks of rows of `tensor.jit.watch`, or gives None where it cannot. ``at_once``: only with what has
+        been made before.
         """
+        done = True
         for made in self.instructions:
-            if made.kind == "step" and (step := flat_step(made.function, make_check)) is not None:
-                self.steps[id(made)] = step
-                if id(made) in self._step_names:
-                    self._scope[self._step_names[id(made)]] = step
-        return bool(self.steps)
+            if made.kind != "step":
+                continue
+            step = flat_step(made.function, make_check, at_once)
+            if step is None:
+                done = False
+                continue
+            self.steps[id(made)] = step
+            if id(made) in self._step_names:
+                self._scope[self._step_names[id(made)]] = step
+        return done
+
+    def foresee(self) -> None:
+        """Have machine code made for what is likely to come: an edit of the network."""
+        for made in self.instructions:
+            if id(made) in self.steps:
+                foresee_edits(made.function)
 
     def lower(self, compile_program: Callable[[Any], Any], make_check: Callable[..., Any] = lambda *args: None) -> bool:
         """Have machine code run what it can of the rest; says whether there was any such thing."""
@@ -357,7 +370,7 @@ class Script:
 
     def _handed_out(self, parts: Sequence[Instruction | Segment], make_check: Callable[..., Any]) -> Handed | None:
         """The results and gradients that machine code writes: a run may write them again if nobody has hold of them."""
-        if self.later is not None:
+        if self.later is not None or not any(isinstance(part, Segment) for part in parts):
             return None
         results = self.results
         leaves: dict[int, Any] = {}  # by slot, the node of the leaf whose gradient it is
@@ -402,7 +415,7 @@ class Script:
         dying = {}
         for slot, n in last.items():
             dying.setdefault(n, []).append(slot)
-        escaping = set(self.results) | {s for i in self.instructions if i.kind in ("store", "grads") for s in references(i.args)}
+        escaping = set(self.results) | {s for i in self.instructions if i.kind in ("store", "grads") for s in i.uses}
         w.fresh = recording.written | {recording.owner[s] for s in escaping}
         errors = None
         w.last_check = max((n for n, i in enumerate(parts) if isinstance(i, Instruction) and _checks(i)), default=-1)
@@ -449,8 +462,7 @@ def _checks(made: Instruction) -> bool:
 def _touched(part: Instruction | Segment) -> list[int]:
     if isinstance(part, Segment):
         return [*part.inputs, *part.outputs, *part.scalars]
-    found = references(part.args) + _outs(part.out)
-    return found + references(part.kwargs) if part.kwargs else found
+    return part.uses + _outs(part.out)
 
 
 def _hand_out(w: Writer, handed: Handed) -> Iterator[str]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from math import inf, log, sqrt
+from itertools import pairwise
+from math import log, sqrt
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from tensor.optim.flat_late import Late
 from tensor.optim.flat_optimizer import FlatOptimizer
 from tensor.optim.sgd import SGD
 
-__all__ = ["RULES", "FlatStep", "flat_step"]
+__all__ = ["RULES", "FlatStep", "flat_step", "foresee_edits"]
 
 
 class Lines:
@@ -44,19 +45,25 @@ class Lines:
 
 
 Numbers = Callable[[int], list[float]]
+Temporary = Callable[[], View]
 
 
 class Rule(NamedTuple):
     """How an optimizer updates: the options it reads, which of their values decide what instructions there are, the numbers of
     each step, and the instructions.
 
-    ``fixed(*options)``; ``numbers(late, *options)`` gives the numbers as a function of the step;
-    ``write(lines, fixed, grad, data, rows, temporary, lag)`` writes the update of one parameter. ``lag`` is None, or by how many
-    steps each element is behind, as a view.
+    ``fixed(*options)``; ``numbers(base, *options)`` gives the numbers as a function of the step;
+    ``write(lines, fixed, grad, data, rows, temporary, aged)`` writes the update of one parameter.
+
+    Elements may count fewer steps than others. What their own count says through powers of options (``bases(*options)``) is
+    1 - b^(a + n) = (1 - b^n) + b^n (1 - b^a), where a is the element's count when that of most was ``base``, and n the steps
+    since: ``aged`` are views of 1 - b^a, made once; all else are numbers. Where all count alike ``base`` is None, and there are
+    none.
     """
 
     options: tuple[str, ...]
     fixed: Callable[..., tuple[Any, ...]]
+    bases: Callable[..., tuple[float, ...]]
     numbers: Callable[..., Numbers]
     write: Callable[..., None]
 
@@ -70,19 +77,24 @@ def _adam_fixed(
     return bool(decay), bool(decoupled), amsgrad, maximize
 
 
-def _adam_numbers(late: bool, lr: float, betas: Any, eps: float, decay: float, decoupled: bool, *_: bool) -> Numbers:
+def _adam_bases(lr: float, betas: Any, *_: Any) -> tuple[float, ...]:
+    return tuple(betas)
+
+
+def _adam_numbers(base: int | None, lr: float, betas: Any, eps: float, decay: float, decoupled: bool, *_: bool) -> Numbers:
     beta1, beta2 = betas
     kept = [beta1, 1 - beta1, beta2, 1 - beta2, float(1 - lr * decay if decoupled else decay)]
-    of_ages = [log(beta1) if beta1 else -inf, log(beta2) if beta2 else -inf, float(eps), float(lr)]
 
     def numbers(step: int) -> list[float]:
         root = sqrt(1 - beta2**step)
         return [*kept, eps * root, lr * root / (1 - beta1**step)]
 
-    def late_numbers(step: int) -> list[float]:
-        return [*kept, *of_ages, float(step)]
+    def aged_numbers(step: int) -> list[float]:
+        assert base is not None
+        first, second = beta1 ** (step - base), beta2 ** (step - base)
+        return [*kept, float(eps), float(lr), first, 1 - first, second, 1 - second]
 
-    return late_numbers if late else numbers
+    return numbers if base is None else aged_numbers
 
 
 def _decay(w: Lines, fixed: tuple[Any, ...], g: View, data: View, t: View, number: Slot) -> View:
@@ -96,19 +108,16 @@ def _decay(w: Lines, fixed: tuple[Any, ...], g: View, data: View, t: View, numbe
     return g
 
 
-def _ages(w: Lines, lag: View, temporary: Callable[[], View]) -> tuple[View, View]:
-    """Of elements with ages of their own, what `_adam_numbers` says for all: eps and the rate, with their corrections."""
-    age = w.put("subtract", temporary(), Slot(9), lag)
-    first, second = (w.put("expm1", (t := temporary()), w.put("multiply", t, age, Slot(place))) for place in (5, 6))
-    root = w.put("sqrt", second, w.put("negative", second, second))
-    rate = w.put("divide", first, w.put("multiply", temporary(), root, Slot(8)), w.put("negative", first, first))
-    return w.put("multiply", root, root, Slot(7)), rate
+def _correction(w: Lines, out: View, aged: View, power: int) -> View:
+    """1 - b^(a + n) of each element, from 1 - b^a and the numbers b^n and 1 - b^n at ``power`` and after it."""
+    return w.put("add", out, w.put("multiply", out, aged, Slot(power)), Slot(power + 1))
 
 
 def _adam(
-    w: Lines, fixed: tuple[Any, ...], g: View, data: View, rows: Sequence[View], temporary: Callable[[], View], lag: View | None
+    w: Lines, fixed: tuple[Any, ...], g: View, data: View, rows: Sequence[View], temporary: Temporary, aged: Sequence[View]
 ) -> None:
     amsgrad, maximize = fixed[2:]
+    corrections = [_correction(w, temporary(), each, power) for each, power in zip(aged, (7, 9), strict=False)]
     if maximize:
         g = w.put("negative", temporary(), g)
     g = _decay(w, fixed, g, data, temporary(), Slot(4))
@@ -119,11 +128,15 @@ def _adam(
     w.put("multiply", v, v, Slot(2))
     w.put("add", v, v, w.put("multiply", square, square, Slot(3)))
     second = w.put("maximum", rows[2], rows[2], v) if amsgrad else v
-    eps, rate = (Slot(5), Slot(6)) if lag is None else _ages(w, lag, temporary)
-    t = w.put("sqrt", temporary(), second)
-    w.put("add", t, t, eps)
+    t = temporary()
+    if corrections:
+        second = w.put("divide", t, second, corrections[1])
+    w.put("sqrt", t, second)
+    w.put("add", t, t, Slot(5))
+    if corrections:
+        w.put("multiply", t, t, corrections[0])
     w.put("divide", t, m, t)
-    w.put("multiply", t, t, rate)
+    w.put("multiply", t, t, Slot(6))
     w.put("subtract", data, data, t)
 
 
@@ -134,13 +147,13 @@ def _sgd_fixed(lr: float, momentum: float, dampening: float, decay: float, neste
     return bool(decay), False, bool(momentum), nesterov, maximize
 
 
-def _sgd_numbers(late: bool, lr: float, momentum: float, dampening: float, decay: float, *_: bool) -> Numbers:
+def _sgd_numbers(base: int | None, lr: float, momentum: float, dampening: float, decay: float, *_: bool) -> Numbers:
     numbers = [float(momentum), float(1 - dampening), float(lr), float(decay)]
     return lambda step: numbers
 
 
 def _sgd(
-    w: Lines, fixed: tuple[Any, ...], g: View, data: View, rows: Sequence[View], temporary: Callable[[], View], lag: View | None
+    w: Lines, fixed: tuple[Any, ...], g: View, data: View, rows: Sequence[View], temporary: Temporary, aged: Sequence[View]
 ) -> None:
     momentum, nesterov, maximize = fixed[2:]
     if maximize:
@@ -155,9 +168,9 @@ def _sgd(
 
 
 RULES: dict[type, Rule] = {
-    Adam: Rule(_ADAM, _adam_fixed, _adam_numbers, _adam),
-    AdamW: Rule(_ADAM, _adam_fixed, _adam_numbers, _adam),
-    SGD: Rule(_SGD, _sgd_fixed, _sgd_numbers, _sgd),
+    Adam: Rule(_ADAM, _adam_fixed, _adam_bases, _adam_numbers, _adam),
+    AdamW: Rule(_ADAM, _adam_fixed, _adam_bases, _adam_numbers, _adam),
+    SGD: Rule(_SGD, _sgd_fixed, lambda *_: (), _sgd_numbers, _sgd),
 }
 #: The first step that the instructions describe: SGD's momentum starts as a copy of the gradient.
 _FROM: dict[type, int] = {SGD: 2}
@@ -176,14 +189,26 @@ def _behind(steps: int | list[int]) -> list[int] | None:
     return None if isinstance(steps, int) else [max(steps) - s for s in steps]
 
 
-def _lags(flat: Flat, late: Late | None, behind: list[int] | None) -> list[Any]:
-    """By how many steps each element is behind, as an array; none if none is."""
-    if late is None and behind is None:
-        return []
-    lags = np.repeat(behind or [0] * len(flat.params), np.diff(flat.offsets))
-    if late is not None:
-        lags[late.places] += late.lags
-    return [lags.astype(flat.data.dtype)]
+def _most(late: Late | None, behind: list[int] | None) -> int:
+    """By how many steps the element that counts fewest is behind."""
+    most: int = max([0, *(behind or ())])
+    return most if late is None else most + int(late.lags.max())
+
+
+def _aged(flat: Flat, bases: Sequence[float], late: Late | None, behind: list[int] | None) -> list[Any]:
+    """1 - b^a for each base, as an array: a, how many steps an element counted when the last of them came.
+
+    Of another moment the numbers would be others in their last digits, and a run that is continued not the same one.
+    """
+    step, sizes, result = _most(late, behind), np.diff(flat.offsets), []
+    counts = [step] * len(sizes) if behind is None else [step - b for b in behind]
+    for base in bases:
+        array = np.repeat([1 - base**count for count in counts], sizes)
+        if late is not None:
+            ages = np.repeat(counts, sizes)[late.places] - late.lags
+            array[late.places] = 1 - np.exp(ages * log(base)) if base else ages > 0
+        result.append(array.astype(flat.data.dtype))
+    return result
 
 
 class FlatStep:
@@ -193,8 +218,8 @@ class FlatStep:
     """
 
     __slots__ = (
-        "_behind", "_first", "_fixed", "_flat", "_group", "_late", "_make_check", "_numbers", "_optimizer", "_options", "_read",
-        "_rule", "_run", "_same", "_state",
+        "_base", "_behind", "_first", "_fixed", "_flat", "_group", "_late", "_make_check", "_numbers", "_optimizer", "_options",
+        "_read", "_rule", "_run", "_same", "_state",
     )  # fmt: skip
 
     def __init__(
@@ -213,15 +238,18 @@ class FlatStep:
         self._options = self._read(self._group)
         self._fixed = self._rule.fixed(*self._options)
         self._take(late, behind)
-        self._numbers = self._rule.numbers(self._apart, *self._options)
         self._same: Check = _never
 
     def _take(self, late: Late | None, behind: list[int] | None) -> None:
         """Let elements and parameters count as many steps less."""
         flat, self._late, self._behind = self._flat, late, behind
-        lags = _lags(flat, late, behind)
-        self._first = _FROM.get(type(self._optimizer), 1) + (int(lags[0].max()) if lags else 0)
-        self._state = [flat.data, *flat._whole.rows, *lags]
+        most = _most(late, behind)
+        self._first = _FROM.get(type(self._optimizer), 1) + most
+        self._state = [flat.data, *flat._whole.rows]
+        self._base = most if self._apart else None
+        if self._apart:
+            self._state += _aged(flat, self._rule.bases(*self._options), late, behind)
+        self._numbers = self._rule.numbers(self._base, *self._options)
 
     @property
     def _apart(self) -> bool:
@@ -242,9 +270,12 @@ class FlatStep:
             return False
         options = self._read(self._group)
         if options != self._options:
-            if self._rule.fixed(*options) != self._fixed:
+            rule, before = self._rule, self._options
+            if rule.fixed(*options) != self._fixed:
                 return False
-            self._options, self._numbers = options, self._rule.numbers(self._apart, *options)
+            self._options, self._numbers = options, rule.numbers(self._base, *options)
+            if self._apart and rule.bases(*options) != rule.bases(*before):
+                self._take(self._late, self._behind)
         flat.steps = step + 1 if alike else [s + 1 for s in steps]  # type: ignore[union-attr]
         for version in flat.versions:
             version.value += 1
@@ -261,7 +292,7 @@ class FlatStep:
             made = flat_step(self._optimizer, self._make_check)
             if made is None or made._flat is not flat:
                 return False
-            self._run, self._numbers, self._fixed, self._options = made._run, made._numbers, made._fixed, made._options
+            self._run, self._fixed, self._options = made._run, made._fixed, made._options
         self._take(late, behind)
         return True
 
@@ -299,43 +330,62 @@ class FlatStep:
         return True
 
 
-def flat_step(optimizer: FlatOptimizer, make_check: Callable[..., Check | None]) -> FlatStep | None:
-    """Machine code for an optimizer's step; None where there is none for its kind, its options or its parameters."""
-    from tensor.jit import codegen  # which is there, since somebody wants machine code
+def flat_step(optimizer: FlatOptimizer, make_check: Callable[..., Check | None], at_once: bool = False) -> FlatStep | None:
+    """Machine code for an optimizer's step; None where there is none for its kind, its options or its parameters.
 
-    rule = RULES.get(type(optimizer))
-    flats = optimizer._flats
-    if rule is None or len(flats) != 1 or len(flats[0]) != 1:
+    ``at_once``: None also where it would have to be made first.
+    """
+    flat = _only_flat(optimizer)
+    if flat is None:
         return None
-    (flat,), group = flats[0], optimizer.param_groups[0]
-    dtype = flat.data.dtype
-    if dtype.kind != "f" or dtype.itemsize < 4 or flat.data.size == 0:
-        return None
-    options, late, behind = itemgetter(*rule.options)(group), flat.late, _behind(flat.steps)
-    apart = late is not None or behind is not None
-    w = Lines()
-    grads = [w.buffer(dtype, view.size, "external").index for view in flat.views]
-    state = [w.buffer(dtype, flat.data.size, "external").index for _ in range(1 + len(flat.names) + apart)]
-    whole = Program(tuple(w.buffers), (), len(rule.numbers(apart, *options)(1)))
-    stretches = [
-        codegen.Stretch(end - start, {0: (grad, 0)} | {1 + i: (buffer, start) for i, buffer in enumerate(state)})
-        for grad, start, end in zip(grads, flat.offsets, flat.offsets[1:], strict=False)
-        if end > start
-    ]
-    kind: Any = type(optimizer)
-    program = partial(_update, kind, rule.fixed(*options), dtype, len(flat.names), apart)
-    run = codegen.compile_stretches(whole, program, stretches)
+    late, behind = flat.late, _behind(flat.steps)
+    run = _run_of(optimizer, flat, late is not None or behind is not None, at_once)
     return None if run is None else FlatStep(optimizer, flat, run, make_check, late, behind)
 
 
+def foresee_edits(optimizer: FlatOptimizer) -> None:
+    """Have the machine code made for elements that count fewer steps than others, as there are after an edit of the network."""
+    flat = _only_flat(optimizer)
+    if flat is not None:
+        _run_of(optimizer, flat, apart=True)
+
+
+def _only_flat(optimizer: FlatOptimizer) -> Flat | None:
+    """The buffer of an optimizer that has only one, if there is machine code for its kind."""
+    flats = optimizer._flats
+    if type(optimizer) not in RULES or len(flats) != 1 or len(flats[0]) != 1:
+        return None
+    dtype = flats[0][0].data.dtype
+    return flats[0][0] if dtype.kind == "f" and dtype.itemsize >= 4 and flats[0][0].data.size else None
+
+
+def _run_of(optimizer: FlatOptimizer, flat: Flat, apart: bool, at_once: bool = False) -> Callable[..., object] | None:
+    """The update of all parameters; ``apart``: of elements that count different steps."""
+    from tensor.jit import codegen  # which is there, since somebody wants machine code
+
+    kind: Any = type(optimizer)
+    rule = RULES[kind]
+    options = itemgetter(*rule.options)(optimizer.param_groups[0])
+    aged = len(rule.bases(*options)) if apart else 0
+    scalars = len(rule.numbers(0 if apart else None, *options)(1))
+    grads, state = len(flat.views), 1 + len(flat.names) + aged
+    stretches = [
+        codegen.Stretch(end - start, ((grad, 0), *((array, start) for array in range(grads, grads + state))))
+        for grad, (start, end) in enumerate(pairwise(flat.offsets))
+        if end > start
+    ]
+    name = kind, rule.fixed(*options), flat.data.dtype, len(flat.names), aged
+    return codegen.compile_stretches(name, grads + state, scalars, partial(_update, *name), stretches, at_once)
+
+
 @cache
-def _update(kind: type, fixed: tuple[Any, ...], dtype: Any, rows: int, late: bool, length: int) -> Program:
-    """The update of one parameter: its gradient, its data, its rows of moments, and its lags are the external buffers."""
+def _update(kind: type, fixed: tuple[Any, ...], dtype: Any, rows: int, aged: int, length: int) -> Program:
+    """The update of one parameter: its gradient, its data, its rows of moments, and what is ``aged`` are the external buffers."""
     w, shape = Lines(), (length,)
-    grad, data, *others = (contiguous(w.buffer(dtype, length, "external"), shape) for _ in range(2 + rows + late))
+    grad, data, *others = (contiguous(w.buffer(dtype, length, "external"), shape) for _ in range(2 + rows + aged))
 
     def temporary() -> View:
         return contiguous(w.buffer(dtype, length, "temporary"), shape)
 
-    RULES[kind].write(w, fixed, grad, data, others[:rows], temporary, others[rows] if late else None)
+    RULES[kind].write(w, fixed, grad, data, others[:rows], temporary, others[rows:])
     return Program(tuple(w.buffers), tuple(w.instructions), MOST_NUMBERS)

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tensor.jit.instructions import Instruction, references
+from tensor.jit.instructions import Instruction
 from tensor.jit.recorder import Recording
 from tensor.jit.slots import slots_of
 
-__all__ = ["Touched", "used"]
-
-
-def used(made: Instruction) -> list[int]:
-    """The slots that an instruction names."""
-    return references(made.args) + references(made.kwargs) if made.kwargs else references(made.args)
+__all__ = ["Touched"]
 
 
 class Touched:
@@ -35,11 +30,11 @@ class Touched:
             return  # they name arrays, whatever is in them
         self._made.update(self._memory(s for s in slots_of(made.out)))
         self._written.update(self._memory(made.writes))
-        self._read.update(self._memory(used(made)))
+        self._read.update(self._memory(made.uses))
 
     def feeds(self, made: Instruction) -> bool:
         """Whether an instruction reads what these make or write."""
-        memory = self._memory(used(made))
+        memory = self._memory(made.uses)
         return not (self._made.isdisjoint(memory) and self._written.isdisjoint(memory))
 
     def disturbed_by(self, made: Instruction) -> bool:

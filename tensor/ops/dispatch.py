@@ -214,8 +214,15 @@ def _of_sequence(op: Operator, t: str) -> tuple[list[str], list[str], str, str, 
     return unwrap, cast if op.dtype is not None else [], "_wanted", "tuple(_nodes)", "-1"
 
 
-def _caster(rule: str, name: str) -> Callable[..., list[Any]]:
-    def cast(*raws: Any) -> list[Any]:
+#: What does not change the dtype of an array of floats: numbers, and an operand that is not given.
+_WEAK = frozenset((float, int, type(None)))
+
+
+def _caster(rule: str, name: str) -> Callable[..., Sequence[Any]]:
+    def cast(*raws: Any) -> Sequence[Any]:
+        first, *others = raws
+        if first.__class__ is ndarray and first.dtype.kind == "f" and _WEAK.issuperset([x.__class__ for x in others]):
+            return raws
         given = iter(cast_operands([x for x in raws if x is not None], rule, name))
         return [None if x is None else next(given) for x in raws]
 

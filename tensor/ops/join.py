@@ -14,7 +14,7 @@ from tensor.autograd.node import Term
 from tensor.autograd.tensor import Tensor
 from tensor.ops.record import Array, attach, composite, operator
 from tensor.ops.reduce import check_axis
-from tensor.ops.shape import narrow, select, several
+from tensor.ops.shape import narrow, several
 
 __all__ = [
     "atleast_1d",
@@ -311,4 +311,5 @@ def dsplit(x: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
 @composite()
 def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """A view for each index along ``dim``."""
-    return tuple([select(x, dim, i) for i in range(x.shape[dim])])
+    n, d = x.shape[dim], check_axis(dim, x.ndim)
+    return tuple([x[(*[slice(None)] * d, i)] for i in range(n)] if d else [x[i] for i in range(n)])

@@ -32,12 +32,11 @@ def _nn(name: str) -> str:
 
 def _mean(x: Array, dims: tuple[int, ...]) -> Array:
     """The mean over ``dims``, which stay with length 1."""
-    count = x.dtype.type(max(math.prod([x.shape[d] for d in dims]), 1))
-    if (
-        x.size > _FEW and dims == (x.ndim - 1,) and x.dtype.kind == "f" and x.ndim > 1
-    ):  # as a product, which BLAS does three times as fast
-        return x.dot(constant(x, x.shape[-1:], 1))[..., None] / count
-    return reduce_sum(x, dims, True) / count
+    if x.size > _FEW and dims == (x.ndim - 1,) and x.dtype.kind == "f" and x.ndim > 1:
+        total = x.dot(constant(x, x.shape[-1:], 1))[..., None]  # which BLAS does three times as fast
+    else:
+        total = reduce_sum(x, dims, True)
+    return total / max(x.size // max(total.size, 1), 1)
 
 
 def _blocks(x: Array, dims: tuple[int, ...]) -> Iterator[slice]:

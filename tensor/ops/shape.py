@@ -138,6 +138,9 @@ moveaxis = movedim
 @operator({"x": lambda g, x_shape: g.reshape(x_shape)}, view=True, onnx="Squeeze")
 def squeeze(x: Array, dim: int | Sequence[int] | None = None) -> Array:
     """Without the dimensions of length 1 (those in ``dim``), a view."""
+    if dim.__class__ is int and x.ndim:
+        d, shape = check_axis(dim, x.ndim), x.shape
+        return x.reshape((*shape[:d], *shape[d + 1 :]) if shape[d] == 1 else shape)
     gone = range(x.ndim) if dim is None else axes(dim, x.ndim) if not isinstance(dim, Sequence) or len(dim) else ()
     return x.reshape([n for i, n in enumerate(x.shape) if n != 1 or i not in gone])
 
@@ -261,7 +264,7 @@ def select(x: Tensor, dim: int, index: int) -> Tensor:
     if not -n <= index < n:
         msg = f"select: index {index} out of range for dimension {d} of size {n}"
         raise IndexError(msg)
-    return narrow(x, d, index % n, 1).squeeze(d)
+    return x[(*[slice(None)] * d, int(index))] if d else x[int(index)]
 
 
 @operator({"x": lambda g, x_shape, offset, dim1, dim2: g.diagonal_back(x_shape, offset, dim1, dim2)}, view=True)

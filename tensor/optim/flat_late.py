@@ -54,8 +54,8 @@ class Late(NamedTuple):
             return Late(np.sort(places), np.full(places.size, lag), np.zeros((len(self.scalars), places.size)))
         order = np.argsort(places)
         source = source[order]
-        lags = np.append(self.lags, lag)[source]  # -1 picks what was appended
-        scalars = np.concatenate([self.scalars, np.zeros((len(self.scalars), 1))], axis=1)[:, source]
+        lags = np.where(source < 0, lag, self.lags[source])
+        scalars = np.where(source < 0, 0.0, self.scalars[:, source])
         return Late(places[order], lags, scalars)
 
     def dense(self, shape: tuple[int, ...], values: Any, rest: float = 0) -> Any:

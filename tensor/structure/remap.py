@@ -67,12 +67,13 @@ class Slices:
         fresh = ((np.arange(outer)[:, None, None] * m + self.fresh[:, None]) * inner + np.arange(inner)).ravel()
         if not places.size:
             return fresh, np.full(fresh.size, -1, np.intp)
-        block, rest = np.divmod(places, n * inner)
-        at, inside = np.divmod(rest, inner)
-        order = np.argsort(self.index, kind="stable")
-        ordered = self.index[order]
-        first: Any = np.searchsorted(ordered, at)
-        times = np.searchsorted(ordered, at, "right") - first
+        block: Any = places // (n * inner)  # several times as fast as divmod
+        rest = places - block * (n * inner)
+        at: Any = rest // inner
+        inside = rest - at * inner
+        counts = np.bincount(self.index[self.index >= 0], minlength=n)
+        order = np.argsort(self.index, kind="stable")[self.fresh.size :]  # where the old slices are, those of the first first
+        first, times = (np.cumsum(counts) - counts)[at], counts[at]
         source = np.repeat(np.arange(places.size), times)
         which: Any = np.arange(source.size) - np.repeat(np.cumsum(times) - times, times)
         moved = (block[source] * m + order[first[source] + which]) * inner + inside[source]

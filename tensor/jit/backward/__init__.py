@@ -142,6 +142,9 @@ class _Job:
     def lower_quickly(self, checker: Any) -> None:
         install()
 
+    def foresee(self) -> None:
+        pass
+
 
 def prepare() -> None:
     """Have the machine code made in the background."""

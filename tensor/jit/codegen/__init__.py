@@ -11,9 +11,9 @@ import numpy as np
 
 from tensor.jit.codegen import fusion, host, operations, partition
 from tensor.jit.codegen.apart import checked
-from tensor.jit.codegen.checks import checker
+from tensor.jit.codegen.checks import checker, checker_is_ready
 from tensor.jit.codegen.entry import make_entry
-from tensor.jit.codegen.host import available, awaited, use_disk
+from tensor.jit.codegen.host import available, awaited, use_disk, why_not
 from tensor.jit.codegen.indexed import emit_indexed
 from tensor.jit.codegen.indexed import is_native as indexed_is_native
 from tensor.jit.codegen.kernel import Code
@@ -43,8 +43,8 @@ from tensor.jit.program import (
 )
 
 __all__ = [
-    "Compiled", "Stretch", "available", "awaited", "checker", "compile_program", "compile_stretches",
-    "default_directory", "is_native", "keep_on_disk", "use_disk",
+    "Compiled", "Stretch", "available", "awaited", "checker", "checker_is_ready", "compile_program", "compile_stretches",
+    "default_directory", "is_native", "keep_on_disk", "use_disk", "why_not",
 ]  # fmt: skip
 
 Run = Callable[[list[Any], list[float]], object]

@@ -140,6 +140,11 @@ def _compiled() -> Finished:
     return host.compiled([_code()])[_code().name]
 
 
+def checker_is_ready() -> bool:
+    """Whether `checker` waits for nobody."""
+    return not watch.layout_is_known() or _compiled.cache_info().currsize > 0
+
+
 def checker(soon: bool = False) -> Callable[..., Callable[..., bool] | None]:
     """`make_check`, ready for use: its machine code is there, or is made together with what is compiled next (``soon``)."""
     if watch.layout_is_known():

@@ -16,14 +16,14 @@ import ctypes
 import functools
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tensor.jit.codegen import host
-from tensor.jit.codegen.kernel import TYPES, Address, Argument, Code, Count, Foreign, Number, finish
+from tensor.jit.codegen.kernel import TYPES, Address, Argument, Code, Count, Finished, Foreign, Number, finish
 from tensor.jit.codegen.text import SCALARS, Function
 from tensor.jit.interpreter import Memory
 
@@ -70,13 +70,51 @@ def objects_are_as_expected() -> bool:
 
 def make_entry(codes: Sequence[Code], memory: Memory, scalars: int, flush: bool) -> Entry:
     """The callable that runs kernels in their order."""
-    native = objects_are_as_expected()
+    layout = lay_out(codes, memory.externals, scalars, flush)
+    finished = host.compiled(codes, layout.code)
+    values = fixed_words(layout, finished)
+    buffers = memory.program.buffers
+    for place, i, j in layout.arguments:
+        argument = codes[i].arguments[j]
+        if isinstance(argument, Address):
+            values[place] = argument.offset * buffers[argument.buffer].dtype.itemsize
+        elif isinstance(argument, Count):
+            values[place] = argument.value
+    for place, buffer in layout.temporaries:
+        values[place] = memory.arrays[buffer].__array_interface__["data"][0]
+    return enter(layout, finished, values, memory)
+
+
+class Layout(NamedTuple):
+    """An entry to kernels, whatever the sizes of what they work on."""
+
+    codes: Sequence[Code]
+    code: Code  #: of the entry itself
+    words: tuple[Word, ...]  #: what its table holds
+    arguments: list[tuple[int, int, int]]  #: places in the table of arguments that depend on sizes: which kernel's, and which
+    temporaries: list[tuple[int, int]]  #: places of the addresses of buffers
+
+
+def lay_out(codes: Sequence[Code], externals: Iterable[int], scalars: int, flush: bool) -> Layout:
+    """The entry that runs kernels in their order."""
     patterns = tuple(tuple(map(_pattern, code.arguments)) for code in codes)
-    code, words = _written(native, flush, scalars, tuple(memory.externals), patterns)
-    finished = host.compiled(codes, code)
-    addresses = {name: function.address for name, function in finished.items()}
-    values = [_value(word, codes, memory, addresses) for word in words]
-    return (builtin if native else _by_ctypes)(addresses[code.name], values, memory, finished)
+    code, words = _written(objects_are_as_expected(), flush, scalars, tuple(externals), patterns)
+    arguments = [(place, word[1], word[2]) for place, word in enumerate(words) if word[0] == "argument"]
+    temporaries = [(place, word[1]) for place, word in enumerate(words) if word[0] == "memory"]
+    return Layout(codes, code, words, arguments, temporaries)
+
+
+def fixed_words(layout: Layout, finished: Mapping[str, Finished]) -> list[int]:
+    """The table of an entry, with zeros for what depends on sizes and memory."""
+    return [0 if word[0] in ("argument", "memory") else _value(word, layout.codes, finished) for word in layout.words]
+
+
+def enter(layout: Layout, finished: Mapping[str, Finished], values: list[int], *kept: object) -> Entry:
+    """An entry with its table; ``kept`` lives as long as it does."""
+    made: Entry = (builtin if objects_are_as_expected() else _by_ctypes)(
+        finished[layout.code.name].address, values, finished, *kept
+    )
+    return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,20 +198,11 @@ _OBJECTS: dict[str, Callable[[], int]] = {
 }
 
 
-def _value(word: Word, codes: Sequence[Code], memory: Memory, addresses: dict[str, int]) -> int:
-    """A word of a table."""
+def _value(word: Word, codes: Sequence[Code], finished: Mapping[str, Finished]) -> int:
+    """A word of a table that neither sizes nor memory change."""
     match word:
-        case ("argument", int(i), int(j)):  # most are
-            argument = codes[i].arguments[j]
-            if isinstance(argument, Address):
-                return argument.offset * memory.program.buffers[argument.buffer].dtype.itemsize
-            assert isinstance(argument, Count)
-            return argument.value
         case ("code", int(i)):
-            return addresses[codes[i].name]
-        case ("memory", int(buffer)):
-            data: int = memory.arrays[buffer].__array_interface__["data"][0]
-            return data
+            return finished[codes[i].name].address
         case ("object", str(name)):
             return _OBJECTS[name]()
         case ("foreign", str(name)):

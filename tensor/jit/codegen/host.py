@@ -29,8 +29,13 @@ _lock = threading.RLock()
 
 
 def available() -> bool:
-    """Whether programs can be compiled here: llvmlite is installed (`pip install llvmlite`)."""
+    """Whether programs can be compiled here: llvmlite is installed (`pip install 'rlcore[compile]'`)."""
     return bool(llvm.libraries())
+
+
+def why_not() -> str:
+    """Why there is none of it, for people."""
+    return f"functions are replayed by NumPy: {llvm.why_not()}; pip install 'rlcore[compile]'"
 
 
 _LIBM = (
@@ -145,6 +150,22 @@ def compiled(codes: Iterable[Code], entry: Code | None = None) -> dict[str, Fini
                 found |= _made(rest, entry)
         _used(found)
         return found
+
+
+def at_hand(codes: Iterable[Code]) -> dict[str, Finished] | None:
+    """Machine code of functions, if all of it is in the process; waits for nobody."""
+    found = {}
+    for code in codes:
+        there = _finished.get(code.name)
+        if there is None:
+            return None
+        found[code.name] = there
+    if _lock.acquire(blocking=False):
+        try:
+            _used(found)
+        finally:
+            _lock.release()
+    return found
 
 
 def _used(found: dict[str, Finished]) -> None:

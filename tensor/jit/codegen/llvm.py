@@ -1,7 +1,8 @@
 """LLVM, straight from the library that llvmlite brings.
 
 llvmlite's modules take half as long to import as the functions of a step take to compile, and let one thread at a time into LLVM.
-Of the library's functions these few are needed. Their signatures have been the same in all releases since 0.45, the first taken.
+Of the library's functions these few are needed. Their signatures are the same in the releases of `KNOWN`; one that is not among
+them is left alone, since a call with other arguments would end the process.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import functools
 import importlib.util
 import os
 import platform
+import re
 import weakref
 from collections.abc import Callable
 from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Generator", "Linked", "libraries", "processor", "version"]
+__all__ = ["Generator", "Linked", "libraries", "processor", "version", "why_not"]
 
 _OUT = POINTER(c_char_p)  # a string that LLVM hands out
 _SIGNATURES: dict[str, tuple[Any, ...]] = {  # the result, then the arguments
@@ -52,13 +54,43 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {  # the result, then the arguments
 }  # fmt: skip
 
 
+#: The first and the last release of llvmlite that this was tried with; pyproject.toml has the same.
+KNOWN = (0, 45), (0, 50)
+
+
+def _places() -> list[Path]:
+    """Where llvmlite is installed."""
+    spec = importlib.util.find_spec("llvmlite")
+    return [] if spec is None else [Path(place) for place in spec.submodule_search_locations or ()]
+
+
+def _release(place: Path) -> tuple[int, ...]:
+    """Which llvmlite it is; none where its file does not say."""
+    try:
+        said = re.search(r"version_version = '(\d+)\.(\d+)", (place / "_version.py").read_text(encoding="utf-8"))
+    except OSError:
+        return ()
+    return () if said is None else tuple(map(int, said.groups()))
+
+
 @functools.cache
 def libraries() -> list[Path]:
-    """Where llvmlite has LLVM; nowhere if it is not installed."""
-    spec = importlib.util.find_spec("llvmlite")
-    places = () if spec is None else spec.submodule_search_locations or ()
+    """Where llvmlite has LLVM; nowhere if it is not installed, or is not known."""
     names = ("libllvmlite.so", "libllvmlite.dylib", "llvmlite.dll")
-    return [path for place in places for name in names if (path := Path(place) / "binding" / name).exists()]
+    places = [place for place in _places() if KNOWN[0] <= _release(place) <= KNOWN[1]]
+    return [path for place in places for name in names if (path := place / "binding" / name).exists()]
+
+
+def why_not() -> str:
+    """What is in the way where there are no `libraries`."""
+    first, last = (".".join(map(str, release)) for release in KNOWN)
+    for place in _places():
+        release = _release(place)
+        if KNOWN[0] <= release <= KNOWN[1]:
+            return f"expected the library of llvmlite in {place / 'binding'}, found none"
+        got = ".".join(map(str, release)) or "one that does not say which it is"
+        return f"expected a release of llvmlite from {first} to {last}, got {got}"
+    return "the package llvmlite is not installed"
 
 
 @functools.cache
