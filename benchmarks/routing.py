@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Networks whose path depends on the input: what they learn, and what a batch of trees costs.
 
-    python benchmarks/routing.py [--only copy,copy-feedforward,parity,logic,trees] [--seeds 0,1,2] [--json FILE]
+    python benchmarks/routing.py [--only copy,parity,logic,trees] [--seeds 0,1,2] [--json FILE]
 
 *Copy*: a Neural Turing machine repeats sequences of 1 to 20 vectors of 8 bits (Graves et al. 2014); shown is the mean number of
-wrong bits in a sequence, over 200 sequences that it never saw, at length 20 (of 160) and at length 60 (of 480), and where its
-heads look in one of these. *Copy-feedforward*: the same with a feed-forward controller and strong keys, without a floor.
+wrong bits in a sequence, over 200 sequences that it never saw, at lengths 20 (of 160 bits), 60 (of 480) and 120 (of 960; its
+memory has 128 slots), and where its heads look in one of 60.
 
 *Parity* and *logic*: two tasks of Graves 2016, smaller: the parity of up to 16 bits, all seen at once; and sequences of up to
 3 vectors, each of which holds bits and a chain of up to 6 binary gates, and whose first bit is the answer to the vector before. A
@@ -21,7 +21,6 @@ Results are added to those in the file.
 
 import argparse
 import json
-import math
 import os
 import random
 import statistics
@@ -47,20 +46,6 @@ bce = nn.functional.binary_cross_entropy_with_logits
 # --- copy ---------------------------------------------------------------------------------------------------------------
 
 BITS = 8
-
-
-class Settings(NamedTuple):
-    """How a machine is made and trained."""
-
-    options: dict[str, Any]
-    lr: float
-    clip: float
-
-
-MACHINES = {
-    "copy": Settings({}, 2e-3, 1.0),
-    "copy-feedforward": Settings({"feedforward": True, "key_strength": math.log(128)}, 1.5e-3, 0.1),
-}
 
 
 def copy_task(rng: np.random.Generator, length: int, batch: int) -> tuple[Any, Any]:
@@ -104,13 +89,17 @@ def attention(cell: NTMCell, length: int) -> dict[str, Any]:
     return {"length": length, "slots": cell.slots, **heads}
 
 
-def copy(seed: int, sequences: int, settings: Settings, batch: int = 8) -> tuple[dict[str, float], dict[str, Any]]:
-    """Train on so many sequences and test; the figures, and where the heads of the trained machine look."""
+def copy(seed: int, sequences: int, batch: int = 8, lr: float = 4e-3) -> tuple[dict[str, float], dict[str, Any]]:
+    """Train on so many sequences and test; the figures, and where the heads of the trained machine look.
+
+    Gradients grow a hundredfold within a step now and then, and are as small as 1e-3 once the task is learnt. Clipped at 0.05,
+    and with an epsilon that is more than nothing beside them, the optimizer neither jumps nor wanders then.
+    """
     T.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    cell = NTMCell(BITS + 2, BITS, **settings.options)
+    cell = NTMCell(BITS + 2, BITS)
     step = T.compile(cell)
-    optimizer = T.optim.Adam(cell.parameters(), lr=settings.lr)
+    optimizer = T.optim.Adam(cell.parameters(), lr=lr, eps=3e-5)
     start = time.process_time()
     for seen in range(0, sequences, batch):
         length = int(rng.integers(1, 21))
@@ -118,16 +107,15 @@ def copy(seed: int, sequences: int, settings: Settings, batch: int = 8) -> tuple
         loss = bce(answers(cell, x, length, step), bits)
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(cell.parameters(), settings.clip)
-        optimizer.param_groups[0]["lr"] = settings.lr * (1 - seen / sequences)
+        nn.utils.clip_grad_norm_(cell.parameters(), 0.05)
+        optimizer.param_groups[0]["lr"] = lr * (1 - seen / sequences)
         optimizer.step()
         if seen % 800 == 0:
             print(f"  {seen} sequences: loss {loss.item():.4f}, {wrong_bits(cell, 20, 50):.2f} wrong bits of 160", flush=True)
     cpu = time.process_time() - start
     figures = {
         "sequences": sequences,
-        "wrong bits at 20": wrong_bits(cell, 20),
-        "wrong bits at 60": wrong_bits(cell, 60),
+        **{f"wrong bits at {length}": wrong_bits(cell, length) for length in (20, 60, 120)},
         "cpu s": round(cpu, 1),
     }
     return figures, attention(cell, 60)
@@ -410,7 +398,7 @@ def trees(rounds: int) -> dict[str, float]:
 def main() -> int:
     """Print the figures; 1 where one is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="copy,copy-feedforward,parity,logic,trees")
+    parser.add_argument("--only", default="copy,parity,logic,trees")
     parser.add_argument("--seeds", default="0,1,2,3,4")
     parser.add_argument("--sequences", type=int, default=30_000)
     parser.add_argument("--steps", type=int, help="of parity and logic")
@@ -420,14 +408,13 @@ def main() -> int:
     only, seeds = options.only.split(","), [int(seed) for seed in options.seeds.split(",")]
     result: dict[str, Any] = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
     missed = []
-    for name, settings in MACHINES.items():
-        for seed in seeds if name in only else ():
-            run, seen = copy(seed, options.sequences, settings)
-            result.setdefault(name, {})[f"seed {seed}"] = run
-            if seed == seeds[0]:
-                result.setdefault("attention", {})[name] = {"seed": seed, **seen}
-            print(name, run, flush=True)
-            missed += ["copy"] * (name == "copy" and (run["wrong bits at 20"] >= 0.01 or run["wrong bits at 60"] >= 0.6))
+    for seed in seeds if "copy" in only else ():
+        run, seen = copy(seed, options.sequences)
+        result.setdefault("copy", {})[f"seed {seed}"] = run
+        if seed == seeds[0]:
+            result["attention"] = {"seed": seed, **seen}
+        print("copy", run, flush=True)
+        missed += ["copy"] * (run["wrong bits at 20"] >= 0.01 or run["wrong bits at 60"] >= 0.6)
     for name, task in TASKS.items():
         for seed in seeds if name in only else ():
             runs = {"one step": 1, "ACT": task.most}

@@ -114,7 +114,7 @@ def draw(results: Mapping[str, Any]) -> str:
     logic = list(results["logic"].values())
     below = f"gates in the chain, {len(logic)} seeds"
     body = [
-        heads(results["attention"]["copy-feedforward"], 20, 480),
+        heads(results["attention"], 20, 480),
         curves(logic, "ponder by difficulty", ["ACT"], 560, 250, "Chains of logic gates: time taken", below),
         curves(logic, "error by difficulty", ["one step", "ACT"], 870, 250, "Share of wrong answers", below),
     ]

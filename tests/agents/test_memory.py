@@ -47,21 +47,53 @@ def test_gradients_reach_all_parameters_and_are_right(kind):
     assert T.autograd.gradcheck(loss, values)
 
 
-@pytest.mark.parametrize("kind", ["ntm", "feedforward ntm"])
-def test_a_strong_key_singles_out_a_slot_from_the_start(kind):
-    cell = cell_of(kind, hidden_size=32, slots=128, width=8, key_strength=float(np.log(128)))
+def address_of(cell, h):
+    """What a machine of one reading and one writing head makes of its controller's units."""
+    return cell.heads(h)[:, : 2 * (cell.width + 6)].reshape(len(h), 2, cell.width + 6)
+
+
+def test_a_key_of_a_feed_forward_controller_singles_out_a_slot_from_the_start():
+    cell = cell_of("feedforward ntm", hidden_size=32, slots=128, width=8)
     with T.no_grad():
-        h = T.rand(50, 32) * 2 - 1
-        strengths = nn.functional.softplus(cell.heads(h)[:, : 2 * 14].reshape(50, 2, 14)[..., 8:9])
+        strengths = nn.functional.softplus(address_of(cell, T.rand(50, 32) * 2 - 1)[..., 8:9])
         memory = T.cat([T.eye(8), -T.eye(8).repeat(15, 1)]).expand(50, -1, -1)
         weights = addressing.content(memory, T.eye(8)[:2].expand(50, -1, -1), strengths)
     assert bool((weights.argmax(-1) == T.tensor([0, 1])).all())
     assert float(weights.max(-1).values.mean().item()) > 0.3
 
 
-def test_a_key_strength_is_above_0():
-    with pytest.raises(ValueError, match="expected a key_strength above 0, got 0"):
-        NTMCell(3, 2, key_strength=0)
+@pytest.mark.parametrize("kind", ["ntm", "feedforward ntm"])
+def test_heads_hold_on_to_where_they_are_at_first(kind):
+    cell = cell_of(kind, hidden_size=32)
+    with T.no_grad():
+        gates = address_of(cell, T.rand(50, 32) * 2 - 1)[..., cell.width + 2].sigmoid()
+    assert float(gates.max().item()) < 0.2
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(3, 128), st.sampled_from([-1, 0, 1]), st.floats(0.85, 1), st.integers(0, 10**6))
+def test_a_power_of_2_keeps_a_weighting_together_while_it_moves(slots, by, share, seed):
+    away = T.tensor(np.random.default_rng(seed).dirichlet([1, 1])) * (1 - share)
+    shifts = T.tensor([away[0], share, away[1]] if by == 0 else [share, away[0], away[1]][::-by], dtype=T.float64)
+    weights = 0.8 * T.eye(slots, dtype=T.float64)[:1].unsqueeze(0) + 0.2 / slots
+    for _ in range(200):
+        weights = addressing.sharpen(addressing.shift(weights, shifts.reshape(1, 1, 3)), 2)
+    assert int(weights.argmax().item()) == 200 * by % slots
+    assert float(weights.max().item()) > 0.9
+
+
+@pytest.mark.parametrize("kind, kept", [("feedforward ntm", True), ("ntm", False)])
+def test_heads_of_a_feed_forward_controller_stay_sharp_whatever_it_says(kind, kept):
+    cell = cell_of(kind, slots=128)
+    with T.no_grad():
+        cell.heads.weight.zero_()
+        cell.heads.bias.fill_(0)
+        address = cell.heads.bias[: 2 * (cell.width + 6)].view(2, cell.width + 6)
+        address[:, cell.width + 1 : cell.width + 3] = -60.0  # the least power; gates shut
+        address[:, -1] = float(np.log(8))  # 0.8 of it moves on by one slot
+        _, state = run(cell, T.randn(100, 1, 3))
+    assert bool((state.weights.argmax(-1) == 100).all()) == kept
+    assert bool((state.weights.max(-1).values > 0.9).all()) == kept
 
 
 def test_a_feed_forward_controller_knows_of_the_past_only_what_it_reads():

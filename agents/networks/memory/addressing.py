@@ -11,14 +11,15 @@ from tensor import Tensor
 
 __all__ = ["allocation", "content", "cosine", "interpolate", "read", "sharpen", "shift", "write"]
 
-#: Added to squared norms: slots start near zero, and the gradient of a direction grows with 1 / norm.
-_EPSILON = 1e-6
+#: Added to squared norms and to weights that are raised to a power: below its size, nothing but noise that gradients would
+#: enlarge. Slots start near zero, where the gradient of a direction is 1 / norm; that of a weighting's power is power / weight.
+_EPSILON = 1e-2
 
 
 def cosine(memory: Tensor, keys: Tensor) -> Tensor:
-    """The cosine of the angle between each key and each slot, ``[batch, heads, slots]``.
+    """The cosine of the angle between each key and each slot, ``[batch, heads, slots]``; about 0 for those shorter than 0.1.
 
-    >>> cosine(T.eye(2).unsqueeze(0), T.tensor([[[0.0, 3.0]]])).round(decimals=3)
+    >>> cosine(10 * T.eye(2).unsqueeze(0), T.tensor([[[0.0, 30.0]]])).round(decimals=3)
     tensor([[[0., 1.]]])
     """
     lengths = (memory * memory).sum(-1).add(_EPSILON).rsqrt().unsqueeze(1)

@@ -12,6 +12,9 @@ from tensor import Tensor, nn
 
 __all__ = ["NTMCell", "NTMState"]
 
+#: Added at first to the logits of the gates, so that heads stay where they are: 0.05 of a weighting is new.
+HELD = -3.0
+
 
 class NTMState(NamedTuple):
     """What a Neural Turing machine keeps between steps."""
@@ -28,10 +31,11 @@ class NTMCell(nn.Module):
 
     ``[batch, input_size]`` and a state to ``[batch, output_size]`` and the new state. Heads look for what is like a key, or move
     from where they looked last. Memory starts as a small constant (Collier and Beel 2018, arXiv 1807.08518), the heads at slot
-    0, and what is read at first is learnt. The controller is an LSTM, or with ``feedforward=True`` a layer of tanh units, which
-    knows of the past only what it reads. ``key_strength`` is what keys begin with: at log(slots) one singles out a slot from the
-    start. The slots are state, not parameters: `add_slots` gives a running machine more of them. Raises ValueError for a
-    ``key_strength`` that is not above 0.
+    0, which they hold on to at first, and what is read at first is learnt. The controller is an LSTM, or with
+    ``feedforward=True`` a layer of tanh units, which knows of the past only what it reads. Such a one cannot make up for a head
+    that has lost its place: weightings are raised to a power of at least 2, so that what is nearly all on one slot stays so for
+    as long as a sequence may last, and a key singles out a slot from the start. The slots are state, not parameters: `add_slots`
+    gives a running machine more of them.
 
     >>> cell = NTMCell(3, 2, hidden_size=8, slots=16, width=4)
     >>> y, state = cell(T.ones(5, 3))
@@ -53,7 +57,6 @@ class NTMCell(nn.Module):
         reads: int = 1,
         writes: int = 1,
         feedforward: bool = False,
-        key_strength: float = math.log(2),
     ) -> None:
         super().__init__()
         self.input_size, self.output_size, self.hidden_size = input_size, output_size, hidden_size
@@ -66,13 +69,12 @@ class NTMCell(nn.Module):
         )
         # for each head a key, its strength, a gate, three shifts and a power; what is erased and added for those that write
         self.heads = nn.Linear(hidden_size, (reads + writes) * (width + 6) + writes * 2 * width)
-        if key_strength <= 0:
-            msg = f"NTMCell: expected a key_strength above 0, got {key_strength}"
-            raise ValueError(msg)
         assert self.heads.bias is not None
+        key_strength, self.least_power = (math.log(max(slots, 2)), 2) if feedforward else (math.log(2), 1)
         with T.no_grad():
             address = self.heads.bias[: (reads + writes) * (width + 6)].view(reads + writes, width + 6)
             address[:, width] += math.log(math.expm1(key_strength))  # strengths go through a softplus
+            address[:, width + 2] += HELD
         self.output = nn.Linear(hidden_size + reads * width, output_size)
         self.first_seen = nn.Parameter(T.randn(reads * width) * 0.05)
         self.register_buffer("first_memory", T.full((slots, width), SMALL))
@@ -112,7 +114,7 @@ class NTMCell(nn.Module):
         new = addressing.content(state.memory, address[..., :width], numbers[..., :1])
         held = addressing.interpolate(new, state.weights, address[..., width + 2 : width + 3].sigmoid())
         moved = addressing.shift(held, address[..., width + 3 :].softmax(-1))
-        weights = addressing.sharpen(moved, 1 + numbers[..., 1:])
+        weights = addressing.sharpen(moved, self.least_power + numbers[..., 1:])
         change = asked[:, split:].reshape(len(input), 2, writes, width)
         memory = addressing.write(state.memory, weights[:, reads:], change[:, 0].sigmoid(), change[:, 1].tanh())
         seen = addressing.read(memory, weights[:, :reads]).reshape(len(input), reads * width)
