@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -164,7 +165,9 @@ class LoadedRun:
 
     @cached_property
     def _translating(self) -> World:
-        return self.make_world()
+        world = self.make_world()
+        weakref.finalize(self, world.close)
+        return world
 
     def evaluate(
         self,

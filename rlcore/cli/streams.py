@@ -160,16 +160,16 @@ def record_command(arguments: list[str]) -> int:
             asked = f" with the topics {', '.join(map(repr, topics))}" if topics else ""
             print(f"nothing{asked} has come in {_SILENCE:g} s: does somebody publish there?", file=sys.stderr, flush=True)
 
+    open_stream, record = _streams("open_stream"), _streams("record")  # importing is no silence
     silence = threading.Timer(_SILENCE, ask)
     silence.daemon = True
     silence.start()
     with key_flags(), contextlib.ExitStack() as stack:
         stack.callback(silence.cancel)
-        opened = _streams("open_stream")(options.uri, topics=topics, timeout=options.timeout, **given)
-        stream = stack.enter_context(opened)
+        stream = stack.enter_context(open_stream(options.uri, topics=topics, timeout=options.timeout, **given))
         print(f"recording {options.uri} to {options.out}, until Ctrl-C", file=sys.stderr, flush=True)
         with contextlib.suppress(KeyboardInterrupt):  # it is how a recording ends
-            _streams("record")(stream, options.out, limit=options.limit, written=written)
+            record(stream, options.out, limit=options.limit, written=written)
         lost = sum(tracker.lost for tracker in stream.trackers.values())
         done = {
             "frames": count, "topics": sorted(stream.trackers), "lost": lost, "rejected": stream.rejected,
