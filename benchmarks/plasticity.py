@@ -13,8 +13,8 @@ the stacked arrays here. *Policy* is `structure.ContinualBackprop` itself on the
 *Digits*: scikit-learn's digits, 8 x 8, their pixels in another order for each task; one pass over each task in batches of 8.
 Shown are the share classified rightly before learning from it, and the share of hidden units that are dormant after the task.
 
-``python benchmarks/plasticity.py --json benchmarks/results/plasticity.json`` records; about an
-hour and a half on two cores: *regression* 75 minutes, *policy* and *digits* ten each.
+``python benchmarks/plasticity.py --json benchmarks/results/plasticity.json`` records; about twenty minutes on two cores:
+*regression* eight, *digits* three.
 """
 
 import argparse

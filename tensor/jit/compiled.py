@@ -204,8 +204,23 @@ class Compiled:
 
 
 class _Compile:
-    def __call__(self, function: Any = None) -> Any:
-        return Compiled(function) if function is not None else Compiled
+    def __call__(
+        self,
+        function: Any = None,
+        *,
+        fullgraph: bool = False,
+        dynamic: bool | None = None,
+        backend: Any = None,
+        mode: str | None = None,
+        options: Any = None,
+        disable: bool = False,
+    ) -> Any:
+        if function is None:
+            return functools.partial(self, disable=disable)
+        if not callable(function):
+            msg = f"compile: expected a function or a module, got {function!r}"
+            raise TypeError(msg)
+        return function if disable else Compiled(function)
 
     def explain(self, function: Any) -> str:
         """What was recorded of a compiled function, how often it was used, and why not.
@@ -242,7 +257,9 @@ history, which that pass has used.
 With the package llvmlite, machine code takes over as soon as a thread in the background has made it; its results differ from the
 function's by rounding. Without it, or with ``Compiled(f, native=False)``, they are the same to the last bit.
 
-Use it as a decorator or as a call; ``compile.reset()`` forgets all recordings.
+Use it as a decorator or as a call; ``compile.reset()`` forgets all recordings. With ``disable=True`` the function stays as it is.
+PyTorch's other options (``fullgraph``, ``dynamic``, ``backend``, ``mode``, ``options``) are taken and change nothing, as there is
+one way to compile. Raises TypeError for what cannot be called.
 
 >>> import tensor as T
 >>> w = T.ones(2, requires_grad=True)

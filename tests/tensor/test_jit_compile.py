@@ -278,3 +278,23 @@ def test_a_function_is_compiled_first_where_no_gradients_are_wanted() -> None:
         assert [double(T.ones(2)).tolist() for _ in range(3)] == [[3.0, 3.0]] * 3
         assert not T.is_grad_enabled()
     assert T.is_grad_enabled()
+
+
+def test_it_takes_what_pytorch_takes() -> None:
+    @T.compile(mode="max-autotune", fullgraph=True)
+    def double(x: T.Tensor) -> T.Tensor:
+        return x * 2
+
+    def triple(x: T.Tensor) -> T.Tensor:
+        return x * 3
+
+    assert isinstance(double, Compiled)
+    assert double(T.ones(1)).item() == 2
+    assert isinstance(T.compile(triple, dynamic=True, backend="inductor", options={}), Compiled)
+    assert T.compile(triple, disable=True) is triple
+    assert T.compile(disable=True)(triple) is triple
+
+
+def test_what_cannot_be_called_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"compile: expected a function or a module, got 3$"):
+        T.compile(3)
